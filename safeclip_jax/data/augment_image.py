@@ -1,0 +1,166 @@
+"""Image augmentation on the device: the recipe of SimCLR (Chen et al., 2020).
+
+Random resized crop, horizontal flip, colour jitter, grayscale and Gaussian blur. Crop,
+flip and blur are each two small matrix products per image (rows, then columns): exact
+antialiased resampling without gathers, which accelerators dislike. Every image draws
+from its own key, so the result does not depend on how a batch is laid out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclass(frozen=True)
+class ImageAugmentation:
+    """Strengths of the augmentation; the defaults are SimCLR's.
+
+    Attributes:
+      crop_area: smallest and largest area of the crop as a share of the image.
+      crop_aspect: smallest and largest width / height of the crop.
+      flip: probability of a horizontal flip.
+      jitter: probability of the colour jitter.
+      brightness, contrast, saturation: the factor is drawn from 1 ± this.
+      hue: the shift is drawn from ± this, in turns of the colour wheel.
+      grayscale: probability of dropping the colour.
+      blur: probability of the blur.
+      blur_sigma: smallest and largest width of the blur in pixels at a 224-pixel side,
+        scaled with the image.
+    """
+
+    crop_area: tuple[float, float] = (0.08, 1.0)
+    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    jitter: float = 0.8
+    brightness: float = 0.5
+    contrast: float = 0.5
+    saturation: float = 0.5
+    hue: float = 0.1
+    grayscale: float = 0.2
+    blur: float = 0.5
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+
+
+def augment(images: jax.Array, keys: jax.Array, strength: ImageAugmentation) -> jax.Array:
+    """Augments a batch.
+
+    Args:
+      images: float [B, S, S, 3] in [0, 1].
+      keys: one PRNG key an image, shape [B].
+      strength: how far to go.
+
+    Returns:
+      Float [B, S, S, 3] in [0, 1].
+    """
+    crop, flip, jitter, gray, blur = jnp.moveaxis(jax.vmap(lambda k: jax.random.split(k, 5))(keys), 1, 0)
+    images = resized_crop(images, *crop_boxes(crop, strength), _chance(flip, strength.flip))
+    jittered = color_jitter(images, jitter, strength)
+    images = _choose(_chance(jitter, strength.jitter), jittered, images)
+    images = _choose(_chance(gray, strength.grayscale), _luma(images), images)
+    return gaussian_blur(images, blur_sigmas(blur, images.shape[1], strength))
+
+
+def crop_boxes(keys: jax.Array, strength: ImageAugmentation) -> tuple[jax.Array, jax.Array]:
+    """Draws crops as (starts [B, 2], sizes [B, 2]), rows then columns, in units of the side."""
+    u = _uniforms(keys, 4)
+    low, high = strength.crop_area
+    area = low + (high - low) * u[:, 0]
+    narrow, wide = jnp.log(jnp.array(strength.crop_aspect))
+    aspect = jnp.exp(narrow + (wide - narrow) * u[:, 1])
+    sizes = jnp.stack([jnp.sqrt(area / aspect), jnp.sqrt(area * aspect)], axis=1)
+    sizes = jnp.minimum(sizes, 1.0)
+    return u[:, 2:] * (1 - sizes), sizes
+
+
+def resized_crop(
+    images: jax.Array, starts: jax.Array, sizes: jax.Array, flips: jax.Array
+) -> jax.Array:
+    """Crops, flips where asked, and resizes to the images' own size with a triangle filter."""
+    side = images.shape[1]
+    rows = resampling_matrix(starts[:, 0], sizes[:, 0], side)
+    columns = resampling_matrix(starts[:, 1], sizes[:, 1], side)
+    columns = _choose(flips, columns[:, ::-1], columns)
+    return _separable(images, rows, columns)
+
+
+def resampling_matrix(start: jax.Array, size: jax.Array, side: int) -> jax.Array:
+    """Weights [B, side, side] that resample `[start, start + size]` of the unit interval.
+
+    Row i of a matrix holds the shares of the input pixels in output pixel i: a triangle
+    one input pixel wide, or one output pixel where that is wider (antialiasing).
+    """
+    outputs = (jnp.arange(side) + 0.5) / side
+    centers = (start[:, None] + size[:, None] * outputs) * side - 0.5
+    width = jnp.maximum(size, 1.0)[:, None, None]
+    distance = jnp.abs(centers[:, :, None] - jnp.arange(side)) / width
+    weights = jnp.maximum(1 - distance, 0)
+    return weights / weights.sum(axis=2, keepdims=True)
+
+
+def color_jitter(images: jax.Array, keys: jax.Array, strength: ImageAugmentation) -> jax.Array:
+    """Changes brightness, contrast, saturation and hue, in this order.
+
+    The hue turns about the grey axis in YIQ space, which is linear, unlike HSV's.
+    """
+    u = (2 * _uniforms(keys, 4) - 1)[:, :, None, None, None]
+    images = jnp.clip(images * (1 + strength.brightness * u[:, 0]), 0, 1)
+    mean = _luma(images).mean(axis=(1, 2), keepdims=True)
+    images = jnp.clip(mean + (images - mean) * (1 + strength.contrast * u[:, 1]), 0, 1)
+    matrices = _chroma_matrices(
+        1 + strength.saturation * u[:, 2, 0, 0, 0], strength.hue * u[:, 3, 0, 0, 0]
+    )
+    return jnp.clip(jnp.einsum("bhwc,bdc->bhwd", images, matrices), 0, 1)
+
+
+def gaussian_blur(images: jax.Array, sigmas: jax.Array) -> jax.Array:
+    """Blurs each image by its own width in pixels, [B]; a width of 0 leaves it as it is."""
+    side = images.shape[1]
+    distance = jnp.arange(side)[:, None] - jnp.arange(side)
+    width = jnp.maximum(sigmas, 1e-3)[:, None, None]
+    weights = jnp.exp(-0.5 * jnp.square(distance / width))
+    weights = weights / weights.sum(axis=2, keepdims=True)
+    return _separable(images, weights, weights)
+
+
+def blur_sigmas(keys: jax.Array, side: int, strength: ImageAugmentation) -> jax.Array:
+    """Draws blur widths in pixels, [B]; 0 where an image is not blurred."""
+    u = _uniforms(keys, 2)
+    low, high = strength.blur_sigma
+    sigmas = (low + (high - low) * u[:, 1]) * side / 224
+    return jnp.where(u[:, 0] < strength.blur, sigmas, 0.0)
+
+
+_YIQ = jnp.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+
+
+def _chroma_matrices(saturation: jax.Array, turns: jax.Array) -> jax.Array:
+    """RGB-to-RGB matrices [B, 3, 3] that scale and turn the chroma plane."""
+    angle = 2 * jnp.pi * turns
+    c, s = saturation * jnp.cos(angle), saturation * jnp.sin(angle)
+    one, zero = jnp.ones_like(c), jnp.zeros_like(c)
+    turn = jnp.stack([one, zero, zero, zero, c, -s, zero, s, c], axis=1).reshape(-1, 3, 3)
+    return jnp.linalg.inv(_YIQ) @ turn @ _YIQ
+
+
+def _luma(images: jax.Array) -> jax.Array:
+    return (images @ _YIQ[0])[..., None]
+
+
+def _separable(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    images = jnp.einsum("bih,bhwc->biwc", rows, images)
+    return jnp.einsum("bjw,biwc->bijc", columns, images)
+
+
+def _uniforms(keys: jax.Array, count: int) -> jax.Array:
+    return jax.vmap(lambda key: jax.random.uniform(key, (count,)))(keys)
+
+
+def _chance(keys: jax.Array, probability: float) -> jax.Array:
+    return jax.vmap(lambda key: jax.random.bernoulli(key, probability))(keys)
+
+
+def _choose(where: jax.Array, yes: jax.Array, no: jax.Array) -> jax.Array:
+    return jnp.where(where.reshape(-1, *[1] * (no.ndim - 1)), yes, no)

@@ -1,0 +1,105 @@
+"""Captions to token ids: a byte-pair tokenizer trained on the captions, or CLIP's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer as BackendTokenizer
+from tokenizers import models, normalizers, pre_tokenizers, trainers
+
+from safeclip_jax.errors import UserError
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+class Tokenizer:
+    """Encodes captions to a fixed number of token ids, as CLIP does.
+
+    A row is start, words, end, then padding with `pad_id` (0). A caption that is too
+    long loses words, never the end token, because the text tower reads its output
+    there.
+
+    Attributes:
+      context: tokens in a row.
+      vocab_size: number of ids.
+      end_id: id of the end-of-text token.
+    """
+
+    pad_id = 0
+
+    def __init__(self, backend: BackendTokenizer, context: int):
+        if context < 3:
+            raise UserError(f"data.context is {context}; at least 3 tokens are needed")
+        start, end = backend.token_to_id(START), backend.token_to_id(END)
+        if start is None or end is None:
+            raise UserError(f"tokenizer lacks {START} or {END}; use one made for CLIP")
+        self._backend = backend
+        self._backend.no_padding()
+        self._backend.no_truncation()
+        self.context = context
+        self.vocab_size = backend.get_vocab_size()
+        self.start_id, self.end_id = start, end
+
+    def encode(self, captions: Sequence[str]) -> np.ndarray:
+        """Returns int32 token ids of shape [len(captions), context]."""
+        rows = np.full((len(captions), self.context), self.pad_id, np.int32)
+        encodings = self._backend.encode_batch_fast(list(captions), add_special_tokens=False)
+        for row, encoding in zip(rows, encodings, strict=True):
+            words = encoding.ids[: self.context - 2]
+            row[: len(words) + 2] = [self.start_id, *words, self.end_id]
+        return rows
+
+    def save(self, path: Path) -> None:
+        """Writes the tokenizer as one JSON file."""
+        path.write_text(self._backend.to_str(pretty=True))
+
+
+def train(captions: Iterable[str], vocab_size: int, context: int) -> Tokenizer:
+    """Trains a lower-cased byte-level BPE tokenizer on captions; deterministic."""
+    backend = BackendTokenizer(models.BPE())
+    backend.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=["<|pad|>", START, END],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    backend.train_from_iterator(captions, trainer)
+    return Tokenizer(backend, context)
+
+
+def load(path: Path, context: int) -> Tokenizer:
+    """Reads a tokenizer that `Tokenizer.save` wrote.
+
+    Raises:
+      UserError: if the file is missing or not a tokenizer.
+    """
+    try:
+        return Tokenizer(BackendTokenizer.from_file(str(path)), context)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"tokenizer {path} cannot be read: {error}") from None
+
+
+def pretrained(name: str, context: int) -> Tokenizer:
+    """Loads CLIP's tokenizer by its hub name or from a local directory.
+
+    Raises:
+      UserError: if it is neither on disk nor reachable.
+    """
+    from transformers import CLIPTokenizer
+
+    try:
+        loaded: Any = CLIPTokenizer.from_pretrained(name)
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"data.tokenizer {name!r} cannot be loaded ({reason}): give a local directory, "
+            "or 'train' to train one on the captions"
+        ) from None
+    return Tokenizer(loaded.backend_tokenizer, context)

@@ -1,0 +1,53 @@
+"""What a defence tells the train loop: the stages of an epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from safeclip_jax.pools import Pools
+
+Objective = Literal["clip", "unimodal"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One pass over some of the pairs.
+
+    Attributes:
+      name: shown in the progress and the metrics.
+      objective: the loss.
+      pairs: pair indices, int32.
+      augment: whether images and captions are augmented.
+      learning_rate: a constant, or None for the run's schedule.
+    """
+
+    name: str
+    objective: Objective
+    pairs: np.ndarray
+    augment: bool
+    learning_rate: float | None = None
+
+
+class Defense(Protocol):
+    """A plan of training: pure functions of the epoch and the pairs' scores."""
+
+    def needs_scores(self, epoch: int) -> bool:
+        """Whether `pools` is called before this epoch."""
+        ...
+
+    def pools(self, epoch: int, history: list[np.ndarray], previous: Pools | None) -> Pools:
+        """Splits the pairs.
+
+        Args:
+          epoch: from 0.
+          history: the scores [N] of the epochs that were scored, the newest last.
+          previous: the last epoch's pools, None before the first.
+        """
+        ...
+
+    def stages(self, epoch: int, pairs: np.ndarray, pools: Pools | None) -> list[Stage]:
+        """The stages of an epoch over `pairs`, all of the data; `pools` are this epoch's."""
+        ...

@@ -1,0 +1,69 @@
+"""SafeCLIP: Yang, Gao & Mirzasoleiman, "Better Safe than Sorry", ICML 2024."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from safeclip_jax.defenses.plan import Stage
+from safeclip_jax.pools import Pools, split
+
+
+@dataclass(frozen=True)
+class SafeCLIP:
+    """Unimodal warm-up, a slow CLIP epoch, then pools by a mixture over the pair scores.
+
+    Epochs 0 … W−1 train each modality alone; epochs W … W+S−1 train CLIP on everything
+    at a tiny rate η. From then on, with P_i = P(safe | score_i):
+
+        safe_W+S = {i : P_i > t},   |safe_e| = min(|safe_e−1| + g·N, c·N), the highest ranks,
+
+    and each epoch trains the risky pool with the unimodal losses and the safe pool with
+    the CLIP loss.
+
+    Attributes:
+      warmup_epochs: W. slow_epochs: S. slow_learning_rate: η.
+      threshold: t of the first safe pool.
+      growth: g, share of the data by which the safe pool grows an epoch.
+      cap: c, largest share of the data in the safe pool.
+      rule: `monotone` or `paper`, see `pools.split`.
+      average: epochs over which scores are averaged; 1 as published.
+      augment: whether the CLIP stages augment, too.
+      seed: of the mixture's initialisation.
+    """
+
+    warmup_epochs: int = 5
+    slow_epochs: int = 1
+    slow_learning_rate: float = 5e-6
+    threshold: float = 0.9
+    growth: float = 0.01
+    cap: float = 0.85
+    rule: str = "monotone"
+    average: int = 1
+    augment: bool = True
+    seed: int = 0
+
+    def needs_scores(self, epoch: int) -> bool:
+        return epoch >= self.warmup_epochs + self.slow_epochs
+
+    def pools(self, epoch: int, history: list[np.ndarray], previous: Pools | None) -> Pools:
+        scores = np.mean(history[-self.average :], axis=0)
+        if previous is not None:
+            share = min(len(previous.safe) / len(scores) + self.growth, self.cap)
+            return split(scores, seed=self.seed, rule=self.rule, share=share)
+        first = split(scores, seed=self.seed, rule=self.rule, threshold=self.threshold)
+        if len(first.safe) > self.cap * len(scores):
+            return split(scores, seed=self.seed, rule=self.rule, share=self.cap)
+        return first
+
+    def stages(self, epoch: int, pairs: np.ndarray, pools: Pools | None) -> list[Stage]:
+        if epoch < self.warmup_epochs:
+            return [Stage("warm-up", "unimodal", pairs, True)]
+        if epoch < self.warmup_epochs + self.slow_epochs:
+            return [Stage("slow start", "clip", pairs, self.augment, self.slow_learning_rate)]
+        assert pools is not None
+        return [
+            Stage("risky", "unimodal", pools.risky, True),
+            Stage("safe", "clip", pools.safe, self.augment),
+        ]

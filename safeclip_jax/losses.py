@@ -1,0 +1,106 @@
+r"""The contrastive losses, on unit-norm float32 embeddings over the global batch.
+
+Notation: B pairs, embeddings I, T ∈ R^{B×D}, logit scale s.
+"""
+
+from __future__ import annotations
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+
+def info_nce(queries: jax.Array, targets: jax.Array, scale: jax.Array) -> jax.Array:
+    r"""InfoNCE: mean_i −log softmax_j(s · q_i · t_j) at j = i.
+
+    Args:
+      queries: [B, D], unit norm.
+      targets: [B, D], unit norm; row i is the positive of query i.
+      scale: logit scale s, a scalar.
+
+    Returns:
+      The mean loss in nats, a scalar.
+
+    References:
+      van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018.
+    """
+    logits = scale * queries @ targets.T
+    return jnp.mean(jax.nn.logsumexp(logits, axis=1) - jnp.diagonal(logits))
+
+
+def clip_loss(images: jax.Array, texts: jax.Array, scale: jax.Array) -> jax.Array:
+    r"""Bidirectional InfoNCE: ½ · (InfoNCE(I, T) + InfoNCE(T, I)).
+
+    Args:
+      images, texts: [B, D], unit norm; row i of both is one pair.
+      scale: logit scale s, a scalar.
+
+    Returns:
+      The mean loss in nats, a scalar.
+
+    References:
+      Radford et al., "Learning Transferable Visual Models From Natural Language
+      Supervision", 2021, figure 3.
+    """
+    logits = scale * images @ texts.T
+    diagonal = jnp.diagonal(logits)
+    rows = jax.nn.logsumexp(logits, axis=1)
+    columns = jax.nn.logsumexp(logits, axis=0)
+    return jnp.mean(rows + columns - 2 * diagonal) / 2
+
+
+@flax.struct.dataclass
+class Bank:
+    """A first-in-first-out bank of past embeddings.
+
+    Attributes:
+      rows: [Q, D], unit norm.
+      next: row that the next batch overwrites first, int32 scalar.
+    """
+
+    rows: jax.Array
+    next: jax.Array
+
+
+def empty_bank(key: jax.Array, size: int, width: int) -> Bank:
+    """A bank of random unit vectors, as in NNCLR, until real embeddings replace them."""
+    rows = jax.random.normal(key, (size, width))
+    return Bank(rows / jnp.linalg.norm(rows, axis=1, keepdims=True), jnp.zeros((), jnp.int32))
+
+
+def nearest(bank: Bank, queries: jax.Array) -> jax.Array:
+    """The bank's row with the largest dot product for each query, [B, D], without gradient."""
+    similarity = jax.lax.stop_gradient(queries) @ bank.rows.T
+    return jax.lax.stop_gradient(bank.rows[jnp.argmax(similarity, axis=1)])
+
+
+def enqueue(bank: Bank, embeddings: jax.Array) -> Bank:
+    """Overwrites the bank's oldest rows; its size must be a multiple of the batch's."""
+    rows = jax.lax.dynamic_update_slice_in_dim(
+        bank.rows, jax.lax.stop_gradient(embeddings), bank.next, axis=0
+    )
+    return Bank(rows, (bank.next + len(embeddings)) % len(bank.rows))
+
+
+def unimodal_loss(
+    view_a: jax.Array, view_b: jax.Array, bank: Bank, scale: jax.Array
+) -> tuple[jax.Array, Bank]:
+    r"""One modality's nearest-neighbour contrastive loss: InfoNCE(b, n) with n_i = NN(a_i).
+
+    The nearest neighbour of a_i in the bank stands in for a_i as b_i's positive; the
+    bank then takes in a. No gradient reaches a or the bank.
+
+    Args:
+      view_a, view_b: [B, D], unit norm, two augmented views of the same inputs.
+      bank: past embeddings of this modality.
+      scale: logit scale s, a scalar.
+
+    Returns:
+      The mean loss in nats and the bank with view a in it.
+
+    References:
+      Dwibedi et al., "With a Little Help from My Friends" (NNCLR), 2021, equation 3;
+      Yang et al., "Better Safe than Sorry" (SafeCLIP), 2024, section 4.1.
+    """
+    loss = info_nce(view_b, nearest(bank, view_a), scale)
+    return loss, enqueue(bank, view_a)

@@ -1,0 +1,95 @@
+"""The pre-norm transformer that both towers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """The sigmoid approximation of GELU that OpenAI's CLIP was trained with."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """Exact GELU."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "gelu": gelu,
+    "quick_gelu": quick_gelu,
+}
+
+
+def layer_norm(dtype: jnp.dtype, name: str | None = None) -> nn.LayerNorm:
+    return nn.LayerNorm(epsilon=1e-5, dtype=dtype, name=name)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, [B, L, W] to [B, L, W].
+
+    Attributes:
+      heads: divides W.
+      causal: whether a token sees only itself and those before it.
+      dtype: of the computation; parameters and the softmax stay float32.
+    """
+
+    heads: int
+    causal: bool
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        width = x.shape[-1]
+        shape = (self.heads, width // self.heads)
+        q, k, v = (nn.DenseGeneral(shape, dtype=self.dtype, name=name)(x) for name in "qkv")
+        mixed = jax.nn.dot_product_attention(q, k, v, is_causal=self.causal)
+        return nn.DenseGeneral(width, axis=(-2, -1), dtype=self.dtype, name="out")(mixed)
+
+
+class Block(nn.Module):
+    """Attention and a two-layer perceptron, each behind a norm and beside a shortcut."""
+
+    heads: int
+    mlp_ratio: float
+    causal: bool
+    activation: str
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        width = x.shape[-1]
+        hidden = int(width * self.mlp_ratio)
+        y = layer_norm(self.dtype, "norm_attention")(x)
+        x = x + Attention(self.heads, self.causal, self.dtype, name="attention")(y)
+        y = layer_norm(self.dtype, "norm_mlp")(x)
+        y = ACTIVATIONS[self.activation](nn.Dense(hidden, dtype=self.dtype, name="mlp_in")(y))
+        return x + nn.Dense(width, dtype=self.dtype, name="mlp_out")(y)
+
+
+class Transformer(nn.Module):
+    """A stack of blocks, [B, L, W] to [B, L, W]."""
+
+    depth: int
+    heads: int
+    mlp_ratio: float
+    causal: bool
+    activation: str
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for i in range(self.depth):
+            x = Block(
+                self.heads,
+                self.mlp_ratio,
+                self.causal,
+                self.activation,
+                self.dtype,
+                name=f"block_{i}",
+            )(x)
+        return x

@@ -1,0 +1,69 @@
+"""The image tower: a vision transformer as in CLIP (Radford et al., 2021)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from safeclip_jax.models.transformer import Transformer, layer_norm
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """Shape of the image tower.
+
+    Attributes:
+      image_size: side of the input in pixels.
+      patch: side of a patch in pixels; with a stem, the stem's total stride.
+      width, depth, heads: of the transformer.
+      stem: channels of stride-2 3×3 convolutions in place of the patch projection, for
+        tiny images; empty for none. There must be log2(patch) of them.
+      pool: `class_token` as in CLIP, or `mean` over the patches.
+      mlp_ratio: hidden width of the perceptrons over the width.
+      activation: a name in `transformer.ACTIVATIONS`.
+    """
+
+    image_size: int = 224
+    patch: int = 32
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    stem: tuple[int, ...] = ()
+    pool: str = "class_token"
+    mlp_ratio: float = 4.0
+    activation: str = "gelu"
+
+
+class ViT(nn.Module):
+    """Images float [B, S, S, 3] to features [B, width]."""
+
+    config: ViTConfig
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        c = self.config
+        x = images.astype(self.dtype)
+        for i, channels in enumerate(c.stem):
+            x = nn.Conv(channels, (3, 3), (2, 2), dtype=self.dtype, name=f"stem_{i}")(x)
+            x = nn.relu(nn.GroupNorm(num_groups=8, dtype=self.dtype, name=f"stem_norm_{i}")(x))
+        kernel = (1, 1) if c.stem else (c.patch, c.patch)
+        x = nn.Conv(
+            c.width, kernel, kernel, "VALID", use_bias=False, dtype=self.dtype, name="patches"
+        )(x)
+        x = x.reshape(len(x), -1, c.width)
+        small = nn.initializers.normal(c.width**-0.5)
+        if c.pool == "class_token":
+            token = self.param("class_token", small, (c.width,))
+            token = jnp.broadcast_to(token.astype(self.dtype), (len(x), 1, c.width))
+            x = jnp.concatenate([token, x], axis=1)
+        x = x + self.param("positions", small, x.shape[1:]).astype(self.dtype)
+        x = layer_norm(self.dtype, "norm_in")(x)
+        x = Transformer(
+            c.depth, c.heads, c.mlp_ratio, False, c.activation, self.dtype, name="transformer"
+        )(x)
+        x = x[:, 0] if c.pool == "class_token" else x.mean(axis=1)
+        return layer_norm(self.dtype, "norm_out")(x)
