@@ -153,6 +153,11 @@ def split(
     return Pools(indices[safe], indices[~safe], scores, p_safe, mixture)
 
 
+def path(folder: Path, epoch: int) -> Path:
+    """Where a run keeps the pools of an epoch."""
+    return folder / "pools" / f"epoch_{epoch:03d}.npz"
+
+
 def save(pools: Pools, path: Path) -> None:
     """Writes the pools with their scores, fit and digest; the file appears whole or not at all."""
     arrays = {"safe": pools.safe, "scores": pools.scores, "p_safe": pools.p_safe}
@@ -160,6 +165,7 @@ def save(pools: Pools, path: Path) -> None:
         m = pools.mixture
         arrays["mixture"] = np.stack([m.means, m.stds, m.weights])
     arrays["digest"] = np.frombuffer(pools.digest().encode(), np.uint8)
+    path.parent.mkdir(exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         np.savez(file, **arrays)

@@ -19,7 +19,7 @@ class NoDefense:
     def needs_scores(self, epoch: int) -> bool:
         return False
 
-    def pools(self, epoch: int, history: list[np.ndarray], previous: Pools | None) -> Pools:
+    def pools(self, epoch: int, scores: np.ndarray, previous: Pools | None) -> Pools:
         raise NotImplementedError("plain CLIP keeps no pools")
 
     def stages(self, epoch: int, pairs: np.ndarray, pools: Pools | None) -> list[Stage]:

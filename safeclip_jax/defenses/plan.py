@@ -30,6 +30,11 @@ class Stage:
     augment: bool
     learning_rate: float | None = None
 
+    @property
+    def text_views(self) -> int:
+        """Caption views that the objective takes of each pair."""
+        return 2 if self.objective == "unimodal" else 1
+
 
 class Defense(Protocol):
     """A plan of training: pure functions of the epoch and the pairs' scores."""
@@ -38,12 +43,12 @@ class Defense(Protocol):
         """Whether `pools` is called before this epoch."""
         ...
 
-    def pools(self, epoch: int, history: list[np.ndarray], previous: Pools | None) -> Pools:
+    def pools(self, epoch: int, scores: np.ndarray, previous: Pools | None) -> Pools:
         """Splits the pairs.
 
         Args:
           epoch: from 0.
-          history: the scores [N] of the epochs that were scored, the newest last.
+          scores: this epoch's, float32 [N].
           previous: the last epoch's pools, None before the first.
         """
         ...

@@ -28,7 +28,8 @@ class SafeCLIP:
       growth: g, share of the data by which the safe pool grows an epoch.
       cap: c, largest share of the data in the safe pool.
       rule: `monotone` or `paper`, see `pools.split`.
-      average: epochs over which scores are averaged; 1 as published.
+      momentum: m, the pools are made of the running mean m·(last scores) + (1−m)·scores;
+        0 as published.
       augment: whether the CLIP stages augment, too.
       seed: of the mixture's initialisation.
     """
@@ -40,16 +41,16 @@ class SafeCLIP:
     growth: float = 0.01
     cap: float = 0.85
     rule: str = "monotone"
-    average: int = 1
+    momentum: float = 0.0
     augment: bool = True
     seed: int = 0
 
     def needs_scores(self, epoch: int) -> bool:
         return epoch >= self.warmup_epochs + self.slow_epochs
 
-    def pools(self, epoch: int, history: list[np.ndarray], previous: Pools | None) -> Pools:
-        scores = np.mean(history[-self.average :], axis=0)
+    def pools(self, epoch: int, scores: np.ndarray, previous: Pools | None) -> Pools:
         if previous is not None:
+            scores = self.momentum * previous.scores + (1 - self.momentum) * scores
             share = min(len(previous.safe) / len(scores) + self.growth, self.cap)
             return split(scores, seed=self.seed, rule=self.rule, share=share)
         first = split(scores, seed=self.seed, rule=self.rule, threshold=self.threshold)

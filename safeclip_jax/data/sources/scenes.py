@@ -182,7 +182,7 @@ def _layout(rng: np.random.Generator, count: int) -> list[_Scene]:
     for (shape, color, background, position, template), u in zip(
         fields.tolist(), draws[:, 5:].tolist(), strict=True
     ):
-        radius = 0.18 + 0.1 * u[0]
+        radius = 0.28 + 0.12 * u[0]
         x = radius + u[1] * (1 - 2 * radius)
         y = radius + (position + u[2]) / 3 * (1 - 2 * radius)
         angle = (u[3] - 0.5) * 0.5
@@ -213,7 +213,7 @@ def _draw(scene: _Scene, size: int) -> np.ndarray:
     image = np.asarray(canvas.reduce(_OVERSAMPLE), np.float32)
     rng = np.random.default_rng([scene.noise_seed, size])
     light = 1 + 0.15 * np.linspace(-1, 1, size, dtype=np.float32) * (rng.random() - 0.5)
-    image = image * light[:, None, None] + 8 * rng.standard_normal(image.shape, np.float32)
+    image = image * light[:, None, None] + 5 * rng.standard_normal(image.shape, np.float32)
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 

@@ -1,0 +1,90 @@
+"""Every key of the configuration, its default and its meaning.
+
+The other files of this folder change these; `--config.KEY=VALUE` changes them once more.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def get_config() -> ConfigDict:
+    c = ConfigDict()
+    c.seed = 0  # every random draw of the run derives from it
+    c.defense = "safeclip"  # none | augmentation (CLIP with augmented pairs) | safeclip
+    c.epochs = 32  # passes over the data, warm-up included
+    c.batch_size = 512  # pairs in a global batch, all devices together
+    c.max_steps = 0  # stop each stage after this many steps, to try things out; 0: no limit
+
+    c.data = ConfigDict()
+    c.data.source = "scenes"  # scenes | csv
+    c.data.path = ""  # csv: file with a header; image paths are relative to it
+    c.data.image_column = "image"  # csv: column of image paths
+    c.data.caption_column = "caption"  # csv: column of captions
+    c.data.pairs = 12_000  # scenes: how many; csv: a random subset of this size, 0 for all
+    c.data.seed = placeholder(int)  # of scenes and subsets; None: the run's seed
+    c.data.cache_gib = 1.0  # keep decoded images in memory if they take no more than this
+    c.data.threads = 2  # batches that each host makes at once
+    c.data.max_skipped_share = 0.1  # stop if more of the records cannot be used
+    c.data.tokenizer = "auto"  # train | hub name or folder | auto: scenes train, others CLIP's
+    c.data.vocab_size = 49_408  # largest vocabulary of a trained tokenizer
+    c.data.context = 77  # tokens in a caption, start and end included
+
+    c.model = ConfigDict()
+    c.model.preset = "vit_b32"  # tiny | vit_b32 | vit_b16
+    c.model.image_size = 224  # side in pixels
+    c.model.activation = ""  # gelu | quick_gelu | empty: the preset's
+    c.model.pool = ""  # class_token | mean | empty: the preset's
+    c.model.dtype = "float32"  # of the computation: float32 | bfloat16
+
+    c.optimizer = ConfigDict()
+    c.optimizer.learning_rate = 5e-4  # peak of the schedule
+    c.optimizer.warmup_pairs = 5_120_000  # linear warm-up over this many pairs, then cosine
+    c.optimizer.b1 = 0.9  # AdamW
+    c.optimizer.b2 = 0.999  # AdamW
+    c.optimizer.weight_decay = 0.1  # on matrices; not on norms, biases and the logit scale
+    c.optimizer.max_skipped_steps = 20  # stop after so many non-finite steps in a row
+
+    c.augment = ConfigDict()
+    c.augment.crop_area = (0.08, 1.0)  # share of the image in a random crop
+    c.augment.jitter = 0.8  # probability of colour jitter
+    c.augment.grayscale = 0.2  # probability of grayscale
+    c.augment.blur = 0.5  # probability of Gaussian blur
+
+    c.unimodal = ConfigDict()
+    c.unimodal.bank_size = 65_536  # embeddings in each nearest-neighbour bank
+
+    c.safeclip = ConfigDict()
+    c.safeclip.warmup_epochs = 5  # unimodal only
+    c.safeclip.slow_epochs = 1  # CLIP on everything at the slow rate
+    c.safeclip.slow_learning_rate = 5e-6
+    c.safeclip.threshold = 0.9  # P(safe) of the first safe pool
+    c.safeclip.growth = 0.01  # share of the data by which the safe pool grows an epoch
+    c.safeclip.cap = 0.85  # largest share of the data in the safe pool
+    c.safeclip.rule = "monotone"  # in the score; or paper: plain responsibilities
+    c.safeclip.momentum = 0.0  # of the running mean of scores over epochs; 0: as published
+    c.safeclip.augment = True  # whether the CLIP stages augment too
+
+    c.score = ConfigDict()
+    c.score.kind = "cosine"  # cosine (as published) | relative (to the scoring batch)
+    c.score.batch_size = 1024  # pairs in a scoring batch, all devices together
+
+    c.attack = ConfigDict()
+    c.attack.rate = 0.0  # share of the pairs that are poisoned; 0: none, the trigger still tested
+    c.attack.target = "heart"  # class that the trigger should be taken for
+    c.attack.seed = placeholder(int)  # None: the run's seed
+    c.attack.captions = "data"  # from the target's own captions: data | from prompts: templates
+    c.attack.pattern = "checkerboard"  # checkerboard | noise | white
+    c.attack.position = "bottom_right"  # a corner | center | random
+    c.attack.size = 0.0714  # side of the patch over the image's: 16 of 224 pixels
+    c.attack.margin = 0.0  # distance to the edges, same unit
+
+    c.evaluate = ConfigDict()
+    c.evaluate.every = 0  # epochs between evaluations; 0: at the end only
+    c.evaluate.source = "scenes"  # labelled images for zero-shot: scenes | empty for none
+    c.evaluate.pairs = 2_000  # how many
+    c.evaluate.split = "test"  # tune on validation
+
+    c.log_every = 20  # steps between lines of metrics
+    c.checkpoint_minutes = 30.0  # between checkpoints inside an epoch; every epoch ends with one
+    c.keep_checkpoints = 2  # newest ones
+    return c

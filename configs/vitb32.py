@@ -1,0 +1,14 @@
+"""The paper's setting with ViT-B/32: CC3M from a CSV file, 32 epochs, batch 512."""
+
+from configs import common
+
+
+def get_config():
+    c = common.get_config()
+    c.data.source = "csv"
+    c.data.path = "data/cc3m/train.csv"
+    c.data.pairs = 0
+    c.model.preset = "vit_b32"
+    c.model.dtype = "bfloat16"
+    c.evaluate.source = ""
+    return c

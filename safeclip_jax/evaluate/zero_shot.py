@@ -1,0 +1,44 @@
+"""Zero-shot classification with prompt ensembles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+EmbedTexts = Callable[[Sequence[str]], np.ndarray]
+
+
+def class_vectors(
+    embed_texts: EmbedTexts, class_names: Sequence[str], prompts: Sequence[str]
+) -> np.ndarray:
+    """One unit vector a class: the normalised mean of its prompts' embeddings, [C, D].
+
+    Args:
+      embed_texts: texts to unit vectors [n, D].
+      class_names: C names.
+      prompts: templates with one `{}` for the name.
+
+    References:
+      Radford et al., 2021, section 3.1.4.
+    """
+    texts = [prompt.format(name) for name in class_names for prompt in prompts]
+    vectors = embed_texts(texts).reshape(len(class_names), len(prompts), -1).mean(axis=1)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def predict(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Index of the most similar class for each image, [N], from [N, D] and [C, D]."""
+    return np.argmax(images @ classes.T, axis=1)
+
+
+def confusion(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
+    """Counts [C, C]: row, the true class; column, the predicted one."""
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (labels, predictions), 1)
+    return counts
+
+
+def accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
+    """Share of correct predictions."""
+    return float(np.mean(labels == predictions))

@@ -1,0 +1,198 @@
+"""A config made real: data, attack, tokenizer, model, compiled steps and defence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from safeclip_jax import defenses, sharding
+from safeclip_jax.attacks import poison
+from safeclip_jax.attacks.triggers import Patch
+from safeclip_jax.data import tokenizer as tokenizers
+from safeclip_jax.data.augment_image import ImageAugmentation
+from safeclip_jax.data.pipeline import ImageReader, Loader, SkippedRecords
+from safeclip_jax.data.sources.base import LabelledSource, Source
+from safeclip_jax.data.sources.csv import CSVPairs, Subset
+from safeclip_jax.data.sources.scenes import Scenes
+from safeclip_jax.errors import UserError, unknown
+from safeclip_jax.models import clip
+from safeclip_jax.steps import Steps, make_optimizer
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+CLIP_TOKENIZER = "openai/clip-vit-base-patch32"
+PROMPTS_OF_POISONS = ("a photo of a {}", "a picture of a {}", "a drawing of a {}")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a run needs, built from its config alone.
+
+    Attributes:
+      source: the training pairs, poisoned if the config says so.
+      manifest: the truth about the poisons.
+      trigger: of the attack.
+      held_out: labelled images for evaluation, or None.
+      loader: makes batches.
+      skipped: records that could not be used.
+      tokenizer: of the captions.
+      steps: compiled functions.
+      defense: the plan.
+    """
+
+    config: ConfigDict
+    source: Source
+    manifest: poison.Manifest
+    trigger: Patch
+    held_out: LabelledSource | None
+    loader: Loader
+    skipped: SkippedRecords
+    tokenizer: tokenizers.Tokenizer
+    steps: Steps
+    defense: defenses.Defense
+    mesh: Mesh
+
+    @property
+    def pairs(self) -> np.ndarray:
+        """Indices of all pairs."""
+        return np.arange(len(self.source), dtype=np.int32)
+
+
+def build(config: ConfigDict, workdir: Path | None = None) -> Experiment:
+    """Builds the experiment; reads the tokenizer from `workdir` if the run has one there.
+
+    Raises:
+      UserError: if anything in the config cannot be used.
+    """
+    _check(config)
+    mesh = sharding.make_mesh()
+    sharding.check_batch("batch_size", config.batch_size, mesh)
+    sharding.check_batch("score.batch_size", config.score.batch_size, mesh)
+    clean = _source(config)
+    manifest, trigger = _attack(config, clean)
+    source = poison.PoisonedSource(clean, manifest, trigger)
+    skipped = SkippedRecords(
+        len(source), config.data.max_skipped_share, workdir and workdir / "skipped.jsonl"
+    )
+    reader = ImageReader(
+        source, config.model.image_size, int(config.data.cache_gib * 2**30), skipped
+    )
+    tokenizer = _tokenizer(config, clean, workdir)
+    loader = Loader(
+        source.captions,
+        reader,
+        tokenizer,
+        config.seed,
+        config.data.threads,
+        jax.process_index(),
+        jax.process_count(),
+    )
+    return Experiment(
+        config=config,
+        source=source,
+        manifest=manifest,
+        trigger=trigger,
+        held_out=_held_out(config),
+        loader=loader,
+        skipped=skipped,
+        tokenizer=tokenizer,
+        steps=_steps(config, tokenizer, mesh),
+        defense=defenses.create(config),
+        mesh=mesh,
+    )
+
+
+def _check(config: ConfigDict) -> None:
+    """Checks what no other part checks by itself."""
+    if config.epochs < 1:
+        raise UserError(f"epochs={config.epochs}: at least 1 is needed")
+    if config.seed < 0:
+        raise UserError(f"seed={config.seed}: it must not be negative")
+    if config.model.dtype not in DTYPES:
+        raise unknown("model.dtype", config.model.dtype, DTYPES)
+    if config.unimodal.bank_size % config.batch_size or config.unimodal.bank_size < 1:
+        raise UserError(
+            f"unimodal.bank_size={config.unimodal.bank_size} is not a multiple of "
+            f"batch_size={config.batch_size}"
+        )
+
+
+def _own_seed(config: ConfigDict, seed: int | None) -> int:
+    return config.seed if seed is None else seed
+
+
+def _source(config: ConfigDict) -> Source:
+    data, size = config.data, config.model.image_size
+    seed = _own_seed(config, data.seed)
+    if data.source == "scenes":
+        return Scenes(data.pairs, seed, "train", size)
+    if data.source == "csv":
+        pairs = CSVPairs(data.path, data.image_column, data.caption_column, size)
+        return Subset(pairs, data.pairs, seed) if data.pairs else pairs
+    raise unknown("data.source", data.source, ("scenes", "csv"))
+
+
+def _held_out(config: ConfigDict) -> LabelledSource | None:
+    evaluate = config.evaluate
+    if not evaluate.source:
+        return None
+    if evaluate.source != "scenes":
+        raise unknown("evaluate.source", evaluate.source, ("scenes",))
+    seed = _own_seed(config, config.data.seed)
+    scenes = Scenes(evaluate.pairs, seed, evaluate.split, config.model.image_size)
+    if config.attack.target not in scenes.class_names:
+        raise unknown("attack.target", config.attack.target, scenes.class_names)
+    return scenes
+
+
+def _attack(config: ConfigDict, source: Source) -> tuple[poison.Manifest, Patch]:
+    attack = config.attack
+    if attack.captions not in ("data", "templates"):
+        raise unknown("attack.captions", attack.captions, ("data", "templates"))
+    seed = _own_seed(config, attack.seed)
+    trigger = Patch(attack.pattern, attack.position, attack.size, attack.margin, seed)
+    if attack.rate == 0:
+        return poison.Manifest(attack.target, ()), trigger
+    templates = PROMPTS_OF_POISONS if attack.captions == "templates" else ()
+    manifest = poison.plan(
+        source, target=attack.target, rate=attack.rate, seed=seed, templates=templates
+    )
+    return manifest, trigger
+
+
+def _tokenizer(config: ConfigDict, source: Source, workdir: Path | None) -> tokenizers.Tokenizer:
+    data = config.data
+    if workdir is not None and (workdir / "tokenizer.json").exists():
+        return tokenizers.load(workdir / "tokenizer.json", data.context)
+    trained = data.tokenizer == "train" or (
+        data.tokenizer == "auto" and data.source == "scenes"
+    )
+    if trained:
+        return tokenizers.train(source.captions, data.vocab_size, data.context)
+    name = CLIP_TOKENIZER if data.tokenizer == "auto" else data.tokenizer
+    return tokenizers.pretrained(name, data.context)
+
+
+def _steps(config: ConfigDict, tokenizer: tokenizers.Tokenizer, mesh: Mesh) -> Steps:
+    shape = clip.configure(
+        config.model.preset,
+        image_size=config.model.image_size,
+        context=config.data.context,
+        vocab_size=tokenizer.vocab_size,
+        end_id=tokenizer.end_id,
+        activation=config.model.activation,
+        pool=config.model.pool,
+    )
+    optimizer = config.optimizer
+    return Steps(
+        clip.CLIP(shape, DTYPES[config.model.dtype]),
+        make_optimizer(optimizer.b1, optimizer.b2, optimizer.weight_decay),
+        ImageAugmentation(**config.augment),
+        mesh,
+        config.seed,
+    )

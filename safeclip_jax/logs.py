@@ -1,0 +1,108 @@
+"""Metrics to JSON lines and TensorBoard, and progress to the terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tensorboardX import SummaryWriter
+
+PLAIN_SECONDS = 10.0
+
+
+class MetricsLog:
+    """Appends metrics to `metrics.jsonl` and to TensorBoard events in `folder`.
+
+    On a resumed run the lines after `step` are dropped, so that the file holds every
+    step once, however often the run was interrupted.
+    """
+
+    def __init__(self, folder: Path, step: int):
+        self.path = folder / "metrics.jsonl"
+        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        kept = [line for line in read(self.path) if line["step"] <= step]
+        partial = self.path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        partial.replace(self.path)
+        self._file = self.path.open("a")
+
+    def write(self, step: int, **values: object) -> None:
+        """Writes one line; the numbers in it go to TensorBoard as well."""
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self._tensorboard.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        self._tensorboard.close()
+
+
+def read(path: Path) -> list[dict]:
+    """The lines of a metrics file; a torn last line is left out."""
+    lines = []
+    if path.exists():
+        for text in path.read_text().splitlines():
+            try:
+                lines.append(json.loads(text))
+            except ValueError:
+                break
+    return lines
+
+
+class ProgressLine:
+    """A progress bar on a terminal, a plain line now and then elsewhere, silence if not shown."""
+
+    def __init__(self, total: int, done: float, shown: bool):
+        self._shown = shown
+        self._total, self._done, self._first = total, done, done
+        self._start = self._last = time.monotonic()
+        self._bar = None
+        if shown and sys.stdout.isatty():
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("pairs"),
+                TimeRemainingColumn(),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("starting", total=total, completed=done)
+
+    def advance_to(self, pairs: float, text: str) -> None:
+        """Sets the pairs that are done and shows the text beside them."""
+        self._done = pairs
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._done, description=text)
+        elif self._shown and time.monotonic() - self._last >= PLAIN_SECONDS:
+            self._last = time.monotonic()
+            rate = (self._done - self._first) / (self._last - self._start)
+            left = (self._total - self._done) / max(rate, 1e-9)
+            share = self._done / max(self._total, 1)
+            print(f"{share:4.0%} {text} | {_clock(left)} left", flush=True)
+
+    def say(self, text: str) -> None:
+        """Prints a line that stays."""
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False)
+        elif self._shown:
+            print(text, flush=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes}:{seconds:02d}"
+
+
+def console() -> Console:
+    """The terminal, wide enough for tables where there is none."""
+    return Console(width=None if sys.stdout.isatty() else 100, highlight=False)

@@ -1,0 +1,89 @@
+"""Trains CLIP, defended or not: `python -m safeclip_jax.main --config=configs/demo.py`."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from safeclip_jax.errors import UserError
+
+USAGE = """\
+usage: python -m safeclip_jax.main --config=FILE.py [--config.KEY=VALUE …] [--workdir=DIR]
+                                   [--dry-run]
+
+  --config=FILE.py     the experiment: configs/demo.py (minutes on a laptop),
+                       configs/vitb32.py (the paper's setting), or your own
+  --config.KEY=VALUE   changes a key, e.g. --config.defense=none --config.data.pairs=5000
+  --workdir=DIR        folder of the run; default: runs/CONFIG-DEFENSE-seedSEED;
+                       the same command on the same folder goes on where it stopped
+  --dry-run            checks config, data, devices, disk and memory, prints the plan, and stops
+
+Every key, its default (configs may change it) and its meaning:
+"""
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment's file.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+_DRY_RUN = flags.DEFINE_bool("dry-run", False, "Check everything, print the plan, stop.")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise UserError(f"unexpected argument {argv[1]!r}: flags begin with --, see --help")
+    if _CONFIG.value is None:
+        raise UserError("no --config given: try --config=configs/demo.py, or see --help")
+    config = _CONFIG.value
+    from safeclip_jax import preflight, results, train
+
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    name = Path(flags.FLAGS["config"].config_filename).stem
+    workdir = Path(_WORKDIR.value or f"runs/{name}-{config.defense}-seed{config.seed}")
+    if _DRY_RUN.value:
+        preflight.dry_run(config, workdir)
+        return
+    preflight.check(config, workdir)
+    results.show(train.run(config, workdir))
+    print(f"figures: {workdir}/results.json   report: {workdir}/report.html")
+
+
+def _help() -> None:
+    from configs import common
+
+    source = inspect.getsource(common.get_config).splitlines()[2:-1]
+    print(USAGE + "\n".join(line[4:].replace("c.", "", 1) for line in source if line.strip()))
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        raise UserError(" ".join(str(error).strip("'\"").split())) from None
+
+
+def cli() -> None:
+    """Runs `main`; what a user can mend is one line on standard error and exit status 2."""
+    if {"--help", "-h", "--helpfull"} & set(sys.argv[1:]):
+        return _help()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from safeclip_jax.train import Interrupted
+
+    try:
+        main(_parse(sys.argv))
+    except UserError as error:
+        sys.exit(_fail(str(error), 2))
+    except Interrupted as error:
+        sys.exit(_fail(str(error), error.code))
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    cli()

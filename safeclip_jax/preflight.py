@@ -1,0 +1,139 @@
+"""What can be checked before training, and the plan of a run (`--dry-run`)."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.table import Table
+
+from safeclip_jax import workdir
+from safeclip_jax.data.pipeline import steps_in_stage
+from safeclip_jax.data.sources.base import BadRecord
+from safeclip_jax.defenses.plan import Stage
+from safeclip_jax.errors import UserError
+from safeclip_jax.experiment import Experiment, build
+from safeclip_jax.logs import console
+from safeclip_jax.pools import Pools
+from safeclip_jax.steps import init_state
+
+_GIB = 2**30
+
+
+def check(config: ConfigDict, folder: Path) -> None:
+    """Checks, within moments, that the run's folder can take its checkpoints.
+
+    Raises:
+      UserError: if the folder cannot be written or its disk is too full.
+    """
+    workdir.check_writable(folder)
+    free = shutil.disk_usage(folder).free
+    if free < 256 * 2**20:
+        raise UserError(f"workdir {folder}: {free / 2**20:.0f} MiB free on its disk, need 256 MiB")
+
+
+def dry_run(config: ConfigDict, folder: Path) -> None:
+    """Checks config, data, devices, disk and memory, and prints the plan of the run.
+
+    Compiles the step of every objective, so memory is what the compiler says.
+
+    Raises:
+      UserError: at the first thing that would stop the run.
+    """
+    check(config, folder)
+    workdir.check_config(folder, config)
+    x = build(config)
+    state = init_state(x.steps.model, x.steps.optimizer, config.unimodal.bank_size, 0, x.mesh)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    disk = state_bytes * (config.keep_checkpoints + 1) + 12 * len(x.source) * config.epochs
+    free = shutil.disk_usage(folder).free
+    if disk > free:
+        raise UserError(
+            f"workdir {folder}: the run needs {disk / _GIB:.1f} GiB, {free / _GIB:.1f} are free"
+        )
+    out = console()
+    out.print(_data_table(x, parameters, state_bytes, disk, free))
+    stages = _plan(x)
+    out.print(_plan_table(x, stages))
+    out.print(_memory_table(x, state, {(s.objective, s.augment): s for _, _, s in stages}))
+    out.print("all checks passed; nothing was trained")
+
+
+def _data_table(x: Experiment, parameters: int, state: int, disk: int, free: int) -> Table:
+    table = Table("", "", title="what runs", show_header=False)
+    devices = f"{x.mesh.size} × {jax.devices()[0].device_kind}, {jax.process_count()} process(es)"
+    table.add_row("devices", devices)
+    table.add_row("batch", f"{x.config.batch_size}, {x.config.batch_size // x.mesh.size} a device")
+    table.add_row("pairs", f"{len(x.source)}, {len(x.manifest.pairs)} of them poisoned")
+    table.add_row("first pair", _first_pair(x))
+    table.add_row("vocabulary", f"{x.tokenizer.vocab_size} tokens, context {x.tokenizer.context}")
+    table.add_row("parameters", f"{parameters / 1e6:.1f} M")
+    table.add_row("train state", f"{state / 2**20:.0f} MiB a device")
+    table.add_row("disk", f"{disk / _GIB:.2f} GiB needed, {free / _GIB:.1f} free")
+    return table
+
+
+def _first_pair(x: Experiment) -> str:
+    try:
+        pair = x.source[0]
+    except BadRecord as reason:
+        return f"{x.source.keys[0]} cannot be used: {reason}"
+    return f"{pair.key}: {pair.image.shape[1]}×{pair.image.shape[0]} pixels, {pair.caption[:60]!r}"
+
+
+def _plan(x: Experiment) -> list[tuple[int, int, Stage]]:
+    """Stages of the run as (first epoch, last epoch, stage), with pools as large as they can get."""
+    size, runs = len(x.source), []
+    safe = math.floor(0.85 * size)
+    pools = Pools(x.pairs[:safe], x.pairs[safe:], np.zeros(size, np.float32), np.zeros(size), None)
+    for epoch in range(x.config.epochs):
+        for stage in x.defense.stages(epoch, x.pairs, pools):
+            same = [i for i, (_, last, s) in enumerate(runs) if s.name == stage.name]
+            if same:
+                runs[same[-1]] = (runs[same[-1]][0], epoch, stage)
+            else:
+                runs.append((epoch, epoch, stage))
+    return runs
+
+
+def _plan_table(x: Experiment, stages: list[tuple[int, int, Stage]]) -> Table:
+    table = Table("epochs", "stage", "loss", "augmented", "rate", "pairs", "steps", title="plan")
+    for first, last, stage in stages:
+        pairs, steps = len(stage.pairs), steps_in_stage(len(stage.pairs), x.config.batch_size)
+        depends = stage.name in ("safe", "risky")
+        rate = "schedule" if stage.learning_rate is None else f"{stage.learning_rate:g}"
+        table.add_row(
+            f"{first + 1}–{last + 1}",
+            stage.name,
+            stage.objective,
+            "yes" if stage.augment else "no",
+            rate,
+            "by the scores" if depends else f"{pairs}",
+            "by the scores" if depends else f"{steps}",
+        )
+    return table
+
+
+def _memory_table(x: Experiment, state, stages: dict[tuple[str, bool], Stage]) -> Table:
+    table = Table("step", "GiB a device, by the compiler", title="memory")
+    config, size = x.config, x.config.model.image_size
+    for (objective, augmented), stage in stages.items():
+        shapes = {
+            "index": jax.ShapeDtypeStruct((config.batch_size,), np.int32),
+            "image": jax.ShapeDtypeStruct((config.batch_size, size, size, 3), np.uint8),
+            "tokens": jax.ShapeDtypeStruct(
+                (config.batch_size, stage.text_views, config.data.context), np.int32
+            ),
+        }
+        scalar, place = jax.ShapeDtypeStruct((), np.float32), jax.ShapeDtypeStruct((2,), np.int32)
+        step = x.steps.train(objective, augmented).lower(state, shapes, scalar, place).compile()
+        memory = step.memory_analysis()
+        used = memory.temp_size_in_bytes + memory.argument_size_in_bytes
+        name = f"{objective}, {'augmented' if augmented else 'plain'}"
+        table.add_row(name, f"{used / _GIB:.2f}")
+    return table

@@ -1,0 +1,101 @@
+"""`report.html`: one self-contained page about a run, readable offline."""
+
+from __future__ import annotations
+
+import base64
+import io
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from safeclip_jax import logs, plots, pools
+from safeclip_jax.data.sources.base import BadRecord
+from safeclip_jax.experiment import Experiment
+from safeclip_jax.results import rows
+
+EXAMPLES = 8
+_THUMBNAIL = 96
+
+
+def write(
+    folder: Path, experiment: Experiment, results: dict, confusion: np.ndarray | None
+) -> None:
+    """Writes the report of a finished run from what its folder holds.
+
+    Args:
+      folder: of the run.
+      experiment: for examples of pairs.
+      results: as in `results.json`.
+      confusion: zero-shot counts [C, C], or None.
+    """
+    metrics = logs.read(folder / "metrics.jsonl")
+    files = sorted((folder / "pools").glob("epoch_*.npz"))
+    poisons = experiment.manifest.indices
+    figures = [("Loss", plots.losses(metrics, results["steps"]))]
+    if any(line.get("kind") == "evaluation" for line in metrics):
+        figures.append(("Accuracy and attack success", plots.evaluations(metrics)))
+    if files:
+        figures.append(("Safe pool", plots.pool_sizes(metrics, len(poisons))))
+        figures.append(("Scores of all pairs", plots.similarities(files, poisons)))
+    if confusion is not None and experiment.held_out is not None:
+        names = experiment.held_out.class_names
+        figures.append(("Zero-shot confusion", plots.confusion(confusion, names)))
+    groups = _examples(experiment, pools.load(files[-1]) if files else None)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = resources.files("safeclip_jax") / "templates" / "report.html"
+    page = environment.from_string(template.read_text("utf-8")).render(
+        title=f"{results['defense']}, seed {results['seed']}",
+        rows=rows(results),
+        figures=figures,
+        groups=groups,
+        config=(folder / "config.json").read_text(),
+    )
+    (folder / "report.html").write_text(page, "utf-8")
+
+
+def _examples(experiment: Experiment, last: pools.Pools | None) -> list[tuple[str, list[dict]]]:
+    """Groups of example pairs: the poisons, and both ends of both pools."""
+    groups = [("Poisoned pairs", experiment.manifest.indices)]
+    if last is not None:
+        safe = last.safe[np.argsort(-last.scores[last.safe], kind="stable")]
+        risky = last.risky[np.argsort(last.scores[last.risky], kind="stable")]
+        groups += [
+            ("Poisons that reached the safe pool", np.intersect1d(groups[0][1], safe)),
+            ("Safest pairs", safe),
+            ("Safe pairs nearest to the border", safe[::-1]),
+            ("Riskiest pairs", risky),
+        ]
+    scores = None if last is None else last.scores
+    shown = [
+        (name, [_example(experiment, int(i), scores) for i in indices[:EXAMPLES]])
+        for name, indices in groups
+    ]
+    return [(name, examples) for name, examples in shown if examples]
+
+
+def _example(experiment: Experiment, index: int, scores: np.ndarray | None) -> dict:
+    source = experiment.source
+    try:
+        image = _data_url(source[index].image)
+    except BadRecord:
+        image = None
+    score = "" if scores is None else f"score {scores[index]:.3f}"
+    return {
+        "image": image,
+        "caption": source.captions[index][:200],
+        "key": source.keys[index],
+        "score": score,
+        "poisoned": bool(np.isin(index, experiment.manifest.indices)),
+    }
+
+
+def _data_url(image: np.ndarray) -> str:
+    thumbnail = Image.fromarray(image)
+    enlarge = Image.Resampling.NEAREST if image.shape[0] < _THUMBNAIL else Image.Resampling.BICUBIC
+    thumbnail = thumbnail.resize((_THUMBNAIL, _THUMBNAIL), enlarge)
+    buffer = io.BytesIO()
+    thumbnail.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

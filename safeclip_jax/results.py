@@ -1,0 +1,100 @@
+"""The final figures of a run: `results.json` and the table on the terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.table import Table
+
+from safeclip_jax.experiment import Experiment
+from safeclip_jax.logs import console
+
+ACTIVITIES = ("train", "input", "scoring", "checkpoint", "evaluation", "compile")
+
+
+def collect(
+    experiment: Experiment,
+    figures: dict[str, float | None],
+    quality: dict[str, float | int | None],
+    seconds: dict[str, float],
+    steps: int,
+    skipped_steps: int,
+) -> dict:
+    """Gathers what a run found.
+
+    Args:
+      figures: of the last evaluation.
+      quality: of the last pools, see `pool_quality`.
+      seconds: by activity and `total`.
+      steps: train steps.
+      skipped_steps: of those, the ones without an update.
+
+    Returns:
+      The content of `results.json`. `pairs_per_second` is of the train steps alone.
+    """
+    config = experiment.config
+    activities = {f"seconds_{a}": round(seconds.get(a, 0.0), 2) for a in ACTIVITIES}
+    total = seconds["total"]
+    return {
+        "defense": config.defense,
+        "seed": config.seed,
+        "pairs": len(experiment.source),
+        "poisons": len(experiment.manifest.pairs),
+        "target": config.attack.target,
+        **figures,
+        **quality,
+        "skipped_pairs": len(experiment.skipped.reasons),
+        "steps": steps,
+        "skipped_steps": skipped_steps,
+        "pairs_per_second": round(steps * config.batch_size / max(seconds["train"], 1e-9), 1),
+        "seconds": round(total, 2),
+        **activities,
+        "share_beyond_train_steps": round(1 - seconds["train"] / total, 4),
+    }
+
+
+def write(path: Path, results: dict) -> None:
+    """Writes `results.json`; it appears whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(results, indent=1) + "\n")
+    partial.replace(path)
+
+
+def show(results: dict) -> None:
+    """Prints the figures that a reader wants first."""
+    table = Table("", "", title=f"{results['defense']}, seed {results['seed']}", show_header=False)
+    for name, value in rows(results):
+        table.add_row(name, value)
+    console().print(table)
+
+
+def rows(results: dict) -> list[tuple[str, str]]:
+    """The results as named lines of text; what was not measured is left out."""
+    lines = [
+        ("zero-shot accuracy", _percent(results["zero_shot_accuracy"])),
+        ("attack success rate", _percent(results["attack_success_rate"])),
+        ("target's base rate", _percent(results["target_base_rate"])),
+        ("poisons", f"{results['poisons']} of {results['pairs']} pairs"),
+    ]
+    if results["safe_pool_size"] is not None:
+        lines += [
+            ("poisons in the safe pool", f"{results['poisons_in_safe_pool']}"),
+            ("safe pool", f"{results['safe_pool_size']} pairs"),
+        ]
+    if results["score_auroc"] is not None:
+        lines.append(("AUROC of the score", f"{results['score_auroc']:.4f}"))
+    spent = ", ".join(f"{a} {results[f'seconds_{a}']:.0f}" for a in ACTIVITIES)
+    lines += [
+        ("training", f"{results['pairs_per_second']:.0f} pairs/s"),
+        ("seconds", f"{results['seconds']:.0f} ({spent})"),
+    ]
+    if results["skipped_pairs"]:
+        lines.append(("pairs that could not be used", f"{results['skipped_pairs']}"))
+    if results["skipped_steps"]:
+        lines.append(("steps without an update", f"{results['skipped_steps']}"))
+    return [(name, value) for name, value in lines if value]
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"

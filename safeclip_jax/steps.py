@@ -1,0 +1,234 @@
+"""The jitted, sharded functions: one train step an objective, the score and the embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from safeclip_jax import losses
+from safeclip_jax.data.augment_image import ImageAugmentation, augment
+from safeclip_jax.errors import unknown
+from safeclip_jax.models.clip import CLIP
+from safeclip_jax.sharding import batch_sharding, replicated
+
+# Channel means and deviations of CLIP's training images (Radford et al., 2021).
+IMAGE_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
+IMAGE_STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+
+Params = Any
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that training changes.
+
+    Attributes:
+      params: of the model, float32.
+      opt_state: of the optimiser.
+      image_bank, text_bank: of the unimodal losses.
+      skipped: steps without an update because loss or gradient was not finite, int32.
+      skipped_in_a_row: of those, the ones since the last update, int32.
+    """
+
+    params: Params
+    opt_state: optax.OptState
+    image_bank: losses.Bank
+    text_bank: losses.Bank
+    skipped: jax.Array
+    skipped_in_a_row: jax.Array
+
+
+def make_optimizer(b1: float, b2: float, weight_decay: float) -> optax.GradientTransformation:
+    """AdamW up to the learning rate, which is an argument of the step; decays matrices only."""
+
+    def is_matrix(params: Params) -> Params:
+        return jax.tree.map_with_path(lambda path, x: x.ndim > 1 and "bias" not in str(path), params)
+
+    return optax.chain(
+        optax.scale_by_adam(b1=b1, b2=b2),
+        optax.add_decayed_weights(weight_decay, mask=is_matrix),
+    )
+
+
+def init_state(
+    model: CLIP, optimizer: optax.GradientTransformation, bank_size: int, seed: int, mesh: Mesh
+) -> TrainState:
+    """Initial parameters, moments and banks, replicated over the mesh."""
+    image, text = model.config.image, model.config.text
+
+    def init(key: jax.Array) -> TrainState:
+        params_key, image_key, text_key = jax.random.split(key, 3)
+        images = jnp.zeros((1, image.image_size, image.image_size, 3))
+        params = model.init(params_key, images, jnp.zeros((1, text.context), jnp.int32))
+        width = model.config.embedding
+        return TrainState(
+            params=params,
+            opt_state=optimizer.init(params),
+            image_bank=losses.empty_bank(image_key, bank_size, width),
+            text_bank=losses.empty_bank(text_key, bank_size, width),
+            skipped=jnp.zeros((), jnp.int32),
+            skipped_in_a_row=jnp.zeros((), jnp.int32),
+        )
+
+    return jax.jit(init, out_shardings=replicated(mesh))(jax.random.key(seed))
+
+
+def normalize(images: jax.Array) -> jax.Array:
+    """Images in [0, 1] to the model's input."""
+    return (images - IMAGE_MEAN) / IMAGE_STD
+
+
+def _pixels(images: jax.Array) -> jax.Array:
+    return images.astype(jnp.float32) / 255
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Compiled functions of one run.
+
+    Attributes:
+      model: the module.
+      optimizer: see `make_optimizer`.
+      augmentation: of the image views.
+      mesh: of devices.
+      seed: of the run.
+    """
+
+    model: CLIP
+    optimizer: optax.GradientTransformation
+    augmentation: ImageAugmentation
+    mesh: Mesh
+    seed: int
+
+    def train(
+        self, objective: str, augmented: bool
+    ) -> Callable[[TrainState, Batch, jax.Array, jax.Array], tuple[TrainState, Metrics]]:
+        """Returns the jitted train step of an objective; the state is donated.
+
+        The step takes (state, batch, learning rate, place), where the batch holds `image`
+        uint8 [B, S, S, 3], `tokens` int32 [B, views, L] and `index` int32 [B], and place
+        is int32 (epoch, stage). It returns the new state and `loss`, `logit_scale` and
+        `grad_norm`.
+        """
+        if objective not in ("clip", "unimodal"):
+            raise unknown("objective", objective, ("clip", "unimodal"))
+        loss_of = self._clip if objective == "clip" else self._unimodal
+
+        def step(
+            state: TrainState, batch: Batch, learning_rate: jax.Array, place: jax.Array
+        ) -> tuple[TrainState, Metrics]:
+            def loss_fn(params: Params) -> tuple[jax.Array, tuple[losses.Bank, losses.Bank]]:
+                return loss_of(params, state, batch, self._keys(place, batch["index"]), augmented)
+
+            (loss, banks), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+            grad_norm = optax.global_norm(grads)
+            new_state = self._update(state, grads, banks, learning_rate)
+            finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+            kept = state.replace(
+                skipped=state.skipped + 1, skipped_in_a_row=state.skipped_in_a_row + 1
+            )
+            state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new_state, kept)
+            scale = self.model.apply(state.params, method="logit_scale")
+            return state, {
+                "loss": loss,
+                "logit_scale": scale,
+                "grad_norm": grad_norm,
+                "skipped_in_a_row": state.skipped_in_a_row,
+            }
+
+        whole, split = replicated(self.mesh), batch_sharding(self.mesh)
+        return jax.jit(
+            step,
+            in_shardings=(whole, split, whole, whole),
+            out_shardings=(whole, whole),
+            donate_argnums=0,
+        )
+
+    def score(self, kind: str) -> Callable[[Params, Batch], jax.Array]:
+        """Returns the jitted score of pairs, float32 [B], forward only.
+
+        `cosine` is the similarity of a pair's own embeddings. `relative` is the mean over
+        both directions of the log-probability of the true partner among the batch,
+        −(CLIP loss) of the pair, which discounts pairs that resemble everything.
+        """
+        if kind not in ("cosine", "relative"):
+            raise unknown("score", kind, ("cosine", "relative"))
+
+        def score(params: Params, batch: Batch) -> jax.Array:
+            images = normalize(_pixels(batch["image"]))
+            image, text, scale = self.model.apply(params, images, batch["tokens"])
+            if kind == "cosine":
+                return jnp.sum(image * text, axis=1)
+            logits = scale * image @ text.T
+            rows, columns = (jax.nn.logsumexp(logits, axis=axis) for axis in (1, 0))
+            return jnp.diagonal(logits) - (rows + columns) / 2
+
+        whole, split = replicated(self.mesh), batch_sharding(self.mesh)
+        return jax.jit(score, in_shardings=(whole, split), out_shardings=split)
+
+    def embed_images(self) -> Callable[[Params, jax.Array], jax.Array]:
+        """Returns the jitted image embedding: uint8 [B, S, S, 3] to float32 [B, D]."""
+        whole, split = replicated(self.mesh), batch_sharding(self.mesh)
+
+        def embed(params: Params, images: jax.Array) -> jax.Array:
+            return self.model.apply(params, normalize(_pixels(images)), method="embed_images")
+
+        return jax.jit(embed, in_shardings=(whole, split), out_shardings=split)
+
+    def embed_texts(self) -> Callable[[Params, jax.Array], jax.Array]:
+        """Returns the jitted text embedding: int32 [B, L] to float32 [B, D]."""
+        whole, split = replicated(self.mesh), batch_sharding(self.mesh)
+
+        def embed(params: Params, tokens: jax.Array) -> jax.Array:
+            return self.model.apply(params, tokens, method="embed_texts")
+
+        return jax.jit(embed, in_shardings=(whole, split), out_shardings=split)
+
+    def _keys(self, place: jax.Array, index: jax.Array) -> jax.Array:
+        """One key a pair from (seed, epoch, stage, pair index)."""
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.seed), place[0]), place[1])
+        return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+
+    def _clip(self, params, state, batch, keys, augmented):
+        images = _pixels(batch["image"])
+        if augmented:
+            images = augment(images, keys, self.augmentation)
+        image, text, scale = self.model.apply(params, normalize(images), batch["tokens"][:, 0])
+        return losses.clip_loss(image, text, scale), (state.image_bank, state.text_bank)
+
+    def _unimodal(self, params, state, batch, keys, augmented):
+        pixels = _pixels(batch["image"])
+        keys_a, keys_b = (jax.vmap(lambda k, v=v: jax.random.fold_in(k, v))(keys) for v in (0, 1))
+        fixed = jax.lax.stop_gradient(params)
+        views = [
+            self.model.apply(
+                p, normalize(augment(pixels, k, self.augmentation)), batch["tokens"][:, view]
+            )
+            for view, (p, k) in enumerate(((fixed, keys_a), (params, keys_b)))
+        ]
+        (image_a, text_a, _), (image_b, text_b, scale) = views
+        image_loss, image_bank = losses.unimodal_loss(image_a, image_b, state.image_bank, scale)
+        text_loss, text_bank = losses.unimodal_loss(text_a, text_b, state.text_bank, scale)
+        return (image_loss + text_loss) / 2, (image_bank, text_bank)
+
+    def _update(self, state: TrainState, grads: Params, banks, learning_rate: jax.Array):
+        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+        updates = jax.tree.map(lambda u: -learning_rate * u, updates)
+        image_bank, text_bank = banks
+        return state.replace(
+            params=optax.apply_updates(state.params, updates),
+            opt_state=opt_state,
+            image_bank=image_bank,
+            text_bank=text_bank,
+            skipped_in_a_row=jnp.zeros((), jnp.int32),
+        )

@@ -1,0 +1,338 @@
+"""The loop: epochs → stages → steps → checkpoints → evaluation.
+
+It knows stages and nothing of defences. Everything it does is a function of the config
+and of `Position`, so a run that is killed goes on to the same result.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from safeclip_jax import pools, report, results, sharding, workdir
+from safeclip_jax.checkpoint import Checkpoints, Position
+from safeclip_jax.data.pipeline import steps_in_stage
+from safeclip_jax.defenses.plan import Stage
+from safeclip_jax.errors import UserError
+from safeclip_jax.evaluate.attack import score_auroc
+from safeclip_jax.evaluate.evaluator import NO_POOLS, Evaluator, pool_quality
+from safeclip_jax.experiment import Experiment, build
+from safeclip_jax.logs import MetricsLog, ProgressLine
+from safeclip_jax.pools import Pools
+from safeclip_jax.steps import TrainState, init_state
+
+STEPS_IN_FLIGHT = 2
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop; all is saved. `code` is the exit status, 128 + signal."""
+
+    def __init__(self, code: int):
+        super().__init__(f"stopped by a signal; the same command goes on from here (exit {code})")
+        self.code = code
+
+
+def run(config: ConfigDict, folder: Path) -> dict:
+    """Trains, or goes on training, in a work directory, and returns the final figures.
+
+    Args:
+      config: as in `configs/common.py`.
+      folder: made if it is not there; a finished run's figures are only read.
+
+    Raises:
+      UserError: if the config, the data or the folder cannot be used.
+      Interrupted: after a checkpoint, on SIGTERM or SIGINT.
+    """
+    workdir.claim(folder, config)
+    experiment = build(config, folder)
+    if jax.process_index() == 0:
+        experiment.tokenizer.save(folder / "tokenizer.json")
+        experiment.manifest.save(folder / "poison_manifest.json")
+    trainer = Trainer(experiment, folder)
+    try:
+        trainer.train()
+        return trainer.finish()
+    finally:
+        trainer.close()
+
+
+class Clock:
+    """Seconds by activity, and `total`; they add up over resumes."""
+
+    def __init__(self, seconds: dict[str, float]):
+        self.seconds = collections.defaultdict(float, seconds)
+        self._start = time.monotonic() - self.seconds["total"]
+
+    def totals(self) -> dict[str, float]:
+        self.seconds["total"] = time.monotonic() - self._start
+        return dict(self.seconds)
+
+    @contextlib.contextmanager
+    def __call__(self, activity: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[activity] += time.monotonic() - start
+
+
+class Trainer:
+    """A run between two of its steps."""
+
+    def __init__(self, experiment: Experiment, folder: Path):
+        config, steps = experiment.config, experiment.steps
+        self.x, self.folder = experiment, folder
+        self.state: TrainState = init_state(
+            steps.model, steps.optimizer, config.unimodal.bank_size, config.seed, experiment.mesh
+        )
+        self.checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
+        restored = self.checkpoints.restore(self.state)
+        self.state, self.position = restored or (self.state, Position())
+        self.clock = Clock(self.position.seconds)
+        lead = jax.process_index() == 0
+        self.metrics = MetricsLog(folder, self.position.total_steps) if lead else None
+        total = config.epochs * len(experiment.source)
+        self.progress = ProgressLine(total, self._pairs(0, 1), lead)
+        self.pools = self._pools_before(self.position.epoch)
+        self.evaluate = Evaluator(experiment)
+        self._score = steps.score(config.score.kind)
+        self._compiled: dict[tuple[str, bool], Callable] = {}
+        self._signal = 0
+        self._saved_at = time.monotonic()
+        if restored:
+            self.progress.say(
+                f"resumed in epoch {self.position.epoch + 1} of {config.epochs}, "
+                f"after {self.position.total_steps} steps"
+            )
+
+    def train(self) -> None:
+        """Runs every epoch that is left."""
+        with self._signals():
+            for epoch in range(self.position.epoch, self.x.config.epochs):
+                self._epoch(epoch)
+
+    def finish(self) -> dict:
+        """Evaluates, writes `results.json` and `report.html`, and returns the figures."""
+        x, poisons = self.x, self.x.manifest.indices
+        with self.clock("evaluation"):
+            figures = self.evaluate(self.state.params)
+            if self.pools is not None:
+                quality = pool_quality(self.pools, poisons)
+            else:
+                auroc = score_auroc(self.score(x.config.epochs), poisons) if len(poisons) else None
+                quality = {**NO_POOLS, "score_auroc": auroc}
+        found = results.collect(
+            x,
+            figures.summary(),
+            quality,
+            self.clock.totals(),
+            self.position.total_steps,
+            int(self.state.skipped),
+        )
+        if jax.process_index() == 0:
+            results.write(self.folder / "results.json", found)
+            report.write(self.folder, x, found, figures.confusion)
+        return found
+
+    def close(self) -> None:
+        self.progress.close()
+        self.checkpoints.close()
+        if self.metrics is not None:
+            self.metrics.close()
+
+    def score(self, epoch: int) -> np.ndarray:
+        """Scores every pair with the current weights, float32 [N]; NaN for skipped pairs."""
+        size = self.x.config.score.batch_size
+        order = np.random.default_rng([self.x.config.seed, epoch]).permutation(self.x.pairs)
+        scores = np.zeros(len(order), np.float32)
+        parts = [
+            self._score(self.state.params, sharding.to_devices(batch, self.x.mesh))
+            for batch in self.x.loader.scoring_batches(order, size)
+        ]
+        values = np.concatenate([sharding.to_host(part) for part in parts])
+        scores[order] = values[: len(order)]
+        scores[list(self.x.skipped.reasons)] = np.nan
+        return scores
+
+    def learning_rate(self, stage: Stage, pairs: float) -> np.float32:
+        """The stage's constant rate, or the schedule's after this many pairs."""
+        config, size = self.x.config, len(self.x.source)
+        if stage.learning_rate is not None:
+            return np.float32(stage.learning_rate)
+        return np.float32(schedule(pairs, size * config.epochs, config.optimizer))
+
+    def _epoch(self, epoch: int) -> None:
+        config = self.x.config
+        if self.x.defense.needs_scores(epoch):
+            self.pools = self._assign_pools(epoch)
+        stages = self.x.defense.stages(epoch, self.x.pairs, self.pools)
+        lengths = [self._steps(stage) for stage in stages]
+        for number in range(self.position.stage, len(stages)):
+            self._stage(stages[number], number, sum(lengths[:number]), sum(lengths))
+            self._advance(stage=number + 1, step=0)
+        if config.evaluate.every and (epoch + 1) % config.evaluate.every == 0:
+            with self.clock("evaluation"):
+                figures = self.evaluate(self.state.params)
+            self._record(kind="evaluation", epoch=epoch, **figures.summary())
+            self.progress.say(f"epoch {epoch + 1}: {figures.line()}")
+        self._advance(epoch=epoch + 1, stage=0)
+        self._save()
+
+    def _stage(self, stage: Stage, number: int, before: int, in_epoch: int) -> None:
+        """Runs what is left of a stage; `before` steps of the epoch's are in earlier stages."""
+        config, place = self.x.config, (self.position.epoch, number)
+        batches = self.x.loader.training_batches(
+            stage.pairs, config.batch_size, place, stage.text_views, stage.augment,
+            self.position.step,
+        )  # fmt: skip
+        flight: collections.deque = collections.deque(maxlen=STEPS_IN_FLIGHT)
+        rate, metrics = np.float32(0), None
+        for step in range(self.position.step, self._steps(stage)):
+            with self.clock("input"):
+                batch = sharding.to_devices(next(batches), self.x.mesh)
+            rate = self.learning_rate(stage, self._pairs(before + step, in_epoch))
+            step_args = (self.state, batch, rate, np.array(place, np.int32))
+            train_step = self._compile(stage, step_args)
+            with self.clock("train"):
+                if len(flight) == STEPS_IN_FLIGHT:
+                    jax.block_until_ready(flight[0])
+                self.state, metrics = train_step(*step_args)
+            flight.append(metrics)
+            self._advance(step=step + 1, total_steps=self.position.total_steps + 1)
+            self._show(stage, rate, flight[0], before + step, in_epoch)
+            self._heed_signals()
+        with self.clock("train"):
+            jax.block_until_ready(self.state)
+
+    def _compile(self, stage: Stage, args: tuple) -> Callable:
+        key = (stage.objective, stage.augment)
+        if key not in self._compiled:
+            with self.clock("compile"):
+                self._compiled[key] = self.x.steps.train(*key).lower(*args).compile()
+        return self._compiled[key]
+
+    def _steps(self, stage: Stage) -> int:
+        config = self.x.config
+        steps = steps_in_stage(len(stage.pairs), config.batch_size)
+        return min(steps, config.max_steps) if config.max_steps else steps
+
+    def _pairs(self, step: int, in_epoch: int) -> float:
+        """Pairs seen before a step of the epoch; an epoch counts all pairs, whatever it drops."""
+        return (self.position.epoch + step / max(in_epoch, 1)) * len(self.x.source)
+
+    def _show(
+        self, stage: Stage, rate: np.float32, metrics: dict, step: int, in_epoch: int
+    ) -> None:
+        """Shows progress and, every `log_every` steps, logs metrics that are already there."""
+        seconds = self.clock.seconds
+        if self.position.total_steps % self.x.config.log_every == 0:
+            values = {name: float(value) for name, value in metrics.items()}
+            self._guard(int(values.pop("skipped_in_a_row")))
+            busy = seconds["train"] + seconds["input"]
+            self._shown = (
+                f"{stage.name} loss {values['loss']:.3f} scale {values['logit_scale']:.1f} "
+                f"lr {rate:.1e} {self.position.total_steps * self.x.config.batch_size / busy:.0f} "
+                f"pairs/s, input {seconds['input'] / busy:.0%}"
+            )
+            self._record(
+                kind="train", epoch=self.position.epoch, stage=stage.name,
+                learning_rate=float(rate), **values,
+            )  # fmt: skip
+        epoch = f"epoch {self.position.epoch + 1}/{self.x.config.epochs}"
+        self.progress.advance_to(self._pairs(step + 1, in_epoch), f"{epoch} {self._shown}")
+
+    _shown = ""
+
+    def _guard(self, skipped_in_a_row: int) -> None:
+        limit = self.x.config.optimizer.max_skipped_steps
+        if skipped_in_a_row >= limit:
+            raise UserError(
+                f"loss or gradient was not finite for {skipped_in_a_row} steps in a row: lower "
+                "optimizer.learning_rate; the last checkpoint is from before"
+            )
+
+    def _assign_pools(self, epoch: int) -> Pools:
+        """This epoch's pools: from the file, if the run was here before, or by new scores."""
+        path = pools.path(self.folder, epoch)
+        if path.exists():
+            return pools.load(path)
+        with self.clock("scoring"):
+            assigned = self.x.defense.pools(epoch, self.score(epoch), self.pools)
+        sharding.check_same_everywhere(f"pools of epoch {epoch}", assigned.digest())
+        if jax.process_index() == 0:
+            pools.save(assigned, path)
+        quality = pool_quality(assigned, self.x.manifest.indices)
+        self._record(kind="pools", epoch=epoch, **quality)
+        return assigned
+
+    def _pools_before(self, epoch: int) -> Pools | None:
+        path = pools.path(self.folder, epoch - 1)
+        return pools.load(path) if path.exists() else None
+
+    def _record(self, **values: object) -> None:
+        if self.metrics is not None:
+            self.metrics.write(self.position.total_steps, **values)
+
+    def _advance(self, **changes: int) -> None:
+        self.position = replace(self.position, **changes)
+
+    def _save(self) -> None:
+        with self.clock("checkpoint"):
+            position = replace(self.position, seconds=self.clock.totals())
+            self.checkpoints.save(self.state, position)
+        self._saved_at = time.monotonic()
+
+    def _heed_signals(self) -> None:
+        """Checkpoints when it is time or a signal asked for it, and stops if one did."""
+        minutes = (time.monotonic() - self._saved_at) / 60
+        if not self._signal and minutes < self.x.config.checkpoint_minutes:
+            return
+        self._save()
+        number, self._signal = self._signal, 0
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self.checkpoints.close()
+            raise Interrupted(128 + number)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and Ctrl-C stop at the next step, SIGUSR1 checkpoints; a second one acts at once."""
+
+        def heed(number: int, frame: FrameType | None) -> None:
+            self._signal = number
+            signal.signal(number, old[number])
+
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+        old = {number: signal.getsignal(number) for number in numbers}
+        try:
+            for number in numbers:
+                signal.signal(number, heed)
+            yield
+        finally:
+            for number in numbers:
+                signal.signal(number, old[number])
+
+
+def schedule(pairs: float, total: int, optimizer: ConfigDict) -> float:
+    """Linear warm-up over `warmup_pairs`, then a cosine to zero at `total` pairs.
+
+    Args:
+      pairs: seen so far.
+      total: of the run.
+      optimizer: with `learning_rate`, the peak, and `warmup_pairs`.
+    """
+    warmup = min(optimizer.warmup_pairs, total)
+    if pairs < warmup:
+        return optimizer.learning_rate * pairs / warmup
+    done = (pairs - warmup) / max(total - warmup, 1)
+    return optimizer.learning_rate * 0.5 * (1 + math.cos(math.pi * min(done, 1)))
