@@ -169,9 +169,7 @@ def _tokenizer(config: ConfigDict, source: Source, workdir: Path | None) -> toke
     data = config.data
     if workdir is not None and (workdir / "tokenizer.json").exists():
         return tokenizers.load(workdir / "tokenizer.json", data.context)
-    trained = data.tokenizer == "train" or (
-        data.tokenizer == "auto" and data.source == "scenes"
-    )
+    trained = data.tokenizer == "train" or (data.tokenizer == "auto" and data.source == "scenes")
     if trained:
         return tokenizers.train(source.captions, data.vocab_size, data.context)
     name = CLIP_TOKENIZER if data.tokenizer == "auto" else data.tokenizer

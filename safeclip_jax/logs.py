@@ -72,7 +72,7 @@ class ProgressLine:
                 TimeRemainingColumn(),
             )
             self._bar.start()
-            self._task = self._bar.add_task("starting", total=total, completed=done)
+            self._task = self._bar.add_task("starting", total=total, completed=int(done))
 
     def advance_to(self, pairs: float, text: str) -> None:
         """Sets the pairs that are done and shows the text beside them."""

@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
     from safeclip_jax import preflight, results, train
 
     logging.getLogger("absl").setLevel(logging.WARNING)
-    name = Path(flags.FLAGS["config"].config_filename).stem
+    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = Path(_WORKDIR.value or f"runs/{name}-{config.defense}-seed{config.seed}")
     if _DRY_RUN.value:
         preflight.dry_run(config, workdir)

@@ -33,7 +33,8 @@ def losses(metrics: Sequence[dict], steps_in_all: int) -> str:
         points = [(line["step"], line["loss"]) for line in lines if line["stage"] == stage]
         axes.plot(*zip(*points, strict=True), ".", markersize=4, label=stage)
     axes.set(xlabel="step", ylabel="loss (nats)", xlim=(0, steps_in_all))
-    axes.legend(frameon=False)
+    if lines:
+        axes.legend(frameon=False)
     return _svg(figure)
 
 

@@ -37,11 +37,17 @@ class Mixture:
     def monotone_p_safe(self, scores: np.ndarray) -> np.ndarray:
         """`p_safe` made monotone in the score, [N].
 
-        With unequal variances the wider component wins both tails. Between the means
-        the responsibility rises with the score, so scores beyond a mean are treated as
-        lying on it: a score below the risky mean is as risky as that mean.
+        The log-odds are a quadratic in the score. With unequal variances the wider
+        component wins both tails: the responsibility turns round at the quadratic's
+        vertex, below the risky mean or above the safe one. Scores beyond the vertex are
+        treated as lying on it.
         """
-        return self.p_safe(np.clip(scores, *self.means))
+        risky, safe = 1 / self.stds**2
+        if risky == safe:
+            return self.p_safe(scores)
+        vertex = (safe * self.means[1] - risky * self.means[0]) / (safe - risky)
+        beyond = np.maximum if safe < risky else np.minimum
+        return self.p_safe(beyond(scores, vertex))
 
     def density(self, scores: np.ndarray) -> np.ndarray:
         """Weighted density of both components, [2, N]."""
@@ -168,7 +174,7 @@ def save(pools: Pools, path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
     partial.replace(path)
 
 

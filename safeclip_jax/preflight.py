@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -87,9 +87,10 @@ def _first_pair(x: Experiment) -> str:
 
 
 def _plan(x: Experiment) -> list[tuple[int, int, Stage]]:
-    """Stages of the run as (first epoch, last epoch, stage), with pools as large as they can get."""
-    size, runs = len(x.source), []
-    safe = math.floor(0.85 * size)
+    """Stages of the run as (first epoch, last epoch, stage), with pools of half the data each."""
+    runs: list[tuple[int, int, Stage]] = []
+    size = len(x.source)
+    safe = size // 2
     pools = Pools(x.pairs[:safe], x.pairs[safe:], np.zeros(size, np.float32), np.zeros(size), None)
     for epoch in range(x.config.epochs):
         for stage in x.defense.stages(epoch, x.pairs, pools):
@@ -132,7 +133,7 @@ def _memory_table(x: Experiment, state, stages: dict[tuple[str, bool], Stage]) -
         }
         scalar, place = jax.ShapeDtypeStruct((), np.float32), jax.ShapeDtypeStruct((2,), np.int32)
         step = x.steps.train(objective, augmented).lower(state, shapes, scalar, place).compile()
-        memory = step.memory_analysis()
+        memory: Any = step.memory_analysis()
         used = memory.temp_size_in_bytes + memory.argument_size_in_bytes
         name = f"{objective}, {'augmented' if augmented else 'plain'}"
         table.add_row(name, f"{used / _GIB:.2f}")

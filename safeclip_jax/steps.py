@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +25,11 @@ IMAGE_STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 Params = Any
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
+Banks = tuple[losses.Bank, losses.Bank]
+LossAndBanks = tuple[jax.Array, Banks]
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """All that training changes.
 
     Attributes:
@@ -52,7 +52,9 @@ def make_optimizer(b1: float, b2: float, weight_decay: float) -> optax.GradientT
     """AdamW up to the learning rate, which is an argument of the step; decays matrices only."""
 
     def is_matrix(params: Params) -> Params:
-        return jax.tree.map_with_path(lambda path, x: x.ndim > 1 and "bias" not in str(path), params)
+        return jax.tree.map_with_path(
+            lambda path, x: x.ndim > 1 and "bias" not in str(path), params
+        )
 
     return optax.chain(
         optax.scale_by_adam(b1=b1, b2=b2),
@@ -110,9 +112,7 @@ class Steps:
     mesh: Mesh
     seed: int
 
-    def train(
-        self, objective: str, augmented: bool
-    ) -> Callable[[TrainState, Batch, jax.Array, jax.Array], tuple[TrainState, Metrics]]:
+    def train(self, objective: str, augmented: bool) -> jax.stages.Wrapped:
         """Returns the jitted train step of an objective; the state is donated.
 
         The step takes (state, batch, learning rate, place), where the batch holds `image`
@@ -127,7 +127,7 @@ class Steps:
         def step(
             state: TrainState, batch: Batch, learning_rate: jax.Array, place: jax.Array
         ) -> tuple[TrainState, Metrics]:
-            def loss_fn(params: Params) -> tuple[jax.Array, tuple[losses.Bank, losses.Bank]]:
+            def loss_fn(params: Params) -> LossAndBanks:
                 return loss_of(params, state, batch, self._keys(place, batch["index"]), augmented)
 
             (loss, banks), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
@@ -154,7 +154,7 @@ class Steps:
             donate_argnums=0,
         )
 
-    def score(self, kind: str) -> Callable[[Params, Batch], jax.Array]:
+    def score(self, kind: str) -> jax.stages.Wrapped:
         """Returns the jitted score of pairs, float32 [B], forward only.
 
         `cosine` is the similarity of a pair's own embeddings. `relative` is the mean over
@@ -166,7 +166,7 @@ class Steps:
 
         def score(params: Params, batch: Batch) -> jax.Array:
             images = normalize(_pixels(batch["image"]))
-            image, text, scale = self.model.apply(params, images, batch["tokens"])
+            image, text, scale = self._embed(params, images, batch["tokens"])
             if kind == "cosine":
                 return jnp.sum(image * text, axis=1)
             logits = scale * image @ text.T
@@ -176,42 +176,51 @@ class Steps:
         whole, split = replicated(self.mesh), batch_sharding(self.mesh)
         return jax.jit(score, in_shardings=(whole, split), out_shardings=split)
 
-    def embed_images(self) -> Callable[[Params, jax.Array], jax.Array]:
+    def embed_images(self) -> jax.stages.Wrapped:
         """Returns the jitted image embedding: uint8 [B, S, S, 3] to float32 [B, D]."""
         whole, split = replicated(self.mesh), batch_sharding(self.mesh)
 
-        def embed(params: Params, images: jax.Array) -> jax.Array:
+        def embed(params: Params, images: jax.Array) -> Any:
             return self.model.apply(params, normalize(_pixels(images)), method="embed_images")
 
         return jax.jit(embed, in_shardings=(whole, split), out_shardings=split)
 
-    def embed_texts(self) -> Callable[[Params, jax.Array], jax.Array]:
+    def embed_texts(self) -> jax.stages.Wrapped:
         """Returns the jitted text embedding: int32 [B, L] to float32 [B, D]."""
         whole, split = replicated(self.mesh), batch_sharding(self.mesh)
 
-        def embed(params: Params, tokens: jax.Array) -> jax.Array:
+        def embed(params: Params, tokens: jax.Array) -> Any:
             return self.model.apply(params, tokens, method="embed_texts")
 
         return jax.jit(embed, in_shardings=(whole, split), out_shardings=split)
+
+    def _embed(self, params: Params, images: jax.Array, tokens: jax.Array) -> Any:
+        """Image embeddings, text embeddings and the logit scale."""
+        return self.model.apply(params, images, tokens)
 
     def _keys(self, place: jax.Array, index: jax.Array) -> jax.Array:
         """One key a pair from (seed, epoch, stage, pair index)."""
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.seed), place[0]), place[1])
         return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
 
-    def _clip(self, params, state, batch, keys, augmented):
+    def _clip(
+        self, params: Params, state: TrainState, batch: Batch, keys: jax.Array, augmented: bool
+    ) -> LossAndBanks:
         images = _pixels(batch["image"])
         if augmented:
             images = augment(images, keys, self.augmentation)
-        image, text, scale = self.model.apply(params, normalize(images), batch["tokens"][:, 0])
+        image, text, scale = self._embed(params, normalize(images), batch["tokens"][:, 0])
         return losses.clip_loss(image, text, scale), (state.image_bank, state.text_bank)
 
-    def _unimodal(self, params, state, batch, keys, augmented):
+    def _unimodal(
+        self, params: Params, state: TrainState, batch: Batch, keys: jax.Array, augmented: bool
+    ) -> LossAndBanks:
+        del augmented  # both views always are
         pixels = _pixels(batch["image"])
         keys_a, keys_b = (jax.vmap(lambda k, v=v: jax.random.fold_in(k, v))(keys) for v in (0, 1))
         fixed = jax.lax.stop_gradient(params)
         views = [
-            self.model.apply(
+            self._embed(
                 p, normalize(augment(pixels, k, self.augmentation)), batch["tokens"][:, view]
             )
             for view, (p, k) in enumerate(((fixed, keys_a), (params, keys_b)))
@@ -221,7 +230,9 @@ class Steps:
         text_loss, text_bank = losses.unimodal_loss(text_a, text_b, state.text_bank, scale)
         return (image_loss + text_loss) / 2, (image_bank, text_bank)
 
-    def _update(self, state: TrainState, grads: Params, banks, learning_rate: jax.Array):
+    def _update(
+        self, state: TrainState, grads: Params, banks: Banks, learning_rate: jax.Array
+    ) -> TrainState:
         updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
         updates = jax.tree.map(lambda u: -learning_rate * u, updates)
         image_bank, text_bank = banks

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import jax
 import numpy as np
@@ -284,7 +285,7 @@ class Trainer:
         if self.metrics is not None:
             self.metrics.write(self.position.total_steps, **values)
 
-    def _advance(self, **changes: int) -> None:
+    def _advance(self, **changes: Any) -> None:
         self.position = replace(self.position, **changes)
 
     def _save(self) -> None:
@@ -306,11 +307,11 @@ class Trainer:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C stop at the next step, SIGUSR1 checkpoints; a second one acts at once."""
+        """SIGTERM and Ctrl-C stop at the next step, SIGUSR1 checkpoints; a second acts at once."""
 
         def heed(number: int, frame: FrameType | None) -> None:
             self._signal = number
-            signal.signal(number, old[number])
+            signal.signal(number, old[signal.Signals(number)])
 
         numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
         old = {number: signal.getsignal(number) for number in numbers}

@@ -55,7 +55,7 @@ class Patch:
             raise unknown("attack.pattern", self.pattern, PATTERNS)
         if self.position not in POSITIONS:
             raise unknown("attack.position", self.position, POSITIONS)
-        if not (0 < self.size and self.margin >= 0 and self.size + self.margin <= 1):
+        if not (self.size > 0 and self.margin >= 0 and self.size + self.margin <= 1):
             raise UserError(
                 f"attack.size={self.size} with attack.margin={self.margin} does not fit the image"
             )

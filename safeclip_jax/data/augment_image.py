@@ -55,7 +55,9 @@ def augment(images: jax.Array, keys: jax.Array, strength: ImageAugmentation) -> 
     Returns:
       Float [B, S, S, 3] in [0, 1].
     """
-    crop, flip, jitter, gray, blur = jnp.moveaxis(jax.vmap(lambda k: jax.random.split(k, 5))(keys), 1, 0)
+    crop, flip, jitter, gray, blur = jnp.moveaxis(
+        jax.vmap(lambda k: jax.random.split(k, 5))(keys), 1, 0
+    )
     images = resized_crop(images, *crop_boxes(crop, strength), _chance(flip, strength.flip))
     jittered = color_jitter(images, jitter, strength)
     images = _choose(_chance(jitter, strength.jitter), jittered, images)

@@ -29,7 +29,7 @@ def decode(content: bytes, size: int) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(content))
+            image: Image.Image = Image.open(io.BytesIO(content))
             if image.width * image.height > MAX_PIXELS:
                 raise BadRecord(f"image of {image.width}×{image.height} pixels is too large")
             image.draft("RGB", (2 * size, 2 * size))

@@ -53,8 +53,8 @@ class SkippedRecords:
         if len(self.reasons) > self._limit:
             where = f"; all are listed in {self._path}" if self._path else ""
             raise UserError(
-                f"{len(self.reasons)} records cannot be used, more than "
-                f"data.max_skipped_share={self._max_share} allows (the last: {key}: {reason}){where}"
+                f"{len(self.reasons)} records cannot be used, more than data.max_skipped_share="
+                f"{self._max_share} allows (the last: {key}: {reason}){where}"
             )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -11,6 +10,7 @@ import numpy as np
 from safeclip_jax import sharding
 from safeclip_jax.attacks.poison import TriggeredSource
 from safeclip_jax.data.pipeline import ImageReader, SkippedRecords, pad_to_multiple
+from safeclip_jax.data.sources.base import Source
 from safeclip_jax.evaluate import attack, zero_shot
 from safeclip_jax.experiment import Experiment
 from safeclip_jax.pools import Pools
@@ -92,18 +92,20 @@ class Evaluator:
     def _held_out_images(self) -> tuple[np.ndarray, np.ndarray]:
         """All held-out images without and with the trigger, uint8, drawn once."""
         if self._images is None:
-            source, size = self._x.held_out, self._x.config.model.image_size
-            everything = np.arange(len(source))
-            self._images = tuple(
-                ImageReader(s, size, 0, SkippedRecords(len(source), 0.0))(everything)
-                for s in (source, TriggeredSource(source, self._x.trigger))
-            )
+            assert self._x.held_out is not None
+            triggered = TriggeredSource(self._x.held_out, self._x.trigger)
+            self._images = self._read(self._x.held_out), self._read(triggered)
         return self._images
 
+    def _read(self, source: Source) -> np.ndarray:
+        reader = ImageReader(
+            source, self._x.config.model.image_size, 0, SkippedRecords(len(source), 0.0)
+        )
+        return reader(np.arange(len(source)))
 
-def pool_quality(pools: Pools, poisons: Sequence[int]) -> dict[str, float | int | None]:
+
+def pool_quality(pools: Pools, poisons: np.ndarray) -> dict[str, float | int | None]:
     """Sizes of the pools and, where poisons are known, how well they are told apart."""
-    poisons = np.asarray(poisons, np.int32)
     return {
         "safe_pool_size": len(pools.safe),
         "risky_pool_size": len(pools.risky),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -52,8 +52,8 @@ class LabelledSource(Source, Protocol):
     `prompts` are templates with one `{}` for the class name.
     """
 
-    class_names: list[str]
-    prompts: list[str]
+    class_names: ClassVar[list[str]]
+    prompts: ClassVar[list[str]]
 
     @property
     def labels(self) -> np.ndarray:

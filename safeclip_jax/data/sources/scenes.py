@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -140,8 +141,8 @@ class Scenes:
       UserError: if an argument is out of its range.
     """
 
-    class_names = list(SHAPES)
-    prompts = _PROMPTS
+    class_names: ClassVar[list[str]] = list(SHAPES)
+    prompts: ClassVar[list[str]] = _PROMPTS
 
     def __init__(self, count: int, seed: int = 0, split: str = "train", size: int = 32):
         if split not in SPLITS:
@@ -151,9 +152,9 @@ class Scenes:
         if not 16 <= size <= 1024:
             raise UserError(f"scenes: image size {size} is outside 16 to 1024")
         self._size = size
-        self._split = split
         self._scenes = _layout(np.random.default_rng([seed, SPLITS.index(split)]), count)
         self.captions = [_caption(scene) for scene in self._scenes]
+        self.keys = [f"{split}-{i:07d}" for i in range(count)]
 
     def __len__(self) -> int:
         return len(self._scenes)
@@ -162,10 +163,6 @@ class Scenes:
         scene = self._scenes[index]
         image = _draw(scene, self._size)
         return Pair(image, self.captions[index], self.keys[index], scene.shape)
-
-    @cached_property
-    def keys(self) -> list[str]:
-        return [f"{self._split}-{i:07d}" for i in range(len(self))]
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -182,7 +179,7 @@ def _layout(rng: np.random.Generator, count: int) -> list[_Scene]:
     for (shape, color, background, position, template), u in zip(
         fields.tolist(), draws[:, 5:].tolist(), strict=True
     ):
-        radius = 0.28 + 0.12 * u[0]
+        radius = 0.3 + 0.1 * u[0]
         x = radius + u[1] * (1 - 2 * radius)
         y = radius + (position + u[2]) / 3 * (1 - 2 * radius)
         angle = (u[3] - 0.5) * 0.5
