@@ -1,0 +1,83 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from safeclip_jax import losses
+
+
+def unit(rng, *shape):
+    x = rng.standard_normal(shape)
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def numpy_info_nce(queries, targets, scale):
+    logits = scale * queries @ targets.T
+    logits -= logits.max(axis=1, keepdims=True)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return -np.log(np.diagonal(probabilities)).mean()
+
+
+@pytest.mark.parametrize("scale", [1.0, 14.3, 100.0])
+def test_info_nce_and_clip_loss_equal_float64_numpy(scale):
+    rng = np.random.default_rng(0)
+    a, b = unit(rng, 32, 16), unit(rng, 32, 16)
+    args = np.float32(a), np.float32(b), np.float32(scale)
+    forward, backward = numpy_info_nce(a, b, scale), numpy_info_nce(b, a, scale)
+    np.testing.assert_allclose(losses.info_nce(*args), forward, rtol=1e-5)
+    np.testing.assert_allclose(losses.clip_loss(*args), (forward + backward) / 2, rtol=1e-5)
+
+
+def test_clip_loss_gradient_equals_finite_differences_in_float64():
+    rng = np.random.default_rng(1)
+    a, b, direction = unit(rng, 8, 4), unit(rng, 8, 4), rng.standard_normal((8, 4))
+
+    def reference(x):
+        return (numpy_info_nce(x, b, 10.0) + numpy_info_nce(b, x, 10.0)) / 2
+
+    step = 1e-6
+    slope = (reference(a + step * direction) - reference(a - step * direction)) / (2 * step)
+    gradient = jax.grad(losses.clip_loss)(jnp.float32(a), jnp.float32(b), 10.0)
+    np.testing.assert_allclose(np.sum(gradient * direction), slope, rtol=1e-4)
+
+
+def test_clip_loss_equals_transformers():
+    torch = pytest.importorskip("torch")
+    from transformers.models.clip.modeling_clip import image_text_contrastive_loss
+
+    rng = np.random.default_rng(2)
+    a, b = np.float32(unit(rng, 24, 16)), np.float32(unit(rng, 24, 16))
+    theirs_a = torch.tensor(a, requires_grad=True)
+    loss = image_text_contrastive_loss(20.0 * torch.tensor(b) @ theirs_a.T)
+    loss.backward()
+    ours, gradient = jax.value_and_grad(losses.clip_loss)(a, b, 20.0)
+    np.testing.assert_allclose(ours, loss.item(), rtol=1e-5)
+    np.testing.assert_allclose(gradient, theirs_a.grad.numpy(), rtol=1e-3, atol=1e-6)
+
+
+def test_unimodal_loss_equals_numpy_and_bank_is_first_in_first_out():
+    rng = np.random.default_rng(3)
+    rows = unit(rng, 12, 8)
+    bank = losses.Bank(jnp.float32(rows), jnp.int32(0))
+    for step in range(5):
+        a, b = unit(rng, 4, 8), unit(rng, 4, 8)
+        neighbours = rows[np.argmax(a @ rows.T, axis=1)]
+        expected = numpy_info_nce(b, neighbours, 5.0)
+        loss, bank = losses.unimodal_loss(np.float32(a), np.float32(b), bank, np.float32(5))
+        np.testing.assert_allclose(loss, expected, rtol=1e-5)
+        first = 4 * (step % 3)
+        rows[first : first + 4] = a
+        np.testing.assert_allclose(bank.rows, rows, rtol=1e-6)
+
+
+def test_unimodal_loss_has_no_gradient_through_view_a():
+    rng = np.random.default_rng(4)
+    bank = losses.empty_bank(jax.random.key(0), 8, 8)
+    a, b = np.float32(unit(rng, 4, 8)), np.float32(unit(rng, 4, 8))
+
+    def loss(a, b):
+        return losses.unimodal_loss(a, b, bank, 5.0)[0]
+
+    of_a, of_b = jax.grad(loss, argnums=(0, 1))(a, b)
+    assert not np.any(of_a)
+    assert np.all(np.linalg.norm(of_b, axis=1) > 0)

@@ -1,0 +1,107 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from safeclip_jax.errors import UserError
+from safeclip_jax.models import clip
+
+END = 49
+
+
+def small(**changes):
+    kwargs = {"image_size": 32, "context": 8, "vocab_size": 50, "end_id": END, **changes}
+    return clip.CLIP(clip.configure("tiny", **kwargs))
+
+
+def tokens(*lengths):
+    rows = np.zeros((len(lengths), 8), np.int32)
+    for row, length in zip(rows, lengths, strict=True):
+        row[:length] = np.arange(1, length + 1)
+        row[length] = END
+    return rows
+
+
+@pytest.mark.parametrize("pool", ["mean", "class_token"])
+def test_embeddings_are_unit_vectors(pool):
+    model = small(pool=pool)
+    images = jax.random.normal(jax.random.key(0), (3, 32, 32, 3))
+    params = model.init(jax.random.key(1), images, tokens(2, 4, 6))
+    image, text, scale = model.apply(params, images, tokens(2, 4, 6))
+    assert image.shape == text.shape == (3, 64)
+    np.testing.assert_allclose(np.linalg.norm(image, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(text, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(scale, 1 / 0.07, rtol=1e-5)
+    assert ("class_token" in params["params"]["image"]) == (pool == "class_token")
+
+
+def test_text_after_the_end_token_changes_nothing():
+    model = small()
+    rows = tokens(3, 5)
+    params = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), rows)
+    padded_with_end = np.where(rows == 0, END, rows)
+    embed = lambda t: model.apply(params, t, method="embed_texts")  # noqa: E731
+    np.testing.assert_allclose(embed(rows), embed(padded_with_end), atol=1e-6)
+    changed = rows.copy()
+    changed[0, 1] = 7
+    assert np.abs(embed(changed) - embed(rows))[0].max() > 1e-3
+
+
+def test_logit_scale_is_held_at_100():
+    model = small()
+    params = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), tokens(3))
+    for log_scale, expected in ((9.0, 100.0), (-2.0, 1.0)):
+        params["params"]["log_scale"] = jnp.float32(log_scale)
+        scale = model.apply(params, method="logit_scale")
+        np.testing.assert_allclose(scale, expected, rtol=1e-5)
+
+
+def test_preset_sizes_are_clips():
+    """Parameter counts of OpenAI's ViT-B/32 and B/16, less 2 biasless differences."""
+    for preset, patch in (("vit_b32", 32), ("vit_b16", 16)):
+        config = clip.configure(
+            preset, image_size=224, context=77, vocab_size=49408, end_id=49407
+        )
+        model = clip.CLIP(config)
+        shapes = jax.eval_shape(
+            model.init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)), jnp.zeros((1, 77), int)
+        )
+        count = sum(x.size for x in jax.tree.leaves(shapes))
+        assert count == {32: 151_277_313, 16: 149_620_737}[patch]
+
+
+def test_bad_shapes_are_refused():
+    with pytest.raises(UserError, match="did you mean 'vit_b32'"):
+        clip.configure("vit_b_32", image_size=224, context=77, vocab_size=9, end_id=8)
+    with pytest.raises(UserError, match="multiple"):
+        small(image_size=30)
+    with pytest.raises(UserError, match=r"model\.pool"):
+        small(pool="max")
+    with pytest.raises(UserError, match=r"model\.activation"):
+        small(activation="relu6")
+
+
+def test_forward_equals_transformers():
+    """Our weights in transformers' CLIPModel give the same embeddings."""
+    torch = pytest.importorskip("torch")
+    from tests.transformers_reference import reference_model
+
+    config = clip.configure(
+        "vit_b32", image_size=64, context=16, vocab_size=60, end_id=59, activation="quick_gelu"
+    )
+    model, theirs = reference_model(config)
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((3, 64, 64, 3)).astype(np.float32)
+    ids = np.zeros((3, 16), np.int32)
+    for row, length in zip(ids, (3, 9, 14), strict=True):
+        row[:length] = rng.integers(1, 59, length)
+        row[length] = 59
+    params = model.init(jax.random.key(0), images, ids)
+    theirs.copy_from(params)
+    image, text, _ = model.apply(params, images, ids)
+    with torch.no_grad():
+        out = theirs.model(
+            pixel_values=torch.tensor(images.transpose(0, 3, 1, 2)), input_ids=torch.tensor(ids)
+        )
+    np.testing.assert_allclose(image, out.image_embeds.numpy(), atol=2e-5)
+    np.testing.assert_allclose(text, out.text_embeds.numpy(), atol=2e-5)

@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from safeclip_jax import pools
+from safeclip_jax.defenses.safeclip import SafeCLIP
+from safeclip_jax.errors import UserError
+
+
+def two_humps(n=2000, poisons=100, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.normal(0.1, 0.08, poisons), rng.normal(0.6, 0.1, n - poisons)])
+
+
+def test_fit_recovers_the_components():
+    scores = two_humps(20_000, 6_000)
+    mixture = pools.fit(scores, seed=0)
+    np.testing.assert_allclose(mixture.means, [0.1, 0.6], atol=0.01)
+    np.testing.assert_allclose(mixture.stds, [0.08, 0.1], atol=0.01)
+    np.testing.assert_allclose(mixture.weights, [0.3, 0.7], atol=0.02)
+
+
+def test_p_safe_equals_scikit_learn():
+    from sklearn.mixture import GaussianMixture
+
+    scores = two_humps()
+    standard = ((scores - scores.mean()) / scores.std())[:, None]
+    reference = GaussianMixture(2, random_state=3, max_iter=200, tol=1e-4).fit(standard)
+    safe = np.argmax(reference.means_)
+    expected = reference.predict_proba(standard)[:, safe]
+    np.testing.assert_allclose(pools.fit(scores, seed=3).p_safe(scores), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("stds", [(0.05, 0.2), (0.2, 0.05), (0.1, 0.1)])
+def test_monotone_p_safe_rises_and_agrees_with_the_paper_inside(stds):
+    mixture = pools.Mixture(np.array([0.2, 0.6]), np.array(stds), np.array([0.3, 0.7]))
+    x = np.linspace(-1.5, 2, 2001)
+    monotone, paper = mixture.monotone_p_safe(x), mixture.p_safe(x)
+    assert np.all(np.diff(monotone) >= 0)
+    inside = (x > 0.2) & (x < 0.6)
+    np.testing.assert_array_equal(monotone[inside], paper[inside])
+    assert (np.diff(paper).min() < 0) == (stds[0] != stds[1])
+
+
+def test_the_paper_rule_admits_the_far_left_tail_and_monotone_does_not():
+    rng = np.random.default_rng(0)
+    scores = np.concatenate([rng.normal(0.3, 0.03, 3000), rng.normal(0.5, 0.2, 3000), [-0.6]])
+    outlier = len(scores) - 1
+    assert outlier in pools.split(scores, seed=0, rule="paper", threshold=0.9).safe
+    assert outlier not in pools.split(scores, seed=0, rule="monotone", threshold=0.9).safe
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    scores=st.lists(
+        st.one_of(st.floats(-1, 1, width=32), st.just(float("nan"))), min_size=2, max_size=60
+    ),
+    share=st.floats(0, 1),
+    rule=st.sampled_from(pools.RULES),
+)
+def test_pools_partition_the_pairs(scores, share, rule):
+    if np.isnan(scores).all():
+        with pytest.raises(UserError):
+            pools.split(scores, seed=0, rule=rule, share=share)
+        return
+    found = pools.split(scores, seed=0, rule=rule, share=share)
+    assert sorted([*found.safe, *found.risky]) == list(range(len(scores)))
+    usable = ~np.isnan(scores)
+    assert len(found.safe) == min(round(share * len(scores)), usable.sum())
+    assert usable[found.safe].all()
+    if rule == "monotone" and len(found.safe) and len(found.risky):
+        risky = found.scores[found.risky]
+        assert found.scores[found.safe].min() >= np.nanmax(risky, initial=-np.inf)
+
+
+def test_degenerate_scores():
+    same = pools.split(np.full(10, 0.3), seed=0, threshold=0.9)
+    assert same.mixture is None and same.safe.tolist() == [0, 1, 2, 3, 4]
+    for bad in ([0.5], [np.nan, np.nan], []):
+        with pytest.raises(UserError, match="at least 2"):
+            pools.split(np.array(bad), seed=0, threshold=0.9)
+    with pytest.raises(UserError, match="pair 1 is infinite"):
+        pools.split(np.array([0.1, np.inf]), seed=0, threshold=0.9)
+
+
+def test_growth_and_cap():
+    defense = SafeCLIP(warmup_epochs=1, slow_epochs=1, growth=0.03, cap=0.6)
+    scores = np.float32(np.random.default_rng(0).permutation(two_humps(1000, 700)))
+    before = defense.pools(2, scores, None)
+    assert 0 < len(before.safe) < 0.6 * 1000
+    sizes = [len(before.safe)]
+    for epoch in range(3, 20):
+        before = defense.pools(epoch, scores, before)
+        sizes.append(len(before.safe))
+    assert all(b - a in (30, 600 - a) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+    assert sizes[-1] == 600
+
+
+def test_first_pool_is_capped():
+    defense = SafeCLIP(cap=0.5)
+    assert len(defense.pools(6, np.float32(two_humps()), None).safe) == 1000
+
+
+def test_saved_pools_are_the_same_and_damage_is_found(tmp_path):
+    found = pools.split(two_humps(), seed=0, threshold=0.9)
+    path = pools.path(tmp_path, 7)
+    pools.save(found, path)
+    again = pools.load(path)
+    assert again.digest() == found.digest()
+    for name in ("safe", "risky", "scores", "p_safe"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
+    np.testing.assert_array_equal(again.mixture.means, found.mixture.means)
+    with np.load(path) as data:
+        arrays = dict(data)
+    arrays["safe"] = arrays["safe"][1:]
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+    with pytest.raises(UserError, match="digest"):
+        pools.load(path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match="cannot be read"):
+        pools.load(path)
