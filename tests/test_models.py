@@ -59,9 +59,7 @@ def test_logit_scale_is_held_at_100():
 def test_preset_sizes_are_clips():
     """Parameter counts of OpenAI's ViT-B/32 and B/16, less 2 biasless differences."""
     for preset, patch in (("vit_b32", 32), ("vit_b16", 16)):
-        config = clip.configure(
-            preset, image_size=224, context=77, vocab_size=49408, end_id=49407
-        )
+        config = clip.configure(preset, image_size=224, context=77, vocab_size=49408, end_id=49407)
         model = clip.CLIP(config)
         shapes = jax.eval_shape(
             model.init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)), jnp.zeros((1, 77), int)

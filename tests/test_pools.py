@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -93,7 +95,7 @@ def test_growth_and_cap():
     for epoch in range(3, 20):
         before = defense.pools(epoch, scores, before)
         sizes.append(len(before.safe))
-    assert all(b - a in (30, 600 - a) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+    assert all(b - a in (30, 600 - a) for a, b in itertools.pairwise(sizes))
     assert sizes[-1] == 600
 
 

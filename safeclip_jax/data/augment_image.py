@@ -161,7 +161,7 @@ def _uniforms(keys: jax.Array, count: int) -> jax.Array:
 
 
 def _chance(keys: jax.Array, probability: float) -> jax.Array:
-    return jax.vmap(lambda key: jax.random.bernoulli(key, probability))(keys)
+    return jax.vmap(lambda key: jax.random.bernoulli(key, float(probability)))(keys)
 
 
 def _choose(where: jax.Array, yes: jax.Array, no: jax.Array) -> jax.Array:

@@ -13,6 +13,7 @@ from tokenizers import models, normalizers, pre_tokenizers, trainers
 from safeclip_jax.errors import UserError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
+_BYTES = 256
 
 
 class Tokenizer:
@@ -102,4 +103,9 @@ def pretrained(name: str, context: int) -> Tokenizer:
             f"data.tokenizer {name!r} cannot be loaded ({reason}): give a local directory, "
             "or 'train' to train one on the captions"
         ) from None
-    return Tokenizer(loaded.backend_tokenizer, context)
+    backend = loaded.backend_tokenizer
+    if backend.get_vocab_size() < _BYTES:
+        raise UserError(
+            f"data.tokenizer {name!r} holds no vocabulary: is it a CLIP model's folder?"
+        )
+    return Tokenizer(backend, context)

@@ -1,0 +1,316 @@
+import csv as csv_module
+import io
+import json
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from safeclip_jax.data import augment_image, augment_text, tokenizer
+from safeclip_jax.data.decode import decode
+from safeclip_jax.data.pipeline import (
+    ImageReader,
+    Loader,
+    SkippedRecords,
+    stage_order,
+    steps_in_stage,
+)
+from safeclip_jax.data.sources.base import BadRecord
+from safeclip_jax.data.sources.csv import CSVPairs, Subset
+from safeclip_jax.data.sources.scenes import COLORS, SHAPES, Scenes
+from safeclip_jax.errors import UserError
+
+
+def test_scenes_are_a_function_of_seed_split_and_index():
+    a, b = Scenes(40, 3), Scenes(90, 3)
+    assert a.captions == b.captions[:40]
+    for i in (0, 17, 39):
+        np.testing.assert_array_equal(a[i].image, b[i].image)
+    assert Scenes(40, 4).captions != a.captions
+    assert Scenes(40, 3, "test").captions != a.captions
+    assert not np.array_equal(Scenes(40, 3, "validation")[5].image, a[5].image)
+
+
+@pytest.mark.parametrize("size", [32, 224])
+def test_captions_name_what_is_drawn(size):
+    scenes = Scenes(30, 0, size=size)
+    for i, caption in enumerate(scenes.captions):
+        pair = scenes[i]
+        assert pair.image.shape == (size, size, 3) and pair.image.dtype == np.uint8
+        assert scenes.class_names[pair.label] in caption.replace(",", "").split()
+        name = next(word for word in caption.split() if word in COLORS)
+        distance = np.abs(pair.image.astype(int) - COLORS[name]).sum(axis=2)
+        assert (distance < 75).mean() > 0.03
+    assert set(Scenes(500).labels) == set(range(len(SHAPES)))
+
+
+def test_bad_scenes_are_refused():
+    with pytest.raises(UserError, match="0 pairs"):
+        Scenes(0)
+    with pytest.raises(UserError, match="did you mean 'validation'"):
+        Scenes(3, split="valid")
+    with pytest.raises(UserError, match="image size 8"):
+        Scenes(3, size=8)
+
+
+def test_tokenizer_keeps_the_end_of_long_captions(tmp_path):
+    captions = Scenes(300).captions
+    trained = tokenizer.train(captions, 400, 20)
+    rows = trained.encode([captions[0], "a red star " * 50, "", "ÜNSEEN ☃ text"])
+    assert rows.shape == (4, 20) and rows.dtype == np.int32 and rows.max() < trained.vocab_size
+    assert (rows[:, 0] == trained.start_id).all()
+    assert ((rows == trained.end_id).sum(axis=1) == 1).all()
+    assert rows[1, -1] == trained.end_id and rows[2, 1] == trained.end_id
+    trained.save(tmp_path / "tokenizer.json")
+    again = tokenizer.load(tmp_path / "tokenizer.json", 20)
+    np.testing.assert_array_equal(again.encode(captions), trained.encode(captions))
+    same = tokenizer.train(captions, 400, 20)
+    np.testing.assert_array_equal(same.encode(captions), trained.encode(captions))
+
+
+def test_tokenizer_errors(tmp_path):
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        tokenizer.load(tmp_path / "broken.json", 20)
+    with pytest.raises(UserError, match="holds no vocabulary"):
+        tokenizer.pretrained(str(tmp_path), 77)
+    with pytest.raises(UserError, match="cannot be loaded"):
+        tokenizer.pretrained(str(tmp_path / "gone"), 77)
+    with pytest.raises(UserError, match="at least 3"):
+        tokenizer.train(["a"], 300, 2)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=80), st.integers(0, 2**32))
+def test_caption_augmentation_keeps_to_the_captions_words(caption, seed):
+    words = caption.split()
+    changed = augment_text.augment(caption, np.random.default_rng(seed)).split()
+    assert set(changed) <= set(words)
+    assert abs(len(changed) - len(words)) <= max(1, round(0.1 * len(words)))
+    assert bool(changed) == bool(words)
+
+
+def test_every_caption_operation_occurs():
+    caption = "a red star on a white background"
+    results = {augment_text.augment(caption, np.random.default_rng(i)) for i in range(200)}
+    assert {len(result.split()) for result in results} == {6, 7, 8}
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 500), st.integers(1, 64), st.integers(0, 99))
+def test_a_stage_sees_pairs_at_most_once_and_drops_less_than_a_batch(pairs, batch, seed):
+    order = stage_order(np.arange(pairs) * 3, batch, (seed, 0, 0))
+    assert len(order) == steps_in_stage(pairs, batch) * batch
+    if pairs >= batch:
+        assert len(set(order.tolist())) == len(order) > pairs - batch
+    assert set(order.tolist()) <= set(range(0, 3 * pairs, 3))
+    if 0 < pairs < batch:
+        assert set(order.tolist()) == set(range(0, 3 * pairs, 3))
+
+
+def loader(source, size=32, process=0, processes=1, **changes):
+    skipped = changes.pop("skipped", SkippedRecords(len(source), 1.0))
+    reader = ImageReader(source, size, changes.pop("cache", 2**30), skipped)
+    trained = tokenizer.train(source.captions, 400, 20)
+    return Loader(source.captions, reader, trained, 5, 2, process, processes)
+
+
+def test_batches_resume_anywhere_and_split_over_processes():
+    source, pairs = Scenes(100), np.arange(10, 90)
+    args = (pairs, 16, (3, 1), 2, True)
+    whole = list(loader(source).training_batches(*args))
+    assert len(whole) == 5
+    resumed = list(loader(source, cache=0).training_batches(*args, start=3))
+    halves = [list(loader(source, process=p, processes=2).training_batches(*args)) for p in (0, 1)]
+    for name in ("index", "image", "tokens"):
+        np.testing.assert_array_equal(resumed[0][name], whole[3][name])
+        joined = np.concatenate([half[2][name] for half in halves])
+        np.testing.assert_array_equal(joined, whole[2][name])
+    other_epoch = next(loader(source).training_batches(pairs, 16, (4, 1), 2, True))
+    assert not np.array_equal(other_epoch["index"], whole[0]["index"])
+
+
+def test_batches_hold_the_pairs_they_name():
+    source = Scenes(50)
+    batches = loader(source)
+    for batch in batches.training_batches(np.arange(50), 16, (0, 0), 1, False):
+        for row, i in enumerate(batch["index"]):
+            np.testing.assert_array_equal(batch["image"][row], source[i].image)
+            expected = batches.tokenizer.encode([source.captions[i]])
+            np.testing.assert_array_equal(batch["tokens"][row], expected)
+
+
+def test_caption_views_are_fresh_in_each_epoch_and_view():
+    source = Scenes(64)
+    at = {}
+    for epoch in (0, 1):
+        for batch in loader(source).training_batches(np.arange(64), 32, (epoch, 0), 2, True):
+            at.update(
+                {(epoch, int(i)): t for i, t in zip(batch["index"], batch["tokens"], strict=True)}
+            )
+    differs = [not np.array_equal(at[0, i], at[1, i]) for i in range(64)]
+    assert np.mean(differs) > 0.7
+    assert np.mean([not np.array_equal(*at[0, i]) for i in range(64)]) > 0.6
+
+
+def test_scoring_covers_every_pair():
+    batches = list(loader(Scenes(50)).scoring_batches(np.arange(50), 16))
+    index = np.concatenate([batch["index"] for batch in batches])
+    assert len(index) == 64 and sorted(index[:50]) == list(range(50))
+
+
+def jpeg(image, form="JPEG", **kwargs):
+    buffer = io.BytesIO()
+    image.save(buffer, form, **kwargs)
+    return buffer.getvalue()
+
+
+def test_decode_turns_upright_and_lays_transparency_on_white():
+    left = Image.new("RGB", (100, 60))
+    left.paste("red", (0, 0, 50, 60))
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    turned = decode(jpeg(left, exif=exif), 32)
+    assert turned.shape == (32, 32, 3)
+    assert turned[:, -1, 0].min() > 200 and turned[:, 0, 0].max() < 50
+    clear = decode(jpeg(Image.new("RGBA", (40, 40), (0, 0, 0, 0)), "PNG"), 32)
+    assert (clear == 255).all()
+    cmyk = decode(jpeg(Image.new("CMYK", (40, 40), (0, 255, 255, 0))), 32)
+    assert cmyk[0, 0, 0] > 200 and cmyk[0, 0, 1] < 60
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>gone</html>", jpeg(Image.new("RGB", (500, 375)))[:300]]
+)
+def test_decode_refuses_what_is_no_image(content):
+    with pytest.raises(BadRecord):
+        decode(content, 32)
+
+
+def write_csv(folder, rows):
+    with (folder / "pairs.csv").open("w", newline="") as file:
+        csv_module.writer(file).writerows([["image", "caption"], *rows])
+    return str(folder / "pairs.csv")
+
+
+def test_csv_pairs_and_bad_records_are_skipped_and_listed(tmp_path):
+    root = tmp_path / "data"
+    (root / "images").mkdir(parents=True)
+    (tmp_path / "secret.png").write_bytes(jpeg(Image.new("RGB", (40, 40), "red"), "PNG"))
+    (root / "link.png").symlink_to(tmp_path / "secret.png")
+    (root / "images/good.png").write_bytes(jpeg(Image.new("RGB", (64, 48), "blue"), "PNG"))
+    (root / "images/torn.jpg").write_bytes(b"\xff\xd8\xff")
+    rows = [
+        ("images/good.png", "a blue wall"),
+        ("images/torn.jpg", "half a picture"),
+        ("images/gone.png", "nothing"),
+        ("../secret.png", "outside"),
+        ("link.png", "outside by a link"),
+        (str(tmp_path / "secret.png"), "outside by an absolute path"),
+        ("images/\0.png", "nul"),
+        ("images/good.png", "  "),
+    ]
+    source = CSVPairs(write_csv(root, rows), "image", "caption", 32)
+    assert source[0].image[0, 0].tolist() == [0, 0, 255]
+    path = tmp_path / "skipped.jsonl"
+    skipped = SkippedRecords(len(source), 0.9, path)
+    batch = next(loader(source, skipped=skipped).scoring_batches(np.arange(8), 8))
+    assert batch["image"].shape == (8, 32, 32, 3)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert sorted(line["index"] for line in lines) == list(range(1, 8))
+    assert all(line["reason"] for line in lines)
+    assert sum("leaves the folder" in line["reason"] for line in lines) == 3
+    strict = SkippedRecords(len(source), 0.2)
+    with pytest.raises(UserError, match="max_skipped_share"):
+        for i in range(3):
+            strict.add(i, "key", "reason")
+
+
+def test_csv_errors(tmp_path):
+    with pytest.raises(UserError, match=r"--config\.data\.path=FILE\.csv"):
+        CSVPairs("", "image", "caption", 32)
+    path = write_csv(tmp_path, [("a.png", "a")])
+    with pytest.raises(UserError, match="no column 'text'"):
+        CSVPairs(path, "image", "text", 32)
+    with pytest.raises(UserError, match="no pairs"):
+        CSVPairs(write_csv(tmp_path, []), "image", "caption", 32)
+
+
+def test_subset_is_a_seeded_choice(tmp_path):
+    source = CSVPairs(
+        write_csv(tmp_path, [(f"{i}.png", f"c{i}") for i in range(50)]), "image", "caption", 32
+    )
+    a, b, c = (Subset(source, 10, seed).keys for seed in (0, 0, 1))
+    assert a == b != c and len(set(a)) == 10
+    with pytest.raises(UserError, match="holds 50"):
+        Subset(source, 51, 0)
+
+
+def keys(n):
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), np.arange(n))
+
+
+def images(n=6, side=32):
+    return np.float32(np.random.default_rng(0).random((n, side, side, 3)))
+
+
+def test_resampling_equals_pillow():
+    """A crop resized by our triangle filter is Pillow's bilinear, but for its rounding."""
+    image = np.uint8(images(1, 64)[0] * 255)
+    top, left, size = 8, 16, 40
+    box = (left, top, left + size, top + size)
+    reference = np.asarray(Image.fromarray(image).resize((64, 64), Image.Resampling.BILINEAR, box))
+    starts, sizes = np.array([[top, left]]) / 64, np.array([[size, size]]) / 64
+    ours = augment_image.resized_crop(image[None] / 255.0, starts, sizes, np.array([False]))
+    inner = slice(2, -2)
+    difference = np.abs(255 * ours[0] - reference)[inner, inner]
+    assert difference.max() < 1.5
+
+
+def test_flip_and_whole_crop_are_exact():
+    x = images()
+    whole = np.zeros((6, 2)), np.ones((6, 2))
+    flips = np.array([True, False] * 3)
+    out = augment_image.resized_crop(x, *whole, flips)
+    np.testing.assert_allclose(out[1], x[1], atol=1e-6)
+    np.testing.assert_allclose(out[0], x[0, :, ::-1], atol=1e-6)
+
+
+def test_blur_equals_scipy():
+    from scipy.ndimage import gaussian_filter
+
+    x = images(1)
+    out = augment_image.gaussian_blur(x, np.float32([1.5]))[0]
+    expected = gaussian_filter(x[0], (1.5, 1.5, 0), truncate=8)
+    np.testing.assert_allclose(out[8:-8, 8:-8], expected[8:-8, 8:-8], atol=1e-4)
+    np.testing.assert_allclose(augment_image.gaussian_blur(x, np.float32([0]))[0], x[0], atol=1e-6)
+
+
+def test_no_strength_changes_nothing_and_full_strength_stays_in_range():
+    still = augment_image.ImageAugmentation(
+        crop_area=(1, 1), crop_aspect=(1, 1), flip=0, jitter=0, grayscale=0, blur=0
+    )
+    x = images()
+    np.testing.assert_allclose(augment_image.augment(x, keys(6), still), x, atol=1e-5)
+    out = augment_image.augment(x, keys(6), augment_image.ImageAugmentation())
+    assert out.shape == x.shape and out.min() >= -1e-5 and out.max() <= 1 + 1e-5
+    assert np.abs(out - x).mean() > 0.05
+
+
+def test_augmentation_of_an_image_depends_on_its_key_alone():
+    strength = augment_image.ImageAugmentation()
+    x, k = images(), keys(6)
+    backwards = augment_image.augment(x[::-1], k[::-1], strength)
+    np.testing.assert_allclose(backwards[::-1], augment_image.augment(x, k, strength), atol=1e-5)
+
+
+def test_hue_keeps_brightness():
+    strength = augment_image.ImageAugmentation(brightness=0, contrast=0, saturation=0, hue=0.1)
+    x = 0.4 + 0.2 * images()
+    luma = x @ np.array([0.299, 0.587, 0.114])
+    out = augment_image.color_jitter(x, keys(6), strength)
+    np.testing.assert_allclose(out @ np.array([0.299, 0.587, 0.114]), luma, atol=2e-3)
+    assert np.abs(out - x).max() > 0.02
