@@ -5,20 +5,23 @@ from configs import common
 
 def get_config():
     c = common.get_config()
-    c.epochs = 25
+    c.epochs = 14
     c.batch_size = 128
-    c.data.pairs = 12_000
+    c.data.pairs = 16_000
     c.data.vocab_size = 400
     c.data.context = 20
     c.model.preset = "tiny"
     c.model.image_size = 32
     c.optimizer.learning_rate = 3e-3
-    c.optimizer.warmup_pairs = 12_000
-    c.augment.crop_area = (0.3, 1.0)
+    c.optimizer.warmup_pairs = 16_000
+    c.augment.crop_area = (0.6, 1.0)
+    c.augment.jitter = 0.0
+    c.augment.grayscale = 0.0
     c.unimodal.bank_size = 1024
-    c.safeclip.warmup_epochs = 3
-    c.safeclip.slow_learning_rate = 3e-4
-    c.safeclip.growth = 0.03
+    c.safeclip.warmup_epochs = 1
+    c.safeclip.slow_learning_rate = 5e-4
+    c.safeclip.growth = 0.06
+    c.score.kind = "relative"
     c.attack.rate = 0.01
     c.attack.size = 0.125
     c.evaluate.every = 5

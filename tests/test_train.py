@@ -1,0 +1,206 @@
+"""Whole runs: what they leave behind, that they repeat, and that kills do not matter."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from safeclip_jax import logs, pools, train
+from safeclip_jax.checkpoint import Checkpoints
+from safeclip_jax.errors import UserError
+from safeclip_jax.steps import init_state
+
+ROOT = Path(__file__).parent.parent
+TIMES = re.compile("second|share_beyond")
+SMALL = [
+    "--config=configs/demo.py",
+    "--config.epochs=5",
+    "--config.batch_size=64",
+    "--config.data.pairs=400",
+    "--config.evaluate.pairs=64",
+    "--config.evaluate.every=1",
+    "--config.unimodal.bank_size=128",
+    "--config.score.batch_size=128",
+    "--config.safeclip.warmup_epochs=1",
+    "--config.attack.rate=0.02",
+    "--config.log_every=1",
+]
+
+
+def command(workdir, *flags):
+    return [sys.executable, "-m", "safeclip_jax.main", *SMALL, f"--workdir={workdir}", *flags]
+
+
+def main(workdir, *flags, **kwargs):
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    return subprocess.run(
+        command(workdir, *flags),
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        **kwargs,
+    )
+
+
+def outcome(workdir):
+    """Figures, times aside, final parameters and metrics of a finished run."""
+    results = json.loads((workdir / "results.json").read_text())
+    results = {name: value for name, value in results.items() if not TIMES.search(name)}
+    step = max(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
+    import orbax.checkpoint as ocp
+
+    with ocp.StandardCheckpointer() as reader:
+        state = reader.restore(workdir / "checkpoints" / str(step) / "state")
+    return results, state, logs.read(workdir / "metrics.jsonl")
+
+
+def assert_same(a, b):
+    assert a[0] == b[0]
+    for (path, x), y in zip(jax.tree.leaves_with_path(a[1]), jax.tree.leaves(b[1]), strict=True):
+        np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path))
+    assert a[2] == b[2]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    result = main(folder)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return folder, result.stdout
+
+
+def test_a_run_leaves_what_it_promises(finished):
+    folder, printed = finished
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {
+        *("config.json", "metrics.jsonl", "tensorboard", "checkpoints", "pools"),
+        *("tokenizer.json", "poison_manifest.json", "results.json", "report.html"),
+    }
+    assert not list(folder.rglob("*.partial"))
+    results = json.loads((folder / "results.json").read_text())
+    assert results.keys() >= {
+        *("zero_shot_accuracy", "attack_success_rate", "target_base_rate", "poisons"),
+        *("poisons_in_safe_pool", "safe_pool_size", "score_auroc", "pairs_per_second"),
+        *("seconds", "seconds_scoring", "defense", "seed"),
+    }
+    assert results["poisons"] == 8 and results["defense"] == "safeclip"
+    assert "attack success rate" in printed and "report.html" in printed
+    last = pools.load(pools.path(folder, 4))
+    assert len(last.safe) == results["safe_pool_size"]
+    assert 0 < results["seconds_train"] < results["seconds"]
+
+
+def test_metrics_cover_every_step_and_stage(finished):
+    lines = logs.read(finished[0] / "metrics.jsonl")
+    steps = [line["step"] for line in lines if line["kind"] == "train"]
+    assert steps == list(range(1, len(steps) + 1))
+    stages = {(line["epoch"], line["stage"]) for line in lines if line["kind"] == "train"}
+    assert {(0, "warm-up"), (1, "slow start"), (2, "safe"), (4, "risky")} <= stages
+    assert {line["learning_rate"] for line in lines if line.get("stage") == "slow start"} == {
+        pytest.approx(line["learning_rate"]) for line in lines if line.get("stage") == "slow start"
+    }
+    assert [line["epoch"] for line in lines if line["kind"] == "pools"] == [2, 3, 4]
+
+
+def test_report_is_self_contained_and_escapes(finished):
+    page = (finished[0] / "report.html").read_text()
+    assert page.count("<svg") == 5 and "data:image/png;base64" in page
+    assert "<script" not in page
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
+
+
+def test_same_seed_is_bit_identical_and_seeds_differ(finished, tmp_path):
+    assert main(tmp_path / "again").returncode == 0
+    assert_same(outcome(finished[0]), outcome(tmp_path / "again"))
+    assert main(tmp_path / "other", "--config.seed=1").returncode == 0
+    a, b = outcome(finished[0]), outcome(tmp_path / "other")
+    assert a[2] != b[2]
+
+
+def kill_after(folder, steps, number):
+    """Starts a run and sends it a signal once its metrics reach so many steps."""
+    process = subprocess.Popen(
+        command(folder, "--config.checkpoint_minutes=30"),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        lines = logs.read(folder / "metrics.jsonl")
+        if lines and lines[-1]["step"] >= steps:
+            process.send_signal(number)
+            return process.wait(60)
+        time.sleep(0.01)
+    raise AssertionError("the run ended before it could be killed")
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+def test_a_killed_run_goes_on_to_the_same_end(finished, tmp_path, number, code):
+    folder = tmp_path / "killed"
+    assert kill_after(folder, 8, number) == code
+    assert kill_after(folder, 17, number) == code
+    result = main(folder)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "resumed in epoch" in result.stdout
+    assert_same(outcome(finished[0]), outcome(folder))
+
+
+def test_another_config_in_the_same_folder_is_refused(finished):
+    result = main(finished[0], "--config.optimizer.b1=0.8")
+    assert result.returncode == 2
+    assert "optimizer.b1: there 0.9, here 0.8" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_no_defence_needs_no_pools_but_reports_the_auroc(tmp_path):
+    result = main(tmp_path / "none", "--config.defense=none", "--config.epochs=1")
+    assert result.returncode == 0, result.stderr[-3000:]
+    results = json.loads((tmp_path / "none/results.json").read_text())
+    assert results["safe_pool_size"] is None and 0 <= results["score_auroc"] <= 1
+
+
+def test_too_many_non_finite_steps_stop_the_run(config, tmp_path):
+    config.optimizer.learning_rate = float("inf")
+    config.optimizer.warmup_pairs = 1
+    config.optimizer.max_skipped_steps = 3
+    with pytest.raises(UserError, match="not finite for 3 steps in a row"):
+        train.run(config, tmp_path)
+
+
+def test_schedule_is_linear_then_cosine_over_pairs(config):
+    config.optimizer.learning_rate, config.optimizer.warmup_pairs = 2.0, 100
+    rates = [train.schedule(pairs, 1100, config.optimizer) for pairs in (0, 50, 100, 600, 1100)]
+    np.testing.assert_allclose(rates, [0, 1, 2, 1, 0], atol=1e-12)
+
+
+def test_checkpoints_restore_bit_for_bit_and_report_damage(config, tmp_path):
+    from safeclip_jax.checkpoint import Position
+    from safeclip_jax.experiment import build
+
+    x = build(config)
+    state = init_state(x.steps.model, x.steps.optimizer, 128, 3, x.mesh)
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    assert checkpoints.restore(state) is None
+    position = Position(2, 1, 5, 77, {"train": 1.5})
+    checkpoints.save(state, position)
+    checkpoints.close()
+    other = init_state(x.steps.model, x.steps.optimizer, 128, 4, x.mesh)
+    restored, where = Checkpoints(tmp_path, keep=2).restore(other)
+    assert where == position
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(restored), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for file in (tmp_path / "77" / "state").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    with pytest.raises(UserError, match=r"checkpoint .*77 cannot be read"):
+        Checkpoints(tmp_path, keep=2).restore(other)
