@@ -22,7 +22,7 @@ from safeclip_jax.data.sources.csv import CSVPairs, Subset
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.errors import UserError, unknown
 from safeclip_jax.models import clip
-from safeclip_jax.steps import Steps, make_optimizer
+from safeclip_jax.steps import SCORES, Steps, make_optimizer
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 CLIP_TOKENIZER = "openai/clip-vit-base-patch32"
@@ -69,10 +69,10 @@ def build(config: ConfigDict, workdir: Path | None = None) -> Experiment:
     Raises:
       UserError: if anything in the config cannot be used.
     """
-    _check(config)
     mesh = sharding.make_mesh()
     sharding.check_batch("batch_size", config.batch_size, mesh)
     sharding.check_batch("score.batch_size", config.score.batch_size, mesh)
+    _check(config)
     clean = _source(config)
     manifest, trigger = _attack(config, clean)
     source = poison.PoisonedSource(clean, manifest, trigger)
@@ -115,6 +115,8 @@ def _check(config: ConfigDict) -> None:
         raise UserError(f"seed={config.seed}: it must not be negative")
     if config.model.dtype not in DTYPES:
         raise unknown("model.dtype", config.model.dtype, DTYPES)
+    if config.score.kind not in SCORES:
+        raise unknown("score.kind", config.score.kind, SCORES)
     if config.unimodal.bank_size % config.batch_size or config.unimodal.bank_size < 1:
         raise UserError(
             f"unimodal.bank_size={config.unimodal.bank_size} is not a multiple of "

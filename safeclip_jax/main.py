@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -37,7 +38,11 @@ def main(argv: list[str]) -> None:
         raise UserError(f"unexpected argument {argv[1]!r}: flags begin with --, see --help")
     if _CONFIG.value is None:
         raise UserError("no --config given: try --config=configs/demo.py, or see --help")
-    config = _CONFIG.value
+    try:
+        config = _CONFIG.value
+        config.seed  # noqa: B018 - a file that could not be read fails here
+    except OSError as error:
+        raise UserError(_one_line(error)) from None
     from safeclip_jax import preflight, results, train
 
     logging.getLogger("absl").setLevel(logging.WARNING)
@@ -55,14 +60,26 @@ def _help() -> None:
     from configs import common
 
     source = inspect.getsource(common.get_config).splitlines()[2:-1]
-    print(USAGE + "\n".join(line[4:].replace("c.", "", 1) for line in source if line.strip()))
+    keys = [line.strip().replace("c.", "", 1) for line in source]
+    print(USAGE + "\n".join(f"  {key}" for key in keys if "ConfigDict()" not in key))
 
 
 def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        raise UserError(" ".join(str(error).strip("'\"").split())) from None
+        raise UserError(_one_line(error)) from None
+
+
+def _one_line(error: BaseException) -> str:
+    """The message of an error that wraps another's, without its quotes and line ends."""
+    while error.args and isinstance(error.args[0], BaseException):
+        error = error.args[0]
+    text = str(error.args[0]) if error.args else type(error).__name__
+    unknown_key = re.match(r"'(\w+)'\nDid you mean \"(\w+)\"", text)
+    if unknown_key:
+        return "unknown config key {!r}: did you mean {!r}?".format(*unknown_key.groups())
+    return " ".join(text.split())
 
 
 def cli() -> None:

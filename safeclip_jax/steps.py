@@ -22,6 +22,8 @@ from safeclip_jax.sharding import batch_sharding, replicated
 IMAGE_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 IMAGE_STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
+SCORES = ("cosine", "relative")
+
 Params = Any
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
@@ -161,8 +163,8 @@ class Steps:
         both directions of the log-probability of the true partner among the batch,
         −(CLIP loss) of the pair, which discounts pairs that resemble everything.
         """
-        if kind not in ("cosine", "relative"):
-            raise unknown("score", kind, ("cosine", "relative"))
+        if kind not in SCORES:
+            raise unknown("score", kind, SCORES)
 
         def score(params: Params, batch: Batch) -> jax.Array:
             images = normalize(_pixels(batch["image"]))

@@ -55,8 +55,10 @@ def run(config: ConfigDict, folder: Path) -> dict:
       UserError: if the config, the data or the folder cannot be used.
       Interrupted: after a checkpoint, on SIGTERM or SIGINT.
     """
-    workdir.claim(folder, config)
+    workdir.check_writable(folder)
+    workdir.check_config(folder, config)
     experiment = build(config, folder)
+    workdir.claim(folder, config)
     if jax.process_index() == 0:
         experiment.tokenizer.save(folder / "tokenizer.json")
         experiment.manifest.save(folder / "poison_manifest.json")

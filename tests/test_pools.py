@@ -104,6 +104,12 @@ def test_first_pool_is_capped():
     assert len(defense.pools(6, np.float32(two_humps()), None).safe) == 1000
 
 
+def test_first_pool_is_never_empty():
+    scores = np.float32(np.random.default_rng(0).normal(0.5, 0.1, 1000))
+    defense = SafeCLIP(threshold=1.0, growth=0.02)
+    assert len(defense.pools(6, scores, None).safe) == 20
+
+
 def test_saved_pools_are_the_same_and_damage_is_found(tmp_path):
     found = pools.split(two_humps(), seed=0, threshold=0.9)
     path = pools.path(tmp_path, 7)

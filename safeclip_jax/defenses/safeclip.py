@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from safeclip_jax.defenses.plan import Stage
-from safeclip_jax.pools import Pools, split
+from safeclip_jax.errors import UserError, unknown
+from safeclip_jax.pools import RULES, Pools, split
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,9 @@ class SafeCLIP:
 
         safe_W+S = {i : P_i > t},   |safe_e| = min(|safe_e−1| + g·N, c·N), the highest ranks,
 
-    and each epoch trains the risky pool with the unimodal losses and the safe pool with
-    the CLIP loss.
+    where |safe_W+S| is held between g·N, lest a mixture without a clear safe component
+    leave nothing to train on, and c·N. Each epoch trains the risky pool with the unimodal
+    losses and the safe pool with the CLIP loss.
 
     Attributes:
       warmup_epochs: W. slow_epochs: S. slow_learning_rate: η.
@@ -45,6 +47,15 @@ class SafeCLIP:
     augment: bool = True
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise unknown("safeclip.rule", self.rule, RULES)
+        for name in ("threshold", "growth", "cap", "momentum"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"safeclip.{name}={getattr(self, name)} is not between 0 and 1")
+        if not self.growth <= self.cap:
+            raise UserError(f"safeclip.growth={self.growth} exceeds safeclip.cap={self.cap}")
+
     def needs_scores(self, epoch: int) -> bool:
         return epoch >= self.warmup_epochs + self.slow_epochs
 
@@ -54,9 +65,10 @@ class SafeCLIP:
             share = min(len(previous.safe) / len(scores) + self.growth, self.cap)
             return split(scores, seed=self.seed, rule=self.rule, share=share)
         first = split(scores, seed=self.seed, rule=self.rule, threshold=self.threshold)
-        if len(first.safe) > self.cap * len(scores):
-            return split(scores, seed=self.seed, rule=self.rule, share=self.cap)
-        return first
+        share = float(np.clip(len(first.safe) / len(scores), self.growth, self.cap))
+        if share == len(first.safe) / len(scores):
+            return first
+        return split(scores, seed=self.seed, rule=self.rule, share=share)
 
     def stages(self, epoch: int, pairs: np.ndarray, pools: Pools | None) -> list[Stage]:
         if epoch < self.warmup_epochs:
