@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from safeclip_jax.errors import UserError
-from safeclip_jax.models import clip
+from safeclip_jax.models import clip, vit
 
 END = 49
 
@@ -103,3 +103,18 @@ def test_forward_equals_transformers():
         )
     np.testing.assert_allclose(image, out.image_embeds.numpy(), atol=2e-5)
     np.testing.assert_allclose(text, out.text_embeds.numpy(), atol=2e-5)
+
+
+def test_stem_convolution_equals_xlas():
+    x = jax.random.normal(jax.random.key(0), (2, 16, 16, 5))
+    stem = vit.StemConv(7, jnp.float32)
+    params = stem.init(jax.random.key(1), x)
+    dense = params["params"]["Dense_0"]
+    expected = jax.lax.conv_general_dilated(
+        x,
+        dense["kernel"].reshape(3, 3, 5, 7),
+        (2, 2),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    np.testing.assert_allclose(stem.apply(params, x), expected + dense["bias"], atol=1e-5)

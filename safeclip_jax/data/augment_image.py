@@ -59,10 +59,14 @@ def augment(images: jax.Array, keys: jax.Array, strength: ImageAugmentation) -> 
         jax.vmap(lambda k: jax.random.split(k, 5))(keys), 1, 0
     )
     images = resized_crop(images, *crop_boxes(crop, strength), _chance(flip, strength.flip))
-    jittered = color_jitter(images, jitter, strength)
-    images = _choose(_chance(jitter, strength.jitter), jittered, images)
-    images = _choose(_chance(gray, strength.grayscale), _luma(images), images)
-    return gaussian_blur(images, blur_sigmas(blur, images.shape[1], strength))
+    if strength.jitter:
+        jittered = color_jitter(images, jitter, strength)
+        images = _choose(_chance(jitter, strength.jitter), jittered, images)
+    if strength.grayscale:
+        images = _choose(_chance(gray, strength.grayscale), _luma(images), images)
+    if strength.blur:
+        images = gaussian_blur(images, blur_sigmas(blur, images.shape[1], strength))
+    return images
 
 
 def crop_boxes(keys: jax.Array, strength: ImageAugmentation) -> tuple[jax.Array, jax.Array]:

@@ -37,6 +37,24 @@ class ViTConfig:
     activation: str = "gelu"
 
 
+class StemConv(nn.Module):
+    """A 3×3 convolution of stride 2, [B, S, S, C] to [B, S/2, S/2, features].
+
+    Written as one matrix product over shifted slices: with the few channels of a stem,
+    XLA's convolution takes two to three times as long on a CPU.
+    """
+
+    features: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        side = x.shape[1]
+        x = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
+        shifts = [x[:, i : i + side : 2, j : j + side : 2] for i in range(3) for j in range(3)]
+        return nn.Dense(self.features, dtype=self.dtype)(jnp.concatenate(shifts, axis=-1))
+
+
 class ViT(nn.Module):
     """Images float [B, S, S, 3] to features [B, width]."""
 
@@ -48,7 +66,7 @@ class ViT(nn.Module):
         c = self.config
         x = images.astype(self.dtype)
         for i, channels in enumerate(c.stem):
-            x = nn.Conv(channels, (3, 3), (2, 2), dtype=self.dtype, name=f"stem_{i}")(x)
+            x = StemConv(channels, self.dtype, name=f"stem_{i}")(x)
             x = nn.relu(nn.GroupNorm(num_groups=8, dtype=self.dtype, name=f"stem_norm_{i}")(x))
         kernel = (1, 1) if c.stem else (c.patch, c.patch)
         x = nn.Conv(
