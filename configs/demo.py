@@ -5,7 +5,7 @@ from configs import common
 
 def get_config():
     c = common.get_config()
-    c.epochs = 18
+    c.epochs = 17
     c.batch_size = 128
     c.data.pairs = 16_000
     c.data.vocab_size = 400
@@ -19,7 +19,7 @@ def get_config():
     c.augment.grayscale = 0.0
     c.augment.blur = 0.0
     c.unimodal.bank_size = 1024
-    c.safeclip.warmup_epochs = 1
+    c.safeclip.warmup_epochs = 3
     c.safeclip.slow_learning_rate = 5e-4
     c.safeclip.growth = 0.06
     c.score.kind = "relative"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -12,6 +15,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tensorboardX import SummaryWriter
 
 PLAIN_SECONDS = 10.0
+
+
+class Clock:
+    """Seconds by activity, and `total`; they add up over resumes."""
+
+    def __init__(self, seconds: dict[str, float]):
+        self.seconds = collections.defaultdict(float, seconds)
+        self._start = time.monotonic() - self.seconds["total"]
+
+    def totals(self) -> dict[str, float]:
+        self.seconds["total"] = time.monotonic() - self._start
+        return dict(self.seconds)
+
+    @contextlib.contextmanager
+    def __call__(self, activity: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[activity] += time.monotonic() - start
 
 
 class MetricsLog:

@@ -13,6 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from safeclip_jax.errors import UserError
+from safeclip_jax.memory import keep_freed_memory
 
 USAGE = """\
 usage: python -m safeclip_jax.main --config=FILE.py [--config.KEY=VALUE …] [--workdir=DIR]
@@ -87,6 +88,7 @@ def cli() -> None:
     if {"--help", "-h", "--helpfull"} & set(sys.argv[1:]):
         return _help()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    keep_freed_memory()
     from safeclip_jax.train import Interrupted
 
     try:

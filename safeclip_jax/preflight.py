@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 from rich.table import Table
 
 from safeclip_jax import workdir
 from safeclip_jax.data.pipeline import steps_in_stage
 from safeclip_jax.data.sources.base import BadRecord
-from safeclip_jax.defenses.plan import Stage
+from safeclip_jax.defenses.plan import Stage, outline
 from safeclip_jax.errors import UserError
 from safeclip_jax.experiment import Experiment, build
 from safeclip_jax.logs import console
-from safeclip_jax.pools import Pools
-from safeclip_jax.steps import init_state
+from safeclip_jax.steps import TrainState, init_state
 
 _GIB = 2**30
 
@@ -60,7 +58,8 @@ def dry_run(config: ConfigDict, folder: Path) -> None:
     out.print(_data_table(x, parameters, state_bytes, disk, free))
     stages = _plan(x)
     out.print(_plan_table(x, stages))
-    out.print(_memory_table(x, state, {(s.objective, s.augment): s for _, _, s in stages}))
+    kinds = list(dict.fromkeys(stage.kind for _, _, stage in stages))
+    out.print(_memory_table(x, state, kinds))
     out.print("all checks passed; nothing was trained")
 
 
@@ -87,19 +86,12 @@ def _first_pair(x: Experiment) -> str:
 
 
 def _plan(x: Experiment) -> list[tuple[int, int, Stage]]:
-    """Stages of the run as (first epoch, last epoch, stage), with pools of half the data each."""
-    runs: list[tuple[int, int, Stage]] = []
-    size = len(x.source)
-    safe = size // 2
-    pools = Pools(x.pairs[:safe], x.pairs[safe:], np.zeros(size, np.float32), np.zeros(size), None)
-    for epoch in range(x.config.epochs):
-        for stage in x.defense.stages(epoch, x.pairs, pools):
-            same = [i for i, (_, last, s) in enumerate(runs) if s.name == stage.name]
-            if same:
-                runs[same[-1]] = (runs[same[-1]][0], epoch, stage)
-            else:
-                runs.append((epoch, epoch, stage))
-    return runs
+    """Stages of the run as (first epoch, last epoch, stage)."""
+    runs: dict[str, tuple[int, int, Stage]] = {}
+    for epoch, stage in outline(x.defense, x.pairs, range(x.config.epochs)):
+        first = runs[stage.name][0] if stage.name in runs else epoch
+        runs[stage.name] = (first, epoch, stage)
+    return list(runs.values())
 
 
 def _plan_table(x: Experiment, stages: list[tuple[int, int, Stage]]) -> Table:
@@ -120,19 +112,10 @@ def _plan_table(x: Experiment, stages: list[tuple[int, int, Stage]]) -> Table:
     return table
 
 
-def _memory_table(x: Experiment, state, stages: dict[tuple[str, bool], Stage]) -> Table:
+def _memory_table(x: Experiment, state: TrainState, kinds: list[tuple[str, bool]]) -> Table:
     table = Table("step", "GiB a device, by the compiler", title="memory")
-    config, size = x.config, x.config.model.image_size
-    for (objective, augmented), stage in stages.items():
-        shapes = {
-            "index": jax.ShapeDtypeStruct((config.batch_size,), np.int32),
-            "image": jax.ShapeDtypeStruct((config.batch_size, size, size, 3), np.uint8),
-            "tokens": jax.ShapeDtypeStruct(
-                (config.batch_size, stage.text_views, config.data.context), np.int32
-            ),
-        }
-        scalar, place = jax.ShapeDtypeStruct((), np.float32), jax.ShapeDtypeStruct((2,), np.int32)
-        step = x.steps.train(objective, augmented).lower(state, shapes, scalar, place).compile()
+    compiled = x.steps.compile_train(kinds, state, x.config.batch_size)
+    for (objective, augmented), step in compiled.items():
         memory: Any = step.memory_analysis()
         used = memory.temp_size_in_bytes + memory.argument_size_in_bytes
         name = f"{objective}, {'augmented' if augmented else 'plain'}"

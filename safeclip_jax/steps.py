@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import flax.struct
@@ -23,11 +26,14 @@ IMAGE_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 IMAGE_STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 SCORES = ("cosine", "relative")
+# Caption views that each objective takes of a pair.
+TEXT_VIEWS = {"clip": 1, "unimodal": 2}
 
 Params = Any
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 Banks = tuple[losses.Bank, losses.Bank]
+Kind = tuple[str, bool]
 LossAndBanks = tuple[jax.Array, Banks]
 
 
@@ -122,8 +128,8 @@ class Steps:
         is int32 (epoch, stage). It returns the new state and `loss`, `logit_scale` and
         `grad_norm`.
         """
-        if objective not in ("clip", "unimodal"):
-            raise unknown("objective", objective, ("clip", "unimodal"))
+        if objective not in TEXT_VIEWS:
+            raise unknown("objective", objective, TEXT_VIEWS)
         loss_of = self._clip if objective == "clip" else self._unimodal
 
         def step(
@@ -156,45 +162,78 @@ class Steps:
             donate_argnums=0,
         )
 
-    def score(self, kind: str) -> jax.stages.Wrapped:
-        """Returns the jitted score of pairs, float32 [B], forward only.
+    def compile_train(
+        self, kinds: Iterable[Kind], state: TrainState, batch_size: int
+    ) -> dict[Kind, jax.stages.Compiled]:
+        """Compiles train steps, side by side, for global batches of one size."""
+        size, context = self.model.config.image.image_size, self.model.config.text.context
+        scalar, place = jax.ShapeDtypeStruct((), np.float32), jax.ShapeDtypeStruct((2,), np.int32)
+        lowered = {}
+        for kind in kinds:
+            batch = {
+                "index": jax.ShapeDtypeStruct((batch_size,), np.int32),
+                "image": jax.ShapeDtypeStruct((batch_size, size, size, 3), np.uint8),
+                "tokens": jax.ShapeDtypeStruct(
+                    (batch_size, TEXT_VIEWS[kind[0]], context), np.int32
+                ),
+            }
+            lowered[kind] = self.train(*kind).lower(state, batch, scalar, place)
+        if not lowered:
+            return {}
+        with ThreadPoolExecutor(len(lowered)) as threads:
+            compiled = threads.map(lambda step: step.compile(), lowered.values())
+            return dict(zip(lowered, compiled, strict=True))
 
-        `cosine` is the similarity of a pair's own embeddings. `relative` is the mean over
-        both directions of the log-probability of the true partner among the batch,
-        −(CLIP loss) of the pair, which discounts pairs that resemble everything.
+    @cached_property
+    def embed_images(self) -> jax.stages.Wrapped:
+        """The jitted image embedding: params, uint8 [B, S, S, 3] to float32 [B, D]."""
+
+        def embed(params: Params, images: jax.Array) -> Any:
+            return self.model.apply(params, normalize(_pixels(images)), method="embed_images")
+
+        return self._jit_rows(embed)
+
+    @cached_property
+    def embed_texts(self) -> jax.stages.Wrapped:
+        """The jitted text embedding: params, int32 [B, L] to float32 [B, D]."""
+
+        def embed(params: Params, tokens: jax.Array) -> Any:
+            return self.model.apply(params, tokens, method="embed_texts")
+
+        return self._jit_rows(embed)
+
+    def score(self, kind: str, params: Params, batch: Batch) -> jax.Array:
+        """Scores pairs, forward only: float32 [B].
+
+        Args:
+          kind: `cosine`, the similarity of a pair's own embeddings; or `relative`, the mean
+            over both directions of the log-probability of the true partner among the
+            batch, −(CLIP loss) of the pair, which discounts pairs that resemble everything.
+          params: of the model.
+          batch: `image` uint8 [B, S, S, 3] and `tokens` int32 [B, L].
         """
-        if kind not in SCORES:
-            raise unknown("score", kind, SCORES)
+        image = self.embed_images(params, batch["image"])
+        text = self.embed_texts(params, batch["tokens"])
+        return self._pair_score(params, image, text, kind)
 
-        def score(params: Params, batch: Batch) -> jax.Array:
-            images = normalize(_pixels(batch["image"]))
-            image, text, scale = self._embed(params, images, batch["tokens"])
+    @cached_property
+    def _pair_score(self) -> jax.stages.Wrapped:
+        def score(params: Params, image: jax.Array, text: jax.Array, kind: str) -> jax.Array:
             if kind == "cosine":
                 return jnp.sum(image * text, axis=1)
+            scale: Any = self.model.apply(params, method="logit_scale")
             logits = scale * image @ text.T
             rows, columns = (jax.nn.logsumexp(logits, axis=axis) for axis in (1, 0))
             return jnp.diagonal(logits) - (rows + columns) / 2
 
         whole, split = replicated(self.mesh), batch_sharding(self.mesh)
-        return jax.jit(score, in_shardings=(whole, split), out_shardings=split)
+        return jax.jit(
+            score, in_shardings=(whole, split, split), out_shardings=split, static_argnums=3
+        )
 
-    def embed_images(self) -> jax.stages.Wrapped:
-        """Returns the jitted image embedding: uint8 [B, S, S, 3] to float32 [B, D]."""
+    def _jit_rows(self, function: Callable[[Params, jax.Array], Any]) -> jax.stages.Wrapped:
         whole, split = replicated(self.mesh), batch_sharding(self.mesh)
-
-        def embed(params: Params, images: jax.Array) -> Any:
-            return self.model.apply(params, normalize(_pixels(images)), method="embed_images")
-
-        return jax.jit(embed, in_shardings=(whole, split), out_shardings=split)
-
-    def embed_texts(self) -> jax.stages.Wrapped:
-        """Returns the jitted text embedding: int32 [B, L] to float32 [B, D]."""
-        whole, split = replicated(self.mesh), batch_sharding(self.mesh)
-
-        def embed(params: Params, tokens: jax.Array) -> Any:
-            return self.model.apply(params, tokens, method="embed_texts")
-
-        return jax.jit(embed, in_shardings=(whole, split), out_shardings=split)
+        return jax.jit(function, in_shardings=(whole, split), out_shardings=split)
 
     def _embed(self, params: Params, images: jax.Array, tokens: jax.Array) -> Any:
         """Image embeddings, text embeddings and the logit scale."""

@@ -11,7 +11,7 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -24,14 +24,14 @@ from ml_collections import ConfigDict
 from safeclip_jax import pools, report, results, sharding, workdir
 from safeclip_jax.checkpoint import Checkpoints, Position
 from safeclip_jax.data.pipeline import steps_in_stage
-from safeclip_jax.defenses.plan import Stage
+from safeclip_jax.defenses.plan import Stage, outline
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluate.attack import score_auroc
 from safeclip_jax.evaluate.evaluator import NO_POOLS, Evaluator, pool_quality
 from safeclip_jax.experiment import Experiment, build
-from safeclip_jax.logs import MetricsLog, ProgressLine
+from safeclip_jax.logs import Clock, MetricsLog, ProgressLine
 from safeclip_jax.pools import Pools
-from safeclip_jax.steps import TrainState, init_state
+from safeclip_jax.steps import TEXT_VIEWS, Kind, TrainState, init_state
 
 STEPS_IN_FLIGHT = 2
 
@@ -70,26 +70,6 @@ def run(config: ConfigDict, folder: Path) -> dict:
         trainer.close()
 
 
-class Clock:
-    """Seconds by activity, and `total`; they add up over resumes."""
-
-    def __init__(self, seconds: dict[str, float]):
-        self.seconds = collections.defaultdict(float, seconds)
-        self._start = time.monotonic() - self.seconds["total"]
-
-    def totals(self) -> dict[str, float]:
-        self.seconds["total"] = time.monotonic() - self._start
-        return dict(self.seconds)
-
-    @contextlib.contextmanager
-    def __call__(self, activity: str) -> Iterator[None]:
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[activity] += time.monotonic() - start
-
-
 class Trainer:
     """A run between two of its steps."""
 
@@ -109,8 +89,9 @@ class Trainer:
         self.progress = ProgressLine(total, self._pairs(0, 1), lead)
         self.pools = self._pools_before(self.position.epoch)
         self.evaluate = Evaluator(experiment)
-        self._score = steps.score(config.score.kind)
-        self._compiled: dict[tuple[str, bool], Callable] = {}
+        self._train_steps: dict[Kind, jax.stages.Compiled] = {}
+        self._flight: collections.deque = collections.deque()
+        self._latest = ""
         self._signal = 0
         self._saved_at = time.monotonic()
         if restored:
@@ -121,8 +102,12 @@ class Trainer:
 
     def train(self) -> None:
         """Runs every epoch that is left."""
+        x, epochs = self.x, range(self.position.epoch, self.x.config.epochs)
+        with self.clock("compile"):
+            kinds = {stage.kind: None for _, stage in outline(x.defense, x.pairs, epochs)}
+            self._train_steps = x.steps.compile_train(kinds, self.state, x.config.batch_size)
         with self._signals():
-            for epoch in range(self.position.epoch, self.x.config.epochs):
+            for epoch in epochs:
                 self._epoch(epoch)
 
     def finish(self) -> dict:
@@ -156,12 +141,14 @@ class Trainer:
 
     def score(self, epoch: int) -> np.ndarray:
         """Scores every pair with the current weights, float32 [N]; NaN for skipped pairs."""
-        size = self.x.config.score.batch_size
+        config = self.x.config.score
         order = np.random.default_rng([self.x.config.seed, epoch]).permutation(self.x.pairs)
         scores = np.zeros(len(order), np.float32)
         parts = [
-            self._score(self.state.params, sharding.to_devices(batch, self.x.mesh))
-            for batch in self.x.loader.scoring_batches(order, size)
+            self.x.steps.score(
+                config.kind, self.state.params, sharding.to_devices(batch, self.x.mesh)
+            )
+            for batch in self.x.loader.scoring_batches(order, config.batch_size)
         ]
         values = np.concatenate([sharding.to_host(part) for part in parts])
         scores[order] = values[: len(order)]
@@ -196,34 +183,59 @@ class Trainer:
         """Runs what is left of a stage; `before` steps of the epoch's are in earlier stages."""
         config, place = self.x.config, (self.position.epoch, number)
         batches = self.x.loader.training_batches(
-            stage.pairs, config.batch_size, place, stage.text_views, stage.augment,
+            stage.pairs,
+            config.batch_size,
+            place,
+            TEXT_VIEWS[stage.objective],
+            stage.augment,
             self.position.step,
-        )  # fmt: skip
-        flight: collections.deque = collections.deque(maxlen=STEPS_IN_FLIGHT)
-        rate, metrics = np.float32(0), None
+        )
+        train_step = self._train_steps[stage.kind]
         for step in range(self.position.step, self._steps(stage)):
             with self.clock("input"):
-                batch = sharding.to_devices(next(batches), self.x.mesh)
-            rate = self.learning_rate(stage, self._pairs(before + step, in_epoch))
-            step_args = (self.state, batch, rate, np.array(place, np.int32))
-            train_step = self._compile(stage, step_args)
+                batch = next(batches)
             with self.clock("train"):
-                if len(flight) == STEPS_IN_FLIGHT:
-                    jax.block_until_ready(flight[0])
-                self.state, metrics = train_step(*step_args)
-            flight.append(metrics)
+                self._land(STEPS_IN_FLIGHT - 1)
+                rate = self.learning_rate(stage, self._pairs(before + step, in_epoch))
+                on_devices = sharding.to_devices(batch, self.x.mesh)
+                self.state, metrics = train_step(
+                    self.state, on_devices, rate, np.array(place, np.int32)
+                )
             self._advance(step=step + 1, total_steps=self.position.total_steps + 1)
-            self._show(stage, rate, flight[0], before + step, in_epoch)
+            self._flight.append((self.position, stage.name, rate, metrics))
+            self._show_progress(before + step + 1, in_epoch)
             self._heed_signals()
         with self.clock("train"):
-            jax.block_until_ready(self.state)
+            self._land(0)
 
-    def _compile(self, stage: Stage, args: tuple) -> Callable:
-        key = (stage.objective, stage.augment)
-        if key not in self._compiled:
-            with self.clock("compile"):
-                self._compiled[key] = self.x.steps.train(*key).lower(*args).compile()
-        return self._compiled[key]
+    def _land(self, left: int) -> None:
+        """Waits for the oldest steps until so many are left in flight, and logs their metrics."""
+        while len(self._flight) > left:
+            position, stage, rate, metrics = self._flight.popleft()
+            jax.block_until_ready(metrics)
+            if position.total_steps % self.x.config.log_every == 0:
+                self._log(position, stage, rate, metrics)
+
+    def _log(
+        self, position: Position, stage: str, rate: np.float32, metrics: dict[str, jax.Array]
+    ) -> None:
+        values = {name: float(value) for name, value in metrics.items()}
+        self._guard(int(values.pop("skipped_in_a_row")))
+        if self.metrics is not None:
+            lr = float(rate)
+            where = {"kind": "train", "epoch": position.epoch, "stage": stage}
+            self.metrics.write(position.total_steps, **where, learning_rate=lr, **values)
+        seconds = self.clock.seconds
+        busy = seconds["train"] + seconds["input"]
+        speed = position.total_steps * self.x.config.batch_size / max(busy, 1e-9)
+        self._latest = (
+            f"{stage} loss {values['loss']:.3f} scale {values['logit_scale']:.1f} lr {rate:.1e} "
+            f"{speed:.0f} pairs/s, input {seconds['input'] / max(busy, 1e-9):.0%}"
+        )
+
+    def _show_progress(self, step: int, in_epoch: int) -> None:
+        epoch = f"epoch {self.position.epoch + 1}/{self.x.config.epochs}"
+        self.progress.advance_to(self._pairs(step, in_epoch), f"{epoch} {self._latest}")
 
     def _steps(self, stage: Stage) -> int:
         config = self.x.config
@@ -233,29 +245,6 @@ class Trainer:
     def _pairs(self, step: int, in_epoch: int) -> float:
         """Pairs seen before a step of the epoch; an epoch counts all pairs, whatever it drops."""
         return (self.position.epoch + step / max(in_epoch, 1)) * len(self.x.source)
-
-    def _show(
-        self, stage: Stage, rate: np.float32, metrics: dict, step: int, in_epoch: int
-    ) -> None:
-        """Shows progress and, every `log_every` steps, logs metrics that are already there."""
-        seconds = self.clock.seconds
-        if self.position.total_steps % self.x.config.log_every == 0:
-            values = {name: float(value) for name, value in metrics.items()}
-            self._guard(int(values.pop("skipped_in_a_row")))
-            busy = seconds["train"] + seconds["input"]
-            self._shown = (
-                f"{stage.name} loss {values['loss']:.3f} scale {values['logit_scale']:.1f} "
-                f"lr {rate:.1e} {self.position.total_steps * self.x.config.batch_size / busy:.0f} "
-                f"pairs/s, input {seconds['input'] / busy:.0%}"
-            )
-            self._record(
-                kind="train", epoch=self.position.epoch, stage=stage.name,
-                learning_rate=float(rate), **values,
-            )  # fmt: skip
-        epoch = f"epoch {self.position.epoch + 1}/{self.x.config.epochs}"
-        self.progress.advance_to(self._pairs(step + 1, in_epoch), f"{epoch} {self._shown}")
-
-    _shown = ""
 
     def _guard(self, skipped_in_a_row: int) -> None:
         limit = self.x.config.optimizer.max_skipped_steps
@@ -301,6 +290,8 @@ class Trainer:
         minutes = (time.monotonic() - self._saved_at) / 60
         if not self._signal and minutes < self.x.config.checkpoint_minutes:
             return
+        with self.clock("train"):
+            self._land(0)
         self._save()
         number, self._signal = self._signal, 0
         if number in (signal.SIGTERM, signal.SIGINT):

@@ -144,7 +144,7 @@ def test_scores_equal_numpy_and_do_not_depend_on_devices():
         steps, state = make(devices)
         on_devices = sharding.to_devices(data, steps.mesh)
         for kind in ("cosine", "relative"):
-            found[devices, kind] = np.asarray(steps.score(kind)(state.params, on_devices))
+            found[devices, kind] = np.asarray(steps.score(kind, state.params, on_devices))
     images = normalize(np.float32(data["image"]) / 255)
     image, text, scale = (
         np.float64(x) for x in steps.model.apply(state.params, images, data["tokens"])

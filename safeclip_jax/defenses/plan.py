@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -31,9 +32,9 @@ class Stage:
     learning_rate: float | None = None
 
     @property
-    def text_views(self) -> int:
-        """Caption views that the objective takes of each pair."""
-        return 2 if self.objective == "unimodal" else 1
+    def kind(self) -> tuple[str, bool]:
+        """What decides which train step runs: objective and augmentation."""
+        return self.objective, self.augment
 
 
 class Defense(Protocol):
@@ -56,3 +57,13 @@ class Defense(Protocol):
     def stages(self, epoch: int, pairs: np.ndarray, pools: Pools | None) -> list[Stage]:
         """The stages of an epoch over `pairs`, all of the data; `pools` are this epoch's."""
         ...
+
+
+def outline(defense: Defense, pairs: np.ndarray, epochs: range) -> Iterator[tuple[int, Stage]]:
+    """The stages to come as (epoch, stage), as if every safe pool held half of the pairs."""
+    half = len(pairs) // 2
+    zeros = np.zeros(len(pairs), np.float32)
+    pools = Pools(pairs[:half], pairs[half:], zeros, zeros, None)
+    for epoch in epochs:
+        for stage in defense.stages(epoch, pairs, pools):
+            yield epoch, stage

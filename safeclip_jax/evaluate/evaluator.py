@@ -50,8 +50,6 @@ class Evaluator:
 
     def __init__(self, experiment: Experiment):
         self._x = experiment
-        self._embed_images = experiment.steps.embed_images()
-        self._embed_texts = experiment.steps.embed_texts()
         self._batch = experiment.config.score.batch_size
         self._images: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -60,12 +58,12 @@ class Evaluator:
         if x.held_out is None:
             return Figures()
         classes = zero_shot.class_vectors(
-            lambda texts: self._embed(self._embed_texts, params, x.tokenizer.encode(texts)),
+            lambda texts: self._embed(x.steps.embed_texts, params, x.tokenizer.encode(texts)),
             x.held_out.class_names,
             x.held_out.prompts,
         )
         clean, triggered = (
-            zero_shot.predict(self._embed(self._embed_images, params, images), classes)
+            zero_shot.predict(self._embed(x.steps.embed_images, params, images), classes)
             for images in self._held_out_images()
         )
         labels = x.held_out.labels
