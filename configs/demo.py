@@ -5,15 +5,15 @@ from configs import common
 
 def get_config():
     c = common.get_config()
-    c.epochs = 17
+    c.epochs = 18
     c.batch_size = 128
-    c.data.pairs = 16_000
+    c.data.pairs = 12_000
     c.data.vocab_size = 400
     c.data.context = 16
     c.model.preset = "tiny"
     c.model.image_size = 32
     c.optimizer.learning_rate = 3e-3
-    c.optimizer.warmup_pairs = 16_000
+    c.optimizer.warmup_pairs = 12_000
     c.augment.crop_area = (0.85, 1.0)
     c.augment.jitter = 0.0
     c.augment.grayscale = 0.0

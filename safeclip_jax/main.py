@@ -89,6 +89,7 @@ def cli() -> None:
         return _help()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     keep_freed_memory()
+    _keep_compiled_steps()
     from safeclip_jax.train import Interrupted
 
     try:
@@ -97,6 +98,15 @@ def cli() -> None:
         sys.exit(_fail(str(error), 2))
     except Interrupted as error:
         sys.exit(_fail(str(error), error.code))
+
+
+def _keep_compiled_steps() -> None:
+    """Keeps compiled steps in the user's cache for the next run of the same shape."""
+    import jax
+
+    if not jax.config.jax_compilation_cache_dir:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(cache / "safeclip_jax" / "xla"))
 
 
 def _fail(message: str, code: int) -> int:

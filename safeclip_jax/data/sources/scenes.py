@@ -20,19 +20,16 @@ from safeclip_jax.errors import UserError, unknown
 
 COLORS = {
     "red": (214, 40, 40),
-    "orange": (245, 140, 30),
     "yellow": (245, 220, 50),
     "green": (50, 160, 70),
     "blue": (40, 90, 210),
     "purple": (130, 60, 170),
     "pink": (245, 140, 190),
-    "brown": (120, 75, 40),
 }
 BACKGROUNDS = {
     "white": (240, 240, 240),
     "black": (20, 20, 20),
     "gray": (125, 125, 125),
-    "beige": (225, 205, 170),
     "striped": (200, 200, 200),
     "dotted": (90, 90, 90),
 }
@@ -182,7 +179,7 @@ def _layout(rng: np.random.Generator, count: int) -> list[_Scene]:
         radius = 0.3 + 0.1 * u[0]
         x = radius + u[1] * (1 - 2 * radius)
         y = radius + (position + u[2]) / 3 * (1 - 2 * radius)
-        angle = (u[3] - 0.5) * 0.5
+        angle = (u[3] - 0.5) * 0.3
         noise = int(u[4] * 2**31)
         scenes.append(
             _Scene(shape, color, background, position, template, x, y, radius, angle, noise)
