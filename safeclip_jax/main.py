@@ -104,7 +104,7 @@ def _keep_compiled_steps() -> None:
     """Keeps compiled steps in the user's cache for the next run of the same shape."""
     import jax
 
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.values["jax_compilation_cache_dir"]:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(cache / "safeclip_jax" / "xla"))
 

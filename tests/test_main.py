@@ -58,7 +58,7 @@ def flag_values():
         ([DEMO, "--config.batch_size=100"], "batch_size=100 does not divide over 8 devices"),
         ([DEMO, "--config.data.pairs=0"], "0 pairs"),
         ([DEMO, "--config.attack.rate=0.00001"], "rounds to no poison"),
-        ([DEMO, "--config.attack.target=boat"], "'boat' is in none of the 16000 captions"),
+        ([DEMO, "--config.attack.target=boat"], "'boat' is in none of the 12000 captions"),
         ([DEMO, "--config.attack.pattern=chekerboard"], "did you mean 'checkerboard'"),
         ([DEMO, "--config.safeclip.rule=papr"], "did you mean 'paper'"),
         ([DEMO, "--config.safeclip.cap=1.2"], "safeclip.cap=1.2 is not between 0 and 1"),
