@@ -15,6 +15,7 @@ setup(
     install_requires=[
         "absl-py>=2.1",
         "flax>=0.12",
+        "fsspec>=2024.6",
         "grain>=0.2.15",
         "jax>=0.10",
         "jinja2>=3.1",
@@ -32,8 +33,19 @@ setup(
         "transformers>=5.0",
     ],
     extras_require={
-        "dev": ["hypothesis>=6.100", "mypy>=1.15", "pytest>=8.2", "ruff>=0.12"],
-        "torch": ["torch>=2.6"],
+        "dev": [
+            "hypothesis>=6.100",
+            "importlib_resources>=6.4",
+            "mypy>=1.15",
+            "pyarrow>=17",
+            "pytest>=8.2",
+            "ruff>=0.12",
+            "tensorflow-datasets>=4.9.9",
+        ],
+        "gs": ["gcsfs>=2024.6"],
+        "parquet": ["pyarrow>=17"],
+        "s3": ["s3fs>=2024.6"],
         "tfds": ["tensorflow-datasets>=4.9.9", "importlib_resources>=6.4"],
+        "torch": ["torch>=2.6"],
     },
 )

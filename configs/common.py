@@ -16,15 +16,22 @@ def get_config() -> ConfigDict:
     c.max_steps = 0  # stop each stage after this many steps, to try things out; 0: no limit
 
     c.data = ConfigDict()
-    c.data.source = "scenes"  # scenes | csv
-    c.data.path = ""  # csv: file with a header; image paths are relative to it
-    c.data.image_column = "image"  # csv: column of image paths
-    c.data.caption_column = "caption"  # csv: column of captions
-    c.data.pairs = 12_000  # scenes: how many; csv: a random subset of this size, 0 for all
-    c.data.seed = placeholder(int)  # of scenes and subsets; None: the run's seed
+    c.data.source = "scenes"  # scenes, or KIND:PATH: csv webdataset arrayrecord tfds coco folder
+    c.data.mix = ()  # several sources: dicts of source, weight, and keys of data; docs/data.md
+    c.data.pairs = 12_000  # scenes: how many; others: a random choice of so many, 0 for all
+    c.data.part = (0.0, 1.0)  # pairs between two shares, in an order shuffled by data.seed
+    c.data.seed = placeholder(int)  # of scenes, parts and choices; None: the run's seed
+    c.data.image_column = ""  # csv, tsv, parquet: of image paths; empty: image, path, filepath …
+    c.data.caption_column = ""  # column, .json field or feature; empty: caption, title, text …
+    c.data.label_column = ""  # column or .json field with the class name; empty: no labels
+    c.data.images = ""  # coco: folder of the images; empty: that of the .json file
+    c.data.split = "train"  # of a tfds data set
+    c.data.data_dir = ""  # where tfds data sets were prepared; empty: its default
     c.data.cache_gib = 1.0  # keep decoded images in memory if they take no more than this
     c.data.threads = 2  # batches that each host makes at once
+    c.data.workers = 0  # processes a host that decode; 0: its threads do, enough for few cores
     c.data.max_skipped_share = 0.1  # stop if more of the records cannot be used
+    c.data.wordnet = "auto"  # folder with WordNet for synonyms | auto: look for one | empty: none
     c.data.tokenizer = "auto"  # train | hub name or folder | auto: scenes train, others CLIP's
     c.data.vocab_size = 49_408  # largest vocabulary of a trained tokenizer
     c.data.context = 77  # tokens in a caption, start and end included
@@ -80,9 +87,11 @@ def get_config() -> ConfigDict:
 
     c.evaluate = ConfigDict()
     c.evaluate.every = 0  # epochs between evaluations; 0: at the end only
-    c.evaluate.source = "scenes"  # labelled images for zero-shot: scenes | empty for none
-    c.evaluate.pairs = 2_000  # how many
-    c.evaluate.split = "test"  # tune on validation
+    c.evaluate.source = "scenes"  # labelled images for zero-shot, as data.source; empty: none
+    c.evaluate.pairs = 2_000  # at most so many; 0: all
+    c.evaluate.split = "test"  # of scenes or a tfds data set; tune on validation
+    c.evaluate.part = (0.0, 1.0)  # as data.part: (0.9, 1.0) beside a data.part of (0.0, 0.9)
+    c.evaluate.prompts = "templates"  # with the class name | captions of the class in training
 
     c.log_every = 20  # steps between lines of metrics
     c.checkpoint_minutes = 30.0  # between checkpoints inside an epoch; every epoch ends with one

@@ -9,6 +9,7 @@ def get_config():
     c.batch_size = 128
     c.data.pairs = 12_000
     c.data.vocab_size = 400
+    c.data.wordnet = ""  # the same figures on every machine
     c.data.context = 16
     c.model.preset = "tiny"
     c.model.image_size = 32

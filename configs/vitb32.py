@@ -5,8 +5,7 @@ from configs import common
 
 def get_config():
     c = common.get_config()
-    c.data.source = "csv"
-    c.data.path = "data/cc3m/train.csv"
+    c.data.source = "csv:data/cc3m/train.csv"
     c.data.pairs = 0
     c.model.preset = "vit_b32"
     c.model.dtype = "bfloat16"

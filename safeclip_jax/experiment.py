@@ -14,12 +14,13 @@ from ml_collections import ConfigDict
 from safeclip_jax import defenses, sharding
 from safeclip_jax.attacks import poison
 from safeclip_jax.attacks.triggers import Patch
+from safeclip_jax.data import from_config, wordnet
 from safeclip_jax.data import tokenizer as tokenizers
 from safeclip_jax.data.augment_image import ImageAugmentation
-from safeclip_jax.data.pipeline import ImageReader, Loader, SkippedRecords
-from safeclip_jax.data.sources.base import LabelledSource, Source
-from safeclip_jax.data.sources.csv import CSVPairs, Subset
-from safeclip_jax.data.sources.scenes import Scenes
+from safeclip_jax.data.from_config import HeldOut, own_seed
+from safeclip_jax.data.pipeline import ImageReader, Loader
+from safeclip_jax.data.skipped import SkippedRecords
+from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.errors import UserError, unknown
 from safeclip_jax.models import clip
 from safeclip_jax.steps import SCORES, Steps, make_optimizer
@@ -46,10 +47,10 @@ class Experiment:
     """
 
     config: ConfigDict
-    source: Source
+    source: ImageSource
     manifest: poison.Manifest
     trigger: Patch
-    held_out: LabelledSource | None
+    held_out: HeldOut | None
     loader: Loader
     skipped: SkippedRecords
     tokenizer: tokenizers.Tokenizer
@@ -73,32 +74,20 @@ def build(config: ConfigDict, workdir: Path | None = None) -> Experiment:
     sharding.check_batch("batch_size", config.batch_size, mesh)
     sharding.check_batch("score.batch_size", config.score.batch_size, mesh)
     _check(config)
-    clean = _source(config)
+    cache = workdir and workdir / "index"
+    clean = from_config.training_pairs(config, cache)
+    exchange = sharding.exchange if jax.process_count() > 1 else None
+    skipped = SkippedRecords(clean, config.data.max_skipped_share, exchange)
     manifest, trigger = _attack(config, clean)
     source = poison.PoisonedSource(clean, manifest, trigger)
-    skipped = SkippedRecords(
-        len(source), config.data.max_skipped_share, workdir and workdir / "skipped.jsonl"
-    )
-    reader = ImageReader(
-        source, config.model.image_size, int(config.data.cache_gib * 2**30), skipped
-    )
     tokenizer = _tokenizer(config, clean, workdir)
-    loader = Loader(
-        source.captions,
-        reader,
-        tokenizer,
-        config.seed,
-        config.data.threads,
-        jax.process_index(),
-        jax.process_count(),
-    )
     return Experiment(
         config=config,
         source=source,
         manifest=manifest,
         trigger=trigger,
-        held_out=_held_out(config),
-        loader=loader,
+        held_out=from_config.held_out(config, clean, cache),
+        loader=_loader(config, source, tokenizer, skipped),
         skipped=skipped,
         tokenizer=tokenizer,
         steps=_steps(config, tokenizer, mesh),
@@ -124,39 +113,34 @@ def _check(config: ConfigDict) -> None:
         )
 
 
-def _own_seed(config: ConfigDict, seed: int | None) -> int:
-    return config.seed if seed is None else seed
-
-
-def _source(config: ConfigDict) -> Source:
-    data, size = config.data, config.model.image_size
-    seed = _own_seed(config, data.seed)
-    if data.source == "scenes":
-        return Scenes(data.pairs, seed, "train", size)
-    if data.source == "csv":
-        pairs = CSVPairs(data.path, data.image_column, data.caption_column, size)
-        return Subset(pairs, data.pairs, seed) if data.pairs else pairs
-    raise unknown("data.source", data.source, ("scenes", "csv"))
-
-
-def _held_out(config: ConfigDict) -> LabelledSource | None:
-    evaluate = config.evaluate
-    if not evaluate.source:
-        return None
-    if evaluate.source != "scenes":
-        raise unknown("evaluate.source", evaluate.source, ("scenes",))
-    seed = _own_seed(config, config.data.seed)
-    scenes = Scenes(evaluate.pairs, seed, evaluate.split, config.model.image_size)
-    if config.attack.target not in scenes.class_names:
-        raise unknown("attack.target", config.attack.target, scenes.class_names)
-    return scenes
+def _loader(
+    config: ConfigDict,
+    source: ImageSource,
+    tokenizer: tokenizers.Tokenizer,
+    skipped: SkippedRecords,
+) -> Loader:
+    data = config.data
+    cache_bytes = 0 if data.workers else int(data.cache_gib * 2**30)
+    thesaurus = wordnet.find(data.wordnet)
+    return Loader(
+        source.captions,
+        ImageReader(source, config.model.image_size, cache_bytes),
+        tokenizer,
+        skipped,
+        config.seed,
+        data.threads,
+        data.workers,
+        wordnet.Synonyms(thesaurus) if thesaurus else None,
+        jax.process_index(),
+        jax.process_count(),
+    )
 
 
 def _attack(config: ConfigDict, source: Source) -> tuple[poison.Manifest, Patch]:
     attack = config.attack
     if attack.captions not in ("data", "templates"):
         raise unknown("attack.captions", attack.captions, ("data", "templates"))
-    seed = _own_seed(config, attack.seed)
+    seed = own_seed(config, attack.seed)
     trigger = Patch(attack.pattern, attack.position, attack.size, attack.margin, seed)
     if attack.rate == 0:
         return poison.Manifest(attack.target, ()), trigger

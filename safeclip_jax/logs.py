@@ -83,8 +83,9 @@ class ProgressLine:
 
     def __init__(self, total: int, done: float, shown: bool):
         self._shown = shown
-        self._total, self._done, self._first = total, done, done
-        self._start = self._last = time.monotonic()
+        self._total = total
+        self._began: tuple[float, float] | None = None  # pairs and time after the first step
+        self._last = time.monotonic()
         self._bar = None
         if shown and sys.stdout.isatty():
             self._bar = Progress(
@@ -99,14 +100,16 @@ class ProgressLine:
 
     def advance_to(self, pairs: float, text: str) -> None:
         """Sets the pairs that are done and shows the text beside them."""
-        self._done = pairs
+        now = time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, description=text)
-        elif self._shown and time.monotonic() - self._last >= PLAIN_SECONDS:
-            self._last = time.monotonic()
-            rate = (self._done - self._first) / (self._last - self._start)
-            left = (self._total - self._done) / max(rate, 1e-9)
-            share = self._done / max(self._total, 1)
+            self._bar.update(self._task, completed=pairs, description=text)
+        elif self._began is None:
+            self._began = pairs, now
+        elif self._shown and now - self._last >= PLAIN_SECONDS:
+            self._last = now
+            rate = (pairs - self._began[0]) / (now - self._began[1])
+            left = (self._total - pairs) / max(rate, 1e-9)
+            share = pairs / max(self._total, 1)
             print(f"{share:4.0%} {text} | {_clock(left)} left", flush=True)
 
     def say(self, text: str) -> None:

@@ -69,6 +69,10 @@ def _data_table(x: Experiment, parameters: int, state: int, disk: int, free: int
     table.add_row("devices", devices)
     table.add_row("batch", f"{x.config.batch_size}, {x.config.batch_size // x.mesh.size} a device")
     table.add_row("pairs", f"{len(x.source)}, {len(x.manifest.pairs)} of them poisoned")
+    if x.source.rejected:
+        first = x.source.rejected[0]
+        text = f"{len(x.source.rejected)}, the first: {first.key}: {first.reason}"
+        table.add_row("rejected records", text)
     table.add_row("first pair", _first_pair(x))
     table.add_row("vocabulary", f"{x.tokenizer.vocab_size} tokens, context {x.tokenizer.context}")
     table.add_row("parameters", f"{parameters / 1e6:.1f} M")
@@ -78,11 +82,12 @@ def _data_table(x: Experiment, parameters: int, state: int, disk: int, free: int
 
 
 def _first_pair(x: Experiment) -> str:
+    key = x.source.keys[0]
     try:
-        pair = x.source[0]
+        image = x.source.image(0)
     except BadRecord as reason:
-        return f"{x.source.keys[0]} cannot be used: {reason}"
-    return f"{pair.key}: {pair.image.shape[1]}×{pair.image.shape[0]} pixels, {pair.caption[:60]!r}"
+        return f"{key} cannot be used: {reason}"
+    return f"{key}: {image.shape[1]}×{image.shape[0]} pixels, {x.source.captions[0][:60]!r}"
 
 
 def _plan(x: Experiment) -> list[tuple[int, int, Stage]]:

@@ -79,7 +79,7 @@ def _examples(experiment: Experiment, last: pools.Pools | None) -> list[tuple[st
 def _example(experiment: Experiment, index: int, scores: np.ndarray | None) -> dict:
     source = experiment.source
     try:
-        image = _data_url(source[index].image)
+        image = _data_url(source.image(index))
     except BadRecord:
         image = None
     score = "" if scores is None else f"score {scores[index]:.3f}"

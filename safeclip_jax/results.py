@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from safeclip_jax.errors import UserError
 from safeclip_jax.experiment import Experiment
 from safeclip_jax.logs import console
 
@@ -44,7 +45,7 @@ def collect(
         "target": config.attack.target,
         **figures,
         **quality,
-        "skipped_pairs": len(experiment.skipped.reasons),
+        "skipped_records": len(experiment.skipped),
         "steps": steps,
         "skipped_steps": skipped_steps,
         "pairs_per_second": round(steps * config.batch_size / max(seconds["train"], 1e-9), 1),
@@ -54,8 +55,16 @@ def collect(
     }
 
 
+def read(path: Path) -> dict:
+    """Reads what `write` wrote; `UserError` if it cannot be read."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): delete it to evaluate again") from None
+
+
 def write(path: Path, results: dict) -> None:
-    """Writes `results.json`; it appears whole or not at all."""
+    """Writes `results.json`, the sign of a finished run; it appears whole or not at all."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(results, indent=1) + "\n")
     partial.replace(path)
@@ -89,8 +98,8 @@ def rows(results: dict) -> list[tuple[str, str]]:
         ("training", f"{results['pairs_per_second']:.0f} pairs/s"),
         ("seconds", f"{results['seconds']:.0f} ({spent})"),
     ]
-    if results["skipped_pairs"]:
-        lines.append(("pairs that could not be used", f"{results['skipped_pairs']}"))
+    if results["skipped_records"]:
+        lines.append(("records that could not be used", f"{results['skipped_records']}"))
     if results["skipped_steps"]:
         lines.append(("steps without an update", f"{results['skipped_steps']}"))
     return [(name, value) for name, value in lines if value]

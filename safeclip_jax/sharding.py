@@ -46,6 +46,18 @@ def to_host(array: jax.Array) -> np.ndarray:
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
 
+def exchange(text: str) -> list[str]:
+    """Sends a text to all hosts and returns everyone's, in the order of the hosts."""
+    from jax.experimental import multihost_utils
+
+    mine = np.frombuffer(text.encode(), np.uint8)
+    lengths = np.asarray(multihost_utils.process_allgather(np.array(len(mine), np.int32)))
+    padded = np.zeros(int(lengths.max()), np.uint8)
+    padded[: len(mine)] = mine
+    everyone = np.asarray(multihost_utils.process_allgather(padded))
+    return [row[:n].tobytes().decode() for row, n in zip(everyone, lengths, strict=True)]
+
+
 def check_same_everywhere(what: str, digest: str) -> None:
     """Raises `UserError` if the hosts hold different values; `digest` is hexadecimal."""
     if jax.process_count() == 1:

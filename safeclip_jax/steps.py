@@ -210,25 +210,29 @@ class Steps:
             over both directions of the log-probability of the true partner among the
             batch, −(CLIP loss) of the pair, which discounts pairs that resemble everything.
           params: of the model.
-          batch: `image` uint8 [B, S, S, 3] and `tokens` int32 [B, L].
+          batch: `image` uint8 [B, S, S, 3], `tokens` int32 [B, L] and `valid` bool [B];
+            a pair that is not valid scores NaN.
         """
         image = self.embed_images(params, batch["image"])
         text = self.embed_texts(params, batch["tokens"])
-        return self._pair_score(params, image, text, kind)
+        return self._pair_score(params, image, text, batch["valid"], kind)
 
     @cached_property
     def _pair_score(self) -> jax.stages.Wrapped:
-        def score(params: Params, image: jax.Array, text: jax.Array, kind: str) -> jax.Array:
+        def score(
+            params: Params, image: jax.Array, text: jax.Array, valid: jax.Array, kind: str
+        ) -> jax.Array:
             if kind == "cosine":
-                return jnp.sum(image * text, axis=1)
+                return jnp.where(valid, jnp.sum(image * text, axis=1), jnp.nan)
             scale: Any = self.model.apply(params, method="logit_scale")
             logits = scale * image @ text.T
             rows, columns = (jax.nn.logsumexp(logits, axis=axis) for axis in (1, 0))
-            return jnp.diagonal(logits) - (rows + columns) / 2
+            relative = jnp.diagonal(logits) - (rows + columns) / 2
+            return jnp.where(valid, relative, jnp.nan)
 
         whole, split = replicated(self.mesh), batch_sharding(self.mesh)
         return jax.jit(
-            score, in_shardings=(whole, split, split), out_shardings=split, static_argnums=3
+            score, in_shardings=(whole, split, split, split), out_shardings=split, static_argnums=4
         )
 
     def _jit_rows(self, function: Callable[[Params, jax.Array], Any]) -> jax.stages.Wrapped:

@@ -57,11 +57,14 @@ def run(config: ConfigDict, folder: Path) -> dict:
     """
     workdir.check_writable(folder)
     workdir.check_config(folder, config)
+    if (folder / "results.json").exists():
+        return results.read(folder / "results.json")
     experiment = build(config, folder)
     workdir.claim(folder, config)
     if jax.process_index() == 0:
         experiment.tokenizer.save(folder / "tokenizer.json")
         experiment.manifest.save(folder / "poison_manifest.json")
+        experiment.skipped.list_in(folder / "skipped.jsonl")
     trainer = Trainer(experiment, folder)
     try:
         trainer.train()
@@ -129,8 +132,8 @@ class Trainer:
             int(self.state.skipped),
         )
         if jax.process_index() == 0:
-            results.write(self.folder / "results.json", found)
             report.write(self.folder, x, found, figures.confusion)
+            results.write(self.folder / "results.json", found)
         return found
 
     def close(self) -> None:
@@ -140,7 +143,7 @@ class Trainer:
             self.metrics.close()
 
     def score(self, epoch: int) -> np.ndarray:
-        """Scores every pair with the current weights, float32 [N]; NaN for skipped pairs."""
+        """Scores every pair with the current weights, float32 [N]; NaN for unusable pairs."""
         config = self.x.config.score
         order = np.random.default_rng([self.x.config.seed, epoch]).permutation(self.x.pairs)
         scores = np.zeros(len(order), np.float32)
@@ -152,7 +155,7 @@ class Trainer:
         ]
         values = np.concatenate([sharding.to_host(part) for part in parts])
         scores[order] = values[: len(order)]
-        scores[list(self.x.skipped.reasons)] = np.nan
+        self.x.skipped.share()
         return scores
 
     def learning_rate(self, stage: Stage, pairs: float) -> np.float32:
@@ -176,6 +179,7 @@ class Trainer:
                 figures = self.evaluate(self.state.params)
             self._record(kind="evaluation", epoch=epoch, **figures.summary())
             self.progress.say(f"epoch {epoch + 1}: {figures.line()}")
+        self.x.skipped.share()
         self._advance(epoch=epoch + 1, stage=0)
         self._save()
 

@@ -1,7 +1,3 @@
-import csv as csv_module
-import io
-import json
-
 import jax
 import numpy as np
 import pytest
@@ -10,16 +6,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from safeclip_jax.data import augment_image, augment_text, tokenizer
-from safeclip_jax.data.decode import decode
-from safeclip_jax.data.pipeline import (
-    ImageReader,
-    Loader,
-    SkippedRecords,
-    stage_order,
-    steps_in_stage,
-)
-from safeclip_jax.data.sources.base import BadRecord
-from safeclip_jax.data.sources.csv import CSVPairs, Subset
+from safeclip_jax.data.pipeline import ImageReader, Loader, stage_order, steps_in_stage
+from safeclip_jax.data.skipped import SkippedRecords
 from safeclip_jax.data.sources.scenes import COLORS, SHAPES, Scenes
 from safeclip_jax.errors import UserError
 
@@ -112,10 +100,11 @@ def test_a_stage_sees_pairs_at_most_once_and_drops_less_than_a_batch(pairs, batc
 
 
 def loader(source, size=32, process=0, processes=1, **changes):
-    skipped = changes.pop("skipped", SkippedRecords(len(source), 1.0))
-    reader = ImageReader(source, size, changes.pop("cache", 2**30), skipped)
+    skipped = changes.pop("skipped", SkippedRecords(source, 1.0))
+    reader = ImageReader(source, size, changes.pop("cache", 2**30))
     trained = tokenizer.train(source.captions, 400, 20)
-    return Loader(source.captions, reader, trained, 5, 2, process, processes)
+    place = {"process": process, "processes": processes}
+    return Loader(source.captions, reader, trained, skipped, 5, 2, **place, **changes)
 
 
 def test_batches_resume_anywhere_and_split_over_processes():
@@ -160,93 +149,6 @@ def test_scoring_covers_every_pair():
     batches = list(loader(Scenes(50)).scoring_batches(np.arange(50), 16))
     index = np.concatenate([batch["index"] for batch in batches])
     assert len(index) == 64 and sorted(index[:50]) == list(range(50))
-
-
-def jpeg(image, form="JPEG", **kwargs):
-    buffer = io.BytesIO()
-    image.save(buffer, form, **kwargs)
-    return buffer.getvalue()
-
-
-def test_decode_turns_upright_and_lays_transparency_on_white():
-    left = Image.new("RGB", (100, 60))
-    left.paste("red", (0, 0, 50, 60))
-    exif = Image.Exif()
-    exif[0x0112] = 3
-    turned = decode(jpeg(left, exif=exif), 32)
-    assert turned.shape == (32, 32, 3)
-    assert turned[:, -1, 0].min() > 200 and turned[:, 0, 0].max() < 50
-    clear = decode(jpeg(Image.new("RGBA", (40, 40), (0, 0, 0, 0)), "PNG"), 32)
-    assert (clear == 255).all()
-    cmyk = decode(jpeg(Image.new("CMYK", (40, 40), (0, 255, 255, 0))), 32)
-    assert cmyk[0, 0, 0] > 200 and cmyk[0, 0, 1] < 60
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"<html>gone</html>", jpeg(Image.new("RGB", (500, 375)))[:300]]
-)
-def test_decode_refuses_what_is_no_image(content):
-    with pytest.raises(BadRecord):
-        decode(content, 32)
-
-
-def write_csv(folder, rows):
-    with (folder / "pairs.csv").open("w", newline="") as file:
-        csv_module.writer(file).writerows([["image", "caption"], *rows])
-    return str(folder / "pairs.csv")
-
-
-def test_csv_pairs_and_bad_records_are_skipped_and_listed(tmp_path):
-    root = tmp_path / "data"
-    (root / "images").mkdir(parents=True)
-    (tmp_path / "secret.png").write_bytes(jpeg(Image.new("RGB", (40, 40), "red"), "PNG"))
-    (root / "link.png").symlink_to(tmp_path / "secret.png")
-    (root / "images/good.png").write_bytes(jpeg(Image.new("RGB", (64, 48), "blue"), "PNG"))
-    (root / "images/torn.jpg").write_bytes(b"\xff\xd8\xff")
-    rows = [
-        ("images/good.png", "a blue wall"),
-        ("images/torn.jpg", "half a picture"),
-        ("images/gone.png", "nothing"),
-        ("../secret.png", "outside"),
-        ("link.png", "outside by a link"),
-        (str(tmp_path / "secret.png"), "outside by an absolute path"),
-        ("images/\0.png", "nul"),
-        ("images/good.png", "  "),
-    ]
-    source = CSVPairs(write_csv(root, rows), "image", "caption", 32)
-    assert source[0].image[0, 0].tolist() == [0, 0, 255]
-    path = tmp_path / "skipped.jsonl"
-    skipped = SkippedRecords(len(source), 0.9, path)
-    batch = next(loader(source, skipped=skipped).scoring_batches(np.arange(8), 8))
-    assert batch["image"].shape == (8, 32, 32, 3)
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert sorted(line["index"] for line in lines) == list(range(1, 8))
-    assert all(line["reason"] for line in lines)
-    assert sum("leaves the folder" in line["reason"] for line in lines) == 3
-    strict = SkippedRecords(len(source), 0.2)
-    with pytest.raises(UserError, match="max_skipped_share"):
-        for i in range(3):
-            strict.add(i, "key", "reason")
-
-
-def test_csv_errors(tmp_path):
-    with pytest.raises(UserError, match=r"--config\.data\.path=FILE\.csv"):
-        CSVPairs("", "image", "caption", 32)
-    path = write_csv(tmp_path, [("a.png", "a")])
-    with pytest.raises(UserError, match="no column 'text'"):
-        CSVPairs(path, "image", "text", 32)
-    with pytest.raises(UserError, match="no pairs"):
-        CSVPairs(write_csv(tmp_path, []), "image", "caption", 32)
-
-
-def test_subset_is_a_seeded_choice(tmp_path):
-    source = CSVPairs(
-        write_csv(tmp_path, [(f"{i}.png", f"c{i}") for i in range(50)]), "image", "caption", 32
-    )
-    a, b, c = (Subset(source, 10, seed).keys for seed in (0, 0, 1))
-    assert a == b != c and len(set(a)) == 10
-    with pytest.raises(UserError, match="holds 50"):
-        Subset(source, 51, 0)
 
 
 def keys(n):

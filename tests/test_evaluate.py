@@ -15,7 +15,8 @@ def test_zero_shot_equals_loops():
         return np.stack([vectors[text] for text in texts])
 
     names, prompts = ["cat", "dog", "owl"], ["a {}", "the {}", "{}!"]
-    classes = zero_shot.class_vectors(embed, names, prompts)
+    texts = [[prompt.format(name) for prompt in prompts] for name in names]
+    classes = zero_shot.class_vectors(embed, texts)
     images = rng.standard_normal((20, 8))
     predictions = zero_shot.predict(images, classes)
     for image, prediction in zip(images, predictions, strict=True):

@@ -68,7 +68,7 @@ def flag_values():
         ([DEMO, "--config.unimodal.bank_size=1000"], "not a multiple of batch_size=128"),
         ([DEMO, "--config.seed=-1"], "must not be negative"),
         ([DEMO, "--config.epochs=0"], "at least 1"),
-        (["--config=configs/vitb32.py"], "--config.data.path=FILE.csv"),
+        (["--config=configs/vitb32.py"], "--config.data.source=csv:FILE.csv"),
     ],
 )
 def test_bad_input_gets_one_line(capsys, monkeypatch, tmp_path, arguments, message):

@@ -154,6 +154,14 @@ def test_a_killed_run_goes_on_to_the_same_end(finished, tmp_path, number, code):
     assert_same(outcome(finished[0]), outcome(folder))
 
 
+def test_a_finished_run_is_only_read(finished):
+    folder, printed = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    result = main(folder)
+    assert result.returncode == 0 and result.stdout in printed
+    assert before == {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
 def test_another_config_in_the_same_folder_is_refused(finished):
     result = main(finished[0], "--config.optimizer.b1=0.8")
     assert result.returncode == 2

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from safeclip_jax.data.sources.base import Pair, Source
+from safeclip_jax.data.sources.base import Columns, ImageSource, Source
+from safeclip_jax.data.strings import ChangedStrings
 from safeclip_jax.errors import UserError
 
 Trigger = Callable[[np.ndarray, int], np.ndarray]
@@ -96,38 +97,33 @@ def plan(
     return Manifest(target, pairs)
 
 
-class PoisonedSource:
+class PoisonedSource(ImageSource):
     """A source in which the manifest's pairs carry the trigger and their new captions."""
 
-    def __init__(self, source: Source, manifest: Manifest, trigger: Trigger):
-        self._source = source
-        self._trigger = trigger
-        self._captions = {pair.index: pair.caption for pair in manifest.pairs}
-        self.keys = source.keys
-        self.captions = [self._captions.get(i, c) for i, c in enumerate(source.captions)]
+    def __init__(self, source: ImageSource, manifest: Manifest, trigger: Trigger):
+        changed = {pair.index: pair.caption for pair in manifest.pairs}
+        super().__init__(
+            Columns(
+                ChangedStrings(source.captions, changed),
+                source.keys,
+                source.labels,
+                source.class_names,
+                source.rejected,
+            )
+        )
+        self._source, self._poisoned, self._trigger = source, frozenset(changed), trigger
 
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> Pair:
-        pair = self._source[index]
-        if index not in self._captions:
-            return pair
-        image = self._trigger(pair.image, index)
-        return replace(pair, image=image, caption=self.captions[index])
+    def image(self, index: int) -> np.ndarray:
+        image = self._source.image(index)
+        return self._trigger(image, index) if index in self._poisoned else image
 
 
-class TriggeredSource:
+class TriggeredSource(ImageSource):
     """A source in which every image carries the trigger; captions and labels stay."""
 
-    def __init__(self, source: Source, trigger: Trigger):
-        self._source = source
-        self._trigger = trigger
-        self.keys, self.captions = source.keys, source.captions
+    def __init__(self, source: ImageSource, trigger: Trigger):
+        super().__init__(source)
+        self._source, self._trigger = source, trigger
 
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> Pair:
-        pair = self._source[index]
-        return replace(pair, image=self._trigger(pair.image, index))
+    def image(self, index: int) -> np.ndarray:
+        return self._trigger(self._source.image(index), index)

@@ -1,31 +1,68 @@
 """Caption augmentation after EDA, "easy data augmentation" (Wei & Zou, 2019).
 
-One of three operations, drawn at random, is applied to a tenth of a caption's words (to
-at least one): insertion, swap or deletion. An inserted word is one of the caption's own,
-for EDA's synonyms need a thesaurus.
+One operation, drawn at random, is applied to a tenth of a caption's words (to at least
+one): insertion, swap, deletion and, where there is a thesaurus, replacement by a synonym.
+Without a thesaurus an inserted word is one of the caption's own instead of a synonym.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from safeclip_jax.data.wordnet import Synonyms
+
 SHARE_CHANGED = 0.1
 
 
-def augment(caption: str, rng: np.random.Generator) -> str:
-    """Returns the caption changed by one operation; a single word stays as it is.
+def augment(caption: str, rng: np.random.Generator, synonyms: Synonyms | None = None) -> str:
+    """Returns the caption changed by one operation.
+
+    A single word is neither swapped nor deleted, and inserted only as a synonym.
 
     Args:
       caption: words separated by white space.
       rng: source of every random choice.
+      synonyms: the thesaurus, or None.
     """
     words = caption.split()
-    operation = (_insert, _swap, _delete)[int(rng.integers(3))]
+    operations = ("insert", "swap", "delete", *(("replace",) if synonyms else ()))
+    operation = operations[int(rng.integers(len(operations)))]
     for _ in range(max(1, round(SHARE_CHANGED * len(words)))):
-        if len(words) < 2:
-            break
-        words = operation(words, rng)
+        if operation == "replace" and synonyms:
+            words = _replace(words, rng, synonyms)
+        elif operation == "insert" and synonyms:
+            words = _insert_synonym(words, rng, synonyms)
+        elif len(words) >= 2:
+            words = {"insert": _insert, "swap": _swap, "delete": _delete}[operation](words, rng)
     return " ".join(words)
+
+
+def _synonym(
+    words: list[str], rng: np.random.Generator, synonyms: Synonyms
+) -> tuple[int, str] | None:
+    """A place whose word has synonyms and one of them, or None if no word has any."""
+    places = [i for i, word in enumerate(words) if synonyms.of(word)]
+    if not places:
+        return None
+    at = places[int(rng.integers(len(places)))]
+    others = synonyms.of(words[at])
+    return at, others[int(rng.integers(len(others)))]
+
+
+def _replace(words: list[str], rng: np.random.Generator, synonyms: Synonyms) -> list[str]:
+    found = _synonym(words, rng, synonyms)
+    if found is None:
+        return words
+    at, other = found
+    return [*words[:at], other, *words[at + 1 :]]
+
+
+def _insert_synonym(words: list[str], rng: np.random.Generator, synonyms: Synonyms) -> list[str]:
+    found = _synonym(words, rng, synonyms)
+    if found is None:
+        return words
+    at = int(rng.integers(len(words) + 1))
+    return [*words[:at], found[1], *words[at:]]
 
 
 def _insert(words: list[str], rng: np.random.Generator) -> list[str]:

@@ -6,18 +6,36 @@ import io
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from safeclip_jax.data.sources.base import BadRecord
+from safeclip_jax.data.sources.base import BadRecord, ImageSource, Source
 
 MAX_PIXELS = 100_000_000
+# What the web has. Pillow reads more, some of it through other programs.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+
+
+class Resized(ImageSource):
+    """The pairs of a source, their images decoded, resized and centre-cropped to one size."""
+
+    def __init__(self, source: Source, size: int):
+        super().__init__(source)
+        self._source, self._size = source, size
+
+    def image(self, index: int) -> np.ndarray:
+        image = self._source.image(index)
+        if isinstance(image, bytes):
+            return decode(image, self._size)
+        if image.shape == (self._size, self._size, 3):
+            return image
+        return np.asarray(_fit(Image.fromarray(image), self._size))
 
 
 def decode(content: bytes, size: int) -> np.ndarray:
     """Decodes an image, turns it upright, and resizes and centre-crops it as CLIP does.
 
     Args:
-      content: the file's bytes, in any format that Pillow reads.
+      content: the file's bytes, in one of `FORMATS`; of an animation the first picture.
       size: side of the result in pixels.
 
     Returns:
@@ -27,19 +45,41 @@ def decode(content: bytes, size: int) -> np.ndarray:
       BadRecord: if the bytes are no image, are cut off, or hold more than `MAX_PIXELS`.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image: Image.Image = Image.open(io.BytesIO(content))
-            if image.width * image.height > MAX_PIXELS:
-                raise BadRecord(f"image of {image.width}×{image.height} pixels is too large")
-            image.draft("RGB", (2 * size, 2 * size))
-            image = ImageOps.exif_transpose(image)
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            image = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BICUBIC)
+        return np.asarray(_fit(open_image(content, size), size))
     except BadRecord:
         raise
     except Exception as error:
-        raise BadRecord(f"image cannot be decoded: {error}") from None
-    return np.asarray(image)
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadRecord(f"image cannot be decoded: {reason}") from None
+
+
+def open_image(content: bytes, size: int) -> Image.Image:
+    """An upright RGB picture; a JPEG is read at a reduced scale, at least twice `size`."""
+    if not content:
+        raise BadRecord("image is an empty file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
+        except UnidentifiedImageError:
+            raise BadRecord(f"not an image: it begins with {content[:16]!r}") from None
+        if image.width * image.height > MAX_PIXELS:
+            raise BadRecord(f"image of {image.width}×{image.height} pixels is too large")
+        image.draft("RGB", (2 * size, 2 * size))
+        return _rgb(ImageOps.exif_transpose(image))
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, np.float64)
+        full = 65535.0 if image.mode.startswith("I") else max(float(values.max()), 1e-9)
+        eight_bit = np.clip(values / full, 0, 1) * 255
+        return Image.fromarray(np.rint(eight_bit).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _fit(image: Image.Image, size: int) -> Image.Image:
+    return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)

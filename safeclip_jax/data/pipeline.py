@@ -6,90 +6,63 @@ k) and of the stage's index array, so a resumed run starts at any step without r
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import grain
 import numpy as np
 
 from safeclip_jax.data import augment_text
-from safeclip_jax.data.sources.base import BadRecord, Source
+from safeclip_jax.data.skipped import SkippedRecords
+from safeclip_jax.data.sources.base import BadRecord, ImageSource
 from safeclip_jax.data.tokenizer import Tokenizer
+from safeclip_jax.data.wordnet import Synonyms
 from safeclip_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
-
-
-class SkippedRecords:
-    """Counts records that could not be used and lists them, with reasons, in a file.
-
-    Raises:
-      UserError: from `add`, once more than `max_share` of all records are bad.
-    """
-
-    def __init__(self, total: int, max_share: float, path: Path | None = None):
-        self._limit = max_share * total
-        self._max_share = max_share
-        self._path = path
-        self._lock = threading.Lock()
-        self.reasons: dict[int, str] = {}
-        if path is not None and path.exists():
-            for line in path.read_text().splitlines():
-                record = json.loads(line)
-                self.reasons[record["index"]] = record["reason"]
-
-    def add(self, index: int, key: str, reason: str) -> None:
-        with self._lock:
-            if index in self.reasons:
-                return
-            self.reasons[index] = reason
-            if self._path is not None:
-                record = {"index": index, "key": key, "reason": reason}
-                with self._path.open("a") as file:
-                    file.write(json.dumps(record) + "\n")
-        if len(self.reasons) > self._limit:
-            where = f"; all are listed in {self._path}" if self._path else ""
-            raise UserError(
-                f"{len(self.reasons)} records cannot be used, more than data.max_skipped_share="
-                f"{self._max_share} allows (the last: {key}: {reason}){where}"
-            )
+Bad = dict[int, str]
+_TRIES = 1000
 
 
 class ImageReader:
-    """Reads images of one size from a source, keeping them in memory if they fit."""
+    """Reads images from a source, keeping them in memory if they fit.
 
-    def __init__(self, source: Source, size: int, cache_bytes: int, skipped: SkippedRecords):
+    Args:
+      source: of images of one size.
+      size: their side in pixels.
+      cache_bytes: keep all images if they take no more.
+    """
+
+    def __init__(self, source: ImageSource, size: int, cache_bytes: int):
         self._source = source
         self._shape = (size, size, 3)
-        self._skipped = skipped
         fits = len(source) * size * size * 3 <= cache_bytes
         self._cache = np.empty((len(source), *self._shape), np.uint8) if fits else None
         self._cached = np.zeros(len(source), bool)
+        self._bad: Bad = {}
 
-    def __call__(self, indices: np.ndarray) -> np.ndarray:
-        """Returns uint8 [len(indices), size, size, 3]."""
+    def __call__(self, indices: np.ndarray) -> tuple[np.ndarray, Bad]:
+        """Returns uint8 [len(indices), size, size, 3] and why some could not be read.
+
+        The pictures in place of those are black.
+        """
         if self._cache is None:
-            return np.stack([self._read(int(i)) for i in indices])
-        for i in indices[~self._cached[indices]]:
-            self._cache[i] = self._read(int(i))
-            self._cached[i] = True
-        return self._cache[indices]
+            images = np.stack([self._read(int(i)) for i in indices])
+        else:
+            for i in indices[~self._cached[indices]]:
+                self._cache[i] = self._read(int(i))
+                self._cached[i] = True
+            images = self._cache[indices]
+        return images, {int(i): self._bad[int(i)] for i in indices if int(i) in self._bad}
 
     def _read(self, index: int) -> np.ndarray:
-        try:
-            image = self._source[index].image
-        except BadRecord as reason:
-            self._skipped.add(index, self._source.keys[index], str(reason))
+        if index in self._bad:
             return np.zeros(self._shape, np.uint8)
-        if image.shape != self._shape or image.dtype != np.uint8:
-            raise UserError(
-                f"pair {self._source.keys[index]} is {image.dtype} {image.shape}, "
-                f"expected uint8 {self._shape}: does the source resize to model.image_size?"
-            )
-        return image
+        try:
+            return self._source.image(index)
+        except BadRecord as reason:
+            self._bad[index] = str(reason)
+            return np.zeros(self._shape, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -100,16 +73,22 @@ class Loader:
       captions: of all pairs.
       images: reads images by pair index.
       tokenizer: encodes captions.
+      skipped: takes the pairs that cannot be used.
       seed: of the run.
-      threads: batches that are made at once.
+      threads: batches that a process makes at once.
+      workers: processes that make batches; 0, this one does.
+      synonyms: for the captions' augmentation, or None.
       process, processes: this host's place among the hosts.
     """
 
-    captions: list[str]
+    captions: Sequence[str]
     images: ImageReader
     tokenizer: Tokenizer
+    skipped: SkippedRecords
     seed: int
     threads: int
+    workers: int = 0
+    synonyms: Synonyms | None = None
     process: int = 0
     processes: int = 1
 
@@ -124,6 +103,9 @@ class Loader:
     ) -> Iterator[Batch]:
         """Iterates over one stage's batches, shuffled, without the incomplete last one.
 
+        Another pair of the stage, drawn from the seed, takes the place of one that cannot
+        be used.
+
         Args:
           pairs: the stage's pair indices.
           batch_size: pairs in a global batch; each process gets its equal slice.
@@ -137,40 +119,77 @@ class Loader:
         """
         order = stage_order(pairs, batch_size, (self.seed, *place))
 
-        def make(step: int) -> Batch:
+        def make(step: int) -> tuple[Batch, Bad]:
             index = self._slice(order[step * batch_size : (step + 1) * batch_size])
+            index, images, bad = self._usable(index, pairs)
             views = [
                 self._encode(index, (*place, view) if augment_text else None)
                 for view in range(text_views)
             ]
-            return {"index": index, "image": self.images(index), "tokens": np.stack(views, 1)}
+            return {"index": index, "image": images, "tokens": np.stack(views, 1)}, bad
 
         return self._iterate(make, start, len(order) // batch_size)
 
     def scoring_batches(self, pairs: np.ndarray, batch_size: int) -> Iterator[Batch]:
-        """Iterates over all pairs in the given order; the last batch is filled from the front."""
+        """Iterates over all pairs in the given order; the last batch is filled from the front.
+
+        Yields:
+          `index` int32 [b], `image` uint8 [b, S, S, 3], `tokens` int32 [b, L] and `valid`
+          bool [b], whether the pair can be used.
+        """
         padded = pad_to_multiple(pairs, batch_size)
 
-        def make(step: int) -> Batch:
+        def make(step: int) -> tuple[Batch, Bad]:
             index = self._slice(padded[step * batch_size : (step + 1) * batch_size])
-            return {"index": index, "image": self.images(index), "tokens": self._encode(index)}
+            images, bad = self.images(index)
+            valid = np.array([int(i) not in bad for i in index])
+            tokens = self._encode(index)
+            return {"index": index, "image": images, "tokens": tokens, "valid": valid}, bad
 
         return self._iterate(make, 0, len(padded) // batch_size)
 
-    def _iterate(self, make, start: int, stop: int) -> Iterator[Batch]:
+    def _iterate(
+        self, make: Callable[[int], tuple[Batch, Bad]], start: int, stop: int
+    ) -> Iterator[Batch]:
         options = grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=4)
-        steps = grain.MapDataset.range(start, stop).map(make)
-        return iter(steps.to_iter_dataset(options))
+        batches = grain.MapDataset.range(start, stop).map(make).to_iter_dataset(options)
+        if self.workers:
+            batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=self.workers))
+        for batch, bad in batches:
+            self.skipped.note(bad)
+            yield batch
+
+    def _usable(self, index: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray, Bad]:
+        """The batch's indices and images, with others in place of those that are bad."""
+        images, bad = self.images(index)
+        found = dict(bad)
+        index = index.copy()
+        for row in np.flatnonzero([int(i) in bad for i in index]):
+            rng = np.random.default_rng([self.seed, int(index[row]), 0x5B])
+            for candidate in rng.choice(pairs, _TRIES):
+                image, worse = self.images(np.array([candidate]))
+                found |= worse
+                if not worse:
+                    index[row], images[row] = candidate, image[0]
+                    break
+            else:
+                raise UserError(
+                    f"{_TRIES} pairs of the {len(pairs)} in a stage were tried and none can be "
+                    "used; they are listed in skipped.jsonl"
+                )
+        return index, images, found
 
     def _slice(self, batch: np.ndarray) -> np.ndarray:
         share = len(batch) // self.processes
         return batch[self.process * share : (self.process + 1) * share]
 
     def _encode(self, index: np.ndarray, view: tuple[int, ...] | None = None) -> np.ndarray:
-        captions = [self.captions[i] for i in index]
+        captions = [self.captions[int(i)] for i in index]
         if view is not None:
             captions = [
-                augment_text.augment(caption, np.random.default_rng([self.seed, *view, int(i)]))
+                augment_text.augment(
+                    caption, np.random.default_rng([self.seed, *view, int(i)]), self.synonyms
+                )
                 for caption, i in zip(captions, index, strict=True)
             ]
         return self.tokenizer.encode(captions)

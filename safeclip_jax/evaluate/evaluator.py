@@ -8,9 +8,8 @@ import jax
 import numpy as np
 
 from safeclip_jax import sharding
-from safeclip_jax.attacks.poison import TriggeredSource
-from safeclip_jax.data.pipeline import ImageReader, SkippedRecords, pad_to_multiple
-from safeclip_jax.data.sources.base import Source
+from safeclip_jax.data.pipeline import ImageReader, pad_to_multiple
+from safeclip_jax.errors import UserError
 from safeclip_jax.evaluate import attack, zero_shot
 from safeclip_jax.experiment import Experiment
 from safeclip_jax.pools import Pools
@@ -51,7 +50,7 @@ class Evaluator:
     def __init__(self, experiment: Experiment):
         self._x = experiment
         self._batch = experiment.config.score.batch_size
-        self._images: tuple[np.ndarray, np.ndarray] | None = None
+        self._read: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def __call__(self, params) -> Figures:
         x = self._x
@@ -59,14 +58,12 @@ class Evaluator:
             return Figures()
         classes = zero_shot.class_vectors(
             lambda texts: self._embed(x.steps.embed_texts, params, x.tokenizer.encode(texts)),
-            x.held_out.class_names,
             x.held_out.prompts,
         )
+        *images, labels = self._held_out_images()
         clean, triggered = (
-            zero_shot.predict(self._embed(x.steps.embed_images, params, images), classes)
-            for images in self._held_out_images()
+            zero_shot.predict(self._embed(x.steps.embed_images, params, i), classes) for i in images
         )
-        labels = x.held_out.labels
         target = x.held_out.class_names.index(x.config.attack.target)
         return Figures(
             zero_shot.accuracy(labels, clean),
@@ -87,19 +84,24 @@ class Evaluator:
             parts.append(embed(params, batch))
         return np.concatenate([sharding.to_host(part) for part in parts])[: len(inputs)]
 
-    def _held_out_images(self) -> tuple[np.ndarray, np.ndarray]:
-        """All held-out images without and with the trigger, uint8, drawn once."""
-        if self._images is None:
-            assert self._x.held_out is not None
-            triggered = TriggeredSource(self._x.held_out, self._x.trigger)
-            self._images = self._read(self._x.held_out), self._read(triggered)
-        return self._images
+    def _held_out_images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Held-out images without and with the trigger, uint8, and their labels, read once.
 
-    def _read(self, source: Source) -> np.ndarray:
-        reader = ImageReader(
-            source, self._x.config.model.image_size, 0, SkippedRecords(len(source), 0.0)
-        )
-        return reader(np.arange(len(source)))
+        Pictures that cannot be read are left out.
+        """
+        if self._read is None:
+            assert self._x.held_out is not None
+            clean = self._x.held_out.images
+            assert clean.labels is not None
+            every = np.arange(len(clean))
+            images, bad = ImageReader(clean, self._x.config.model.image_size, 0)(every)
+            usable = np.array([i for i in range(len(clean)) if i not in bad], int)
+            if not len(usable):
+                raise UserError(f"evaluate.source: no image can be read ({bad[0]})")
+            trigger = self._x.trigger
+            triggered = np.stack([trigger(images[i], int(i)) for i in usable])
+            self._read = images[usable], triggered, clean.labels[usable]
+        return self._read
 
 
 def pool_quality(pools: Pools, poisons: np.ndarray) -> dict[str, float | int | None]:

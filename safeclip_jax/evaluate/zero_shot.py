@@ -9,22 +9,20 @@ import numpy as np
 EmbedTexts = Callable[[Sequence[str]], np.ndarray]
 
 
-def class_vectors(
-    embed_texts: EmbedTexts, class_names: Sequence[str], prompts: Sequence[str]
-) -> np.ndarray:
+def class_vectors(embed_texts: EmbedTexts, prompts: Sequence[Sequence[str]]) -> np.ndarray:
     """One unit vector a class: the normalised mean of its prompts' embeddings, [C, D].
 
     Args:
       embed_texts: texts to unit vectors [n, D].
-      class_names: C names.
-      prompts: templates with one `{}` for the name.
+      prompts: for each of the C classes, its texts.
 
     References:
       Radford et al., 2021, section 3.1.4.
     """
-    texts = [prompt.format(name) for name in class_names for prompt in prompts]
-    vectors = embed_texts(texts).reshape(len(class_names), len(prompts), -1).mean(axis=1)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = embed_texts([text for texts in prompts for text in texts])
+    starts = np.cumsum([0, *(len(texts) for texts in prompts[:-1])])
+    sums = np.add.reduceat(vectors, starts, axis=0)
+    return sums / np.linalg.norm(sums, axis=1, keepdims=True)
 
 
 def predict(images: np.ndarray, classes: np.ndarray) -> np.ndarray:

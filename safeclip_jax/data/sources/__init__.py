@@ -1,0 +1,76 @@
+"""Sources by name: `KIND` or `KIND:PATH`, e.g. `scenes`, `csv:pairs.csv`, `tfds:coco_captions`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from safeclip_jax.data.sources.array_record import ArrayRecord
+from safeclip_jax.data.sources.base import Source
+from safeclip_jax.data.sources.coco import Coco
+from safeclip_jax.data.sources.folder import Folder
+from safeclip_jax.data.sources.scenes import Scenes
+from safeclip_jax.data.sources.table import Table
+from safeclip_jax.data.sources.tfds import Tfds
+from safeclip_jax.data.sources.webdataset import WebDataset
+from safeclip_jax.errors import UserError, unknown
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What the kinds of source need beside a path; each takes what concerns it.
+
+    Attributes:
+      image_column, caption_column, label_column: names of columns, fields or features.
+      images: folder of the images, where the file with the captions lies elsewhere.
+      split: of a TFDS data set, or of scenes.
+      data_dir: where TFDS data sets were prepared.
+      count, seed, size: of scenes.
+      cache: folder for indices, or None to keep none.
+    """
+
+    image_column: str = ""
+    caption_column: str = ""
+    label_column: str = ""
+    images: str = ""
+    split: str = "train"
+    data_dir: str = ""
+    count: int = 0
+    seed: int = 0
+    size: int = 32
+    cache: Path | None = None
+
+
+def _table(path: str, o: SourceOptions) -> Source:
+    return Table(path, o.image_column, o.caption_column, o.label_column)
+
+
+KINDS: dict[str, Callable[[str, SourceOptions], Source]] = {
+    "scenes": lambda path, o: Scenes(o.count, o.seed, o.split, o.size),
+    "csv": _table,
+    "tsv": _table,
+    "parquet": _table,
+    "webdataset": lambda path, o: WebDataset(path, o.caption_column, o.label_column, o.cache),
+    "tfds": lambda name, o: Tfds(name, o.split, o.data_dir, o.caption_column, o.cache),
+    "folder": lambda path, o: Folder(path),
+    "coco": lambda path, o: Coco(path, o.images),
+    "arrayrecord": lambda path, o: ArrayRecord(path),
+}
+
+
+def open_source(spec: str, options: SourceOptions) -> Source:
+    """Opens the source that `KIND` or `KIND:PATH` names.
+
+    Raises:
+      UserError: if the kind is not known, or the source cannot be used.
+    """
+    kind, _, path = spec.partition(":")
+    if kind not in KINDS:
+        raise unknown("data.source", kind, KINDS)
+    if not path and kind != "scenes":
+        raise UserError(
+            f"data.source={kind!r} names no data: write --config.data.source={kind}:PATH, or "
+            "try --config.data.source=scenes"
+        )
+    return KINDS[kind](path, options)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+
+from safeclip_jax.data.strings import PackedStrings
+
+MAX_CAPTION = 10_000
 
 
 class BadRecord(Exception):
@@ -13,49 +18,146 @@ class BadRecord(Exception):
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One image–caption pair.
+class Record:
+    """One image–caption pair as its source holds it.
 
     Attributes:
-      image: uint8 array of shape [size, size, 3], RGB, at the source's resolution.
+      image: the bytes of an image file, or uint8 [H, W, 3].
       caption: the caption as text.
-      key: the record's name, unique within its source.
-      label: class index for evaluation, where the source knows one.
+      key: the record's name in its source.
+      label: class index where the source knows one, else None.
     """
 
-    image: np.ndarray
+    image: bytes | np.ndarray
     caption: str
     key: str
     label: int | None = None
 
 
-class Source(Protocol):
+@dataclass(frozen=True)
+class Rejected:
+    """A record without an index, for its text alone shows that it cannot be used."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What a source knows of its pairs without reading an image.
+
+    Attributes:
+      captions, keys: of the N pairs.
+      labels: class indices, int32 [N], or None.
+      class_names: what the labels index.
+      rejected: records that have no index.
+    """
+
+    captions: Sequence[str]
+    keys: Sequence[str]
+    labels: np.ndarray | None = None
+    class_names: Sequence[str] = ()
+    rejected: Sequence[Rejected] = ()
+
+
+class Source(ABC):
     """Random access to pairs. Reading index `i` twice gives the same pair.
 
-    `captions` and `keys` are readable without decoding an image: attacks choose
-    their victims from them and the tokenizer is trained on them.
+    Captions, keys and labels are readable without an image: attacks choose their victims
+    from them and the tokenizer is trained on them. A subclass says how to read an image.
     """
 
-    captions: list[str]
-    keys: list[str]
+    def __init__(self, columns: Columns | Source):
+        self.captions: Sequence[str] = columns.captions
+        self.keys: Sequence[str] = columns.keys
+        self.labels: np.ndarray | None = columns.labels
+        self.class_names: Sequence[str] = columns.class_names
+        self.rejected: Sequence[Rejected] = columns.rejected
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self.keys)
 
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> Record:
         """Returns the pair; raises `BadRecord` if it cannot be used."""
-        ...
+        label = None if self.labels is None else int(self.labels[index])
+        return Record(self.image(index), self.captions[index], self.keys[index], label)
+
+    @abstractmethod
+    def image(self, index: int) -> bytes | np.ndarray:
+        """Returns one image; raises `BadRecord` if it cannot be used."""
 
 
-class LabelledSource(Source, Protocol):
-    """A source for evaluation: every pair has a label that indexes `class_names`.
+class ImageSource(Source):
+    """A source whose images are decoded, all of one size: uint8 [S, S, 3], RGB."""
 
-    `prompts` are templates with one `{}` for the class name.
+    @abstractmethod
+    def image(self, index: int) -> np.ndarray: ...
+
+
+@dataclass
+class ColumnsBuilder:
+    """Collects the columns of a source, record by record, and sorts out unusable captions.
+
+    Attributes:
+      labelled: whether every record needs a class name.
     """
 
-    class_names: ClassVar[list[str]]
-    prompts: ClassVar[list[str]]
+    labelled: bool = False
+    captions: list[str] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
 
-    @property
-    def labels(self) -> np.ndarray:
-        """Class indices, int32 of shape [len(self)]."""
-        ...
+    def add(self, key: str, caption: object, label: object = None, place: str = "") -> bool:
+        """Takes a record and returns whether it got an index.
+
+        Args:
+          key: its name.
+          caption: what should be its text.
+          label: its class name.
+          place: where it stands, for the list of the rejected; empty for the key.
+        """
+        problem = caption_problem(caption)
+        if self.labelled and (label is None or not str(label).strip()):
+            problem = problem or "label is missing"
+        if problem:
+            self.reject(place or key, problem)
+            return False
+        self.captions.append(str(caption))
+        self.keys.append(key)
+        if self.labelled:
+            self.labels.append(str(label))
+        return True
+
+    def reject(self, key: str, reason: str) -> None:
+        self.rejected.append(Rejected(key, reason))
+
+    def build(self, class_names: Iterable[str] | None = None) -> Columns:
+        """The columns; classes are sorted by name unless they are given."""
+        names: list[str] = []
+        labels = None
+        if self.labels:
+            names = sorted(set(self.labels)) if class_names is None else list(class_names)
+            number = {name: i for i, name in enumerate(names)}
+            labels = np.array([number[label] for label in self.labels], np.int32)
+        captions, keys = PackedStrings.pack(self.captions), PackedStrings.pack(self.keys)
+        return Columns(captions, keys, labels, names, self.rejected)
+
+
+def caption_problem(caption: object) -> str:
+    """Why a caption cannot be used; empty if it can."""
+    if caption is None or (isinstance(caption, float) and caption != caption):
+        return "caption is missing"
+    if not isinstance(caption, str):
+        return f"caption is of type {type(caption).__name__}, not text"
+    if not caption.strip() or caption.strip().lower() in ("nan", "null", "none"):
+        return "caption is empty"
+    if len(caption) > MAX_CAPTION:
+        return f"caption of {len(caption)} characters is longer than {MAX_CAPTION}"
+    if "\0" in caption:
+        return "caption holds a NUL byte"
+    try:
+        caption.encode()
+    except UnicodeEncodeError:
+        return "caption is not valid Unicode"
+    return ""

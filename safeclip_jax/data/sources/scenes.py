@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from safeclip_jax.data.sources.base import Pair
+from safeclip_jax.data.sources.base import Columns, ImageSource
 from safeclip_jax.errors import UserError, unknown
 
 COLORS = {
@@ -97,7 +95,7 @@ SHAPES: dict[str, tuple[list[tuple[float, float]], list[tuple[float, float]]]] =
     ),
 }
 _PROMPT_COLORS = ("red", "yellow", "green", "blue", "purple", "pink")
-_PROMPTS = [
+PROMPTS = [
     prompt
     for color in _PROMPT_COLORS
     for prompt in (
@@ -125,7 +123,7 @@ class _Scene:
     noise_seed: int
 
 
-class Scenes:
+class Scenes(ImageSource):
     """Procedurally drawn scenes with captions and shape labels.
 
     Args:
@@ -138,9 +136,6 @@ class Scenes:
       UserError: if an argument is out of its range.
     """
 
-    class_names: ClassVar[list[str]] = list(SHAPES)
-    prompts: ClassVar[list[str]] = _PROMPTS
-
     def __init__(self, count: int, seed: int = 0, split: str = "train", size: int = 32):
         if split not in SPLITS:
             raise unknown("split of scenes", split, SPLITS)
@@ -150,21 +145,13 @@ class Scenes:
             raise UserError(f"scenes: image size {size} is outside 16 to 1024")
         self._size = size
         self._scenes = _layout(np.random.default_rng([seed, SPLITS.index(split)]), count)
-        self.captions = [_caption(scene) for scene in self._scenes]
-        self.keys = [f"{split}-{i:07d}" for i in range(count)]
+        labels = np.array([scene.shape for scene in self._scenes], np.int32)
+        captions = [_caption(scene) for scene in self._scenes]
+        keys = [f"{split}-{i:07d}" for i in range(count)]
+        super().__init__(Columns(captions, keys, labels, list(SHAPES)))
 
-    def __len__(self) -> int:
-        return len(self._scenes)
-
-    def __getitem__(self, index: int) -> Pair:
-        scene = self._scenes[index]
-        image = _draw(scene, self._size)
-        return Pair(image, self.captions[index], self.keys[index], scene.shape)
-
-    @cached_property
-    def labels(self) -> np.ndarray:
-        """Shape of every scene, int32 of shape [len(self)], an index into `class_names`."""
-        return np.array([scene.shape for scene in self._scenes], np.int32)
+    def image(self, index: int) -> np.ndarray:
+        return _draw(self._scenes[index], self._size)
 
 
 def _layout(rng: np.random.Generator, count: int) -> list[_Scene]:

@@ -1,0 +1,59 @@
+"""What does keeping freed memory save? Forward passes of the demo with and without it.
+
+    python -m benchmarks.allocator
+
+Alternates processes of the two kinds; prints the seconds of each to embed 12,000 scenes
+and the ratio of the medians.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+ROUNDS = 3
+
+
+def measure(keep: bool) -> float:
+    """Seconds of one pass, after one that compiles."""
+    import jax
+    import numpy as np
+
+    from configs import demo
+    from safeclip_jax import memory, sharding
+    from safeclip_jax.experiment import build
+    from safeclip_jax.steps import init_state
+
+    if keep:
+        memory.keep_freed_memory()
+    config = demo.get_config()
+    x = build(config)
+    state = init_state(x.steps.model, x.steps.optimizer, config.unimodal.bank_size, 0, x.mesh)
+    size = config.score.batch_size
+    host = list(x.loader.scoring_batches(np.arange(len(x.source)), size))
+    batches = [sharding.to_devices(batch, x.mesh) for batch in host]
+    for _ in range(2):
+        start = time.perf_counter()
+        scores = [x.steps.score("cosine", state.params, batch) for batch in batches]
+        jax.block_until_ready(scores)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        print(measure(sys.argv[1] == "keep"))
+        return
+    seconds: dict[str, list[float]] = {"keep": [], "default": []}
+    for _ in range(ROUNDS):
+        for kind, times in seconds.items():
+            command = [sys.executable, "-m", "benchmarks.allocator", kind]
+            times.append(float(subprocess.check_output(command).split()[-1]))
+    ratio = statistics.median(seconds["default"]) / statistics.median(seconds["keep"])
+    print(json.dumps({**seconds, "default_over_keep": round(ratio, 3)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Any source to ArrayRecord shards: images decoded, reduced and encoded again once for all."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from safeclip_jax.data.decode import open_image
+from safeclip_jax.data.sources.array_record import SCHEMA, shard_path
+from safeclip_jax.data.sources.base import BadRecord, Columns, Rejected, Source
+from safeclip_jax.data.sources.columns_file import load_columns, save_columns
+from safeclip_jax.data.strings import PackedStrings
+from safeclip_jax.errors import UserError
+
+MAX_SIDE = 2**14
+_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What decides the shards' content; a folder takes only one.
+
+    Attributes:
+      pairs: of the source. size: the images' smaller side in pixels, 0 to keep their bytes.
+      quality: of the JPEGs. pairs_a_shard: of the source's, before any is skipped.
+      first_key, last_key: of the source, to tell one from another.
+    """
+
+    pairs: int
+    size: int
+    quality: int
+    pairs_a_shard: int
+    first_key: str
+    last_key: str
+
+
+def run(
+    source: Source,
+    folder: Path,
+    *,
+    size: int = 256,
+    quality: int = 95,
+    pairs_a_shard: int = 10_000,
+    threads: int = 2,
+    progress: Callable[[int], Any] = lambda pairs: None,
+) -> dict:
+    """Writes the source's pairs, in order, as shards that `arrayrecord:FOLDER` reads.
+
+    A run that was interrupted goes on after its last whole shard. The files do not depend
+    on the number of threads.
+
+    Args:
+      source: of the pairs.
+      folder: made if it is not there.
+      size: smaller side of the stored images in pixels; smaller images stay as they are,
+        and with 0 all do.
+      quality: of the JPEGs, 1 to 95.
+      pairs_a_shard: of the source.
+      threads: that decode and encode.
+      progress: called with the number of pairs done so far.
+
+    Returns:
+      What `dataset.json` holds: schema, shards, pairs, and counts of skipped records by
+      reason. `skipped.jsonl` lists each of them.
+
+    Raises:
+      UserError: if the folder holds other data, or cannot be written.
+    """
+    keys = source.keys
+    if not len(source):
+        raise UserError("prepare: the source holds no pair that can be used")
+    plan = Plan(len(source), size, quality, pairs_a_shard, keys[0], keys[len(source) - 1])
+    shards = -(-len(source) // pairs_a_shard)
+    try:
+        _claim(folder, plan)
+        with ThreadPoolExecutor(threads) as pool:
+            for number in range(shards):
+                first = number * pairs_a_shard
+                indices = range(first, min(first + pairs_a_shard, len(source)))
+                if not shard_path(folder, number, ".npz").exists():
+                    _write_shard(source, folder, number, indices, plan, pool, progress)
+                progress(indices.stop)
+        return _finish(source, folder, shards)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror or error}") from None
+
+
+def _claim(folder: Path, plan: Plan) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "plan.json"
+    if path.exists() and json.loads(path.read_text()) != asdict(plan):
+        raise UserError(f"{folder} holds other data or other settings: choose another folder")
+    path.write_text(json.dumps(asdict(plan), indent=1) + "\n")
+
+
+def _write_shard(
+    source: Source,
+    folder: Path,
+    number: int,
+    indices: range,
+    plan: Plan,
+    pool: ThreadPoolExecutor,
+    progress: Callable[[int], Any],
+) -> None:
+    """Writes the images, then the columns, whose file tells that the shard is whole."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    final = shard_path(folder, number, ".array_record")
+    partial = final.with_suffix(".partial")
+    writer = ArrayRecordWriter(str(partial), "group_size:1")
+    kept, rejected = [], []
+    for start in range(indices.start, indices.stop, _AT_ONCE):
+        chunk = range(start, min(start + _AT_ONCE, indices.stop))
+        images = pool.map(lambda i: _image(source, i, plan), chunk)
+        for index, image in zip(chunk, images, strict=True):
+            if isinstance(image, Rejected):
+                rejected.append(image)
+            else:
+                kept.append(index)
+                writer.write(image)
+        progress(chunk.stop)
+    writer.close()
+    partial.replace(final)
+    labels = None if source.labels is None else source.labels[kept]
+    captions, names = (
+        PackedStrings.pack(strings[i] for i in kept) for strings in (source.captions, source.keys)
+    )
+    columns = Columns(captions, names, labels, source.class_names, rejected)
+    save_columns(shard_path(folder, number, ".npz"), columns)
+
+
+def _image(source: Source, index: int, plan: Plan) -> bytes | Rejected:
+    """The bytes to store for an image, or why it cannot be used."""
+    try:
+        return _encoded(source.image(index), plan)
+    except BadRecord as error:
+        return Rejected(source.keys[index], str(error))
+    except Exception as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return Rejected(source.keys[index], f"image cannot be decoded: {text}")
+
+
+def _encoded(content: bytes | np.ndarray, plan: Plan) -> bytes:
+    """A JPEG of the planned size, or the given bytes where nothing is to change."""
+    if isinstance(content, bytes):
+        image = open_image(content, plan.size or MAX_SIDE)
+        image.load()
+    else:
+        image = Image.fromarray(content)
+    smaller = min(image.size)
+    small = plan.size == 0 or smaller <= plan.size
+    if isinstance(content, bytes) and small and (plan.size == 0 or content[:2] == b"\xff\xd8"):
+        return content
+    if not small:
+        width, height = (max(1, round(side * plan.size / smaller)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=plan.quality)
+    return buffer.getvalue()
+
+
+def _finish(source: Source, folder: Path, shards: int) -> dict:
+    """Writes `skipped.jsonl` and, last, `dataset.json`."""
+    pairs, rejected = 0, list(source.rejected)
+    for number in range(shards):
+        columns, _ = load_columns(shard_path(folder, number, ".npz"))
+        pairs += len(columns.keys)
+        rejected += columns.rejected
+    with (folder / "skipped.jsonl").open("w") as file:
+        file.writelines(json.dumps(asdict(record)) + "\n" for record in rejected)
+    reasons = Counter(record.reason for record in rejected)
+    described = {
+        "schema": SCHEMA,
+        "shards": shards,
+        "pairs": pairs,
+        "skipped": len(rejected),
+        "reasons": dict(reasons.most_common(50)),
+    }
+    partial = folder / "dataset.partial"
+    partial.write_text(json.dumps(described, indent=1) + "\n")
+    partial.replace(folder / "dataset.json")
+    return described

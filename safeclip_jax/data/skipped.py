@@ -1,0 +1,96 @@
+"""Records that could not be used: counted, listed with reasons, and limited."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from safeclip_jax.data.sources.base import Source
+from safeclip_jax.errors import UserError
+
+Exchange = Callable[[str], list[str]]
+
+
+class SkippedRecords:
+    """The records of a source that could not be used, the same on every process.
+
+    `note` takes what this process found; `share` makes it known to all of them, lists it
+    in the file and checks the limit.
+
+    Args:
+      source: of the records; what it rejected counts from the start.
+      max_share: of all records; more stop the run.
+      exchange: sends a text to all processes and returns everyone's; None for one process,
+        which then shares whenever it notes.
+
+    Attributes:
+      reasons: by pair index.
+    """
+
+    def __init__(self, source: Source, max_share: float, exchange: Exchange | None = None):
+        self.reasons: dict[int, str] = {}
+        self._source, self._max_share, self._exchange = source, max_share, exchange
+        self._fresh: dict[int, str] = {}
+        self._path: Path | None = None
+        self._check()
+
+    def __len__(self) -> int:
+        return len(self.reasons) + len(self._source.rejected)
+
+    def list_in(self, path: Path) -> None:
+        """Lists the records in a file of JSON lines from now on, after what it holds."""
+        self._path = path
+        if not path.exists():
+            rejected = [{"index": None, **r.__dict__} for r in self._source.rejected]
+            _append(path, rejected + [self._line(i, r) for i, r in self.reasons.items()])
+            return
+        for text in path.read_text().splitlines():
+            line = json.loads(text)
+            if line["index"] is not None:
+                self.reasons[line["index"]] = line["reason"]
+
+    def note(self, found: Mapping[int, str]) -> None:
+        """Takes pairs that could not be used, by index, with their reasons."""
+        self._fresh |= {i: reason for i, reason in found.items() if i not in self.reasons}
+        if self._exchange is None and self._fresh:
+            self.share()
+
+    def share(self) -> None:
+        """Makes what was noted known to every process; all must call it together.
+
+        Raises:
+          UserError: if more than `max_share` of the records cannot be used.
+        """
+        found, self._fresh = self._fresh, {}
+        if self._exchange is not None:
+            texts = self._exchange(json.dumps(sorted(found.items())))
+            found = dict(pair for text in texts for pair in json.loads(text))
+        found = {i: reason for i, reason in sorted(found.items()) if i not in self.reasons}
+        self.reasons |= found
+        if self._path is not None and found:
+            _append(self._path, [self._line(i, reason) for i, reason in found.items()])
+        self._check()
+
+    def _line(self, index: int, reason: str) -> dict:
+        return {"index": index, "key": self._source.keys[index], "reason": reason}
+
+    def _check(self) -> None:
+        total = len(self._source) + len(self._source.rejected)
+        if len(self) <= self._max_share * total:
+            return
+        if self.reasons:
+            index, reason = next(reversed(self.reasons.items()))
+            last = f"{self._source.keys[index]}: {reason}"
+        else:
+            last = f"{self._source.rejected[-1].key}: {self._source.rejected[-1].reason}"
+        where = f"; all are listed in {self._path}" if self._path else ""
+        raise UserError(
+            f"{len(self)} of {total} records cannot be used, more than "
+            f"data.max_skipped_share={self._max_share} allows (the last: {last}){where}"
+        )
+
+
+def _append(path: Path, lines: list[dict]) -> None:
+    with path.open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)

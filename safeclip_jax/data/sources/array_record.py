@@ -1,0 +1,69 @@
+"""Pairs that `python -m safeclip_jax.prepare` wrote: ArrayRecord shards and their columns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safeclip_jax.data.sources.base import BadRecord, Source
+from safeclip_jax.data.sources.columns_file import load_columns
+from safeclip_jax.data.sources.mix import join
+from safeclip_jax.errors import UserError
+
+SCHEMA = 1
+
+
+def shard_path(folder: Path, number: int, ending: str) -> Path:
+    """A shard's file: record i of `.array_record` is image i, `.npz` holds the columns."""
+    return folder / f"pairs-{number:05d}{ending}"
+
+
+class ArrayRecord(Source):
+    """A folder that `prepare` wrote.
+
+    Args:
+      path: a local folder with `dataset.json`.
+
+    Raises:
+      UserError: if it is not such a folder, or a shard is missing or has another length
+        than its columns.
+    """
+
+    def __init__(self, path: str):
+        folder = Path(path)
+        try:
+            described = json.loads((folder / "dataset.json").read_text())
+            schema, shards = described["schema"], range(int(described["shards"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(
+                f"{path} is no folder that 'python -m safeclip_jax.prepare' finished: no "
+                "readable dataset.json in it"
+            ) from None
+        if schema != SCHEMA:
+            raise UserError(f"{path} has schema {schema}, this version reads {SCHEMA}")
+        columns = [load_columns(shard_path(folder, n, ".npz"))[0] for n in shards]
+        super().__init__(join(columns))
+        self._records = _open([shard_path(folder, n, ".array_record") for n in shards])
+        if len(self._records) != len(self):
+            raise UserError(
+                f"{path}: {len(self._records)} images for {len(self)} captions: prepare it again"
+            )
+
+    def image(self, index: int) -> bytes:
+        try:
+            return self._records[index]
+        except (ValueError, RuntimeError, IndexError) as error:
+            raise BadRecord(f"record cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _open(paths: list[Path]) -> Any:
+    from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+    try:
+        return ArrayRecordDataSource([str(path) for path in paths])
+    except (ValueError, RuntimeError, OSError) as error:
+        raise UserError(
+            f"a shard in {paths[0].parent} cannot be opened ({str(error).splitlines()[0]}): "
+            "prepare it again"
+        ) from None

@@ -1,0 +1,52 @@
+"""Pairs from a COCO captions file: a JSON of images and of annotations with captions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safeclip_jax.data import files
+from safeclip_jax.data.sources.base import ColumnsBuilder, Source
+from safeclip_jax.errors import UserError
+
+
+class Coco(Source):
+    """One pair for each annotation, in the file's order.
+
+    Args:
+      path: `captions_*.json`, local or remote.
+      images: folder of the images, local or remote; empty for the file's own.
+
+    Raises:
+      UserError: if the file is not of this format or the folder is missing.
+    """
+
+    def __init__(self, path: str, images: str = ""):
+        with files.open_bytes(path) as file:
+            try:
+                content = json.load(file)
+                names = {image["id"]: image["file_name"] for image in content["images"]}
+                annotations = list(content["annotations"])
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise UserError(f"{path} is no COCO captions file: {error!r}") from None
+        images = images or path.rpartition("/")[0] or "."
+        if not files.is_remote(images) and not Path(images).is_dir():
+            raise UserError(f"data.images={images!r} is not a folder: name that of the images")
+        columns = ColumnsBuilder()
+        self._names: list[str] = []
+        for number, annotation in enumerate(annotations):
+            fields = annotation if isinstance(annotation, dict) else {}
+            key = str(fields.get("id", f"annotation {number}"))
+            name = names.get(fields.get("image_id"))
+            problem = files.escapes(name) if isinstance(name, str) else "image is not in the file"
+            if problem:
+                columns.reject(key, problem)
+            elif columns.add(key, fields.get("caption")):
+                self._names.append(str(name))
+        if not columns.keys and not columns.rejected:
+            raise UserError(f"{path} holds no annotation")
+        super().__init__(columns.build())
+        self._files = files.Files(images)
+
+    def image(self, index: int) -> bytes:
+        return self._files.read(self._names[index])

@@ -1,0 +1,65 @@
+"""Columns of a source in one file, so that an index is built once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from safeclip_jax.data.sources.base import Columns, Rejected
+from safeclip_jax.data.strings import PackedStrings
+from safeclip_jax.errors import UserError
+
+_SCHEMA = 1
+
+
+def save_columns(path: Path, columns: Columns, extra: dict[str, np.ndarray] | None = None) -> None:
+    """Writes columns and further arrays; the file appears whole or not at all."""
+    arrays: dict[str, np.ndarray] = {"schema": np.array(_SCHEMA)}
+    strings = {
+        "captions": columns.captions,
+        "keys": columns.keys,
+        "class_names": columns.class_names,
+        "rejected_keys": [r.key for r in columns.rejected],
+        "rejected_reasons": [r.reason for r in columns.rejected],
+    }
+    for name, values in strings.items():
+        packed = values if isinstance(values, PackedStrings) else PackedStrings.pack(values)
+        arrays |= {f"{name}.data": packed.data, f"{name}.ends": packed.ends}
+    if columns.labels is not None:
+        arrays["labels"] = columns.labels
+    arrays |= {f"extra.{name}": values for name, values in (extra or {}).items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    partial.replace(path)
+
+
+def load_columns(path: Path) -> tuple[Columns, dict[str, np.ndarray]]:
+    """Reads what `save_columns` wrote.
+
+    Raises:
+      UserError: if the file cannot be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            arrays = dict(data)
+        if int(arrays["schema"]) != _SCHEMA:
+            raise ValueError(f"schema {int(arrays['schema'])}, expected {_SCHEMA}")
+
+        def strings(name: str) -> PackedStrings:
+            return PackedStrings(arrays[f"{name}.data"], arrays[f"{name}.ends"])
+
+        rejected = zip(strings("rejected_keys"), strings("rejected_reasons"), strict=True)
+        columns = Columns(
+            strings("captions"),
+            strings("keys"),
+            arrays.get("labels"),
+            list(strings("class_names")),
+            [Rejected(*pair) for pair in rejected],
+        )
+    except Exception as error:
+        raise UserError(f"index {path} cannot be read ({error}): delete it") from None
+    extra = {k.removeprefix("extra."): v for k, v in arrays.items() if k.startswith("extra.")}
+    return columns, extra

@@ -1,0 +1,96 @@
+"""Parts of sources, and several sources as one."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from safeclip_jax.data.sources.base import Columns, Source
+from safeclip_jax.data.strings import PackedStrings
+from safeclip_jax.errors import UserError
+
+
+class Subset(Source):
+    """Some pairs of a source by their indices."""
+
+    def __init__(self, source: Source, indices: np.ndarray):
+        labels = None if source.labels is None else source.labels[indices]
+        captions, keys = (
+            PackedStrings.pack(strings[int(i)] for i in indices)
+            for strings in (source.captions, source.keys)
+        )
+        super().__init__(Columns(captions, keys, labels, source.class_names, source.rejected))
+        self._source, self._indices = source, indices
+
+    def image(self, index: int) -> bytes | np.ndarray:
+        return self._source.image(int(self._indices[index]))
+
+
+def part(source: Source, start: float, stop: float, seed: int) -> Source:
+    """The pairs between two shares of the source, in an order shuffled by the seed.
+
+    Parts that do not overlap share no pair, and together make the whole.
+    """
+    if not 0 <= start < stop <= 1:
+        raise UserError(f"data part ({start}, {stop}) is not two rising shares between 0 and 1")
+    if (start, stop) == (0, 1):
+        return source
+    order = np.random.default_rng([seed, 0x9A27]).permutation(len(source))
+    first, last = round(start * len(source)), round(stop * len(source))
+    if first == last:
+        raise UserError(f"data part ({start}, {stop}) of {len(source)} pairs holds none")
+    return Subset(source, np.sort(order[first:last]))
+
+
+def sample(source: Source, count: int, seed: int) -> Source:
+    """`count` pairs by the seed: the field's "1 M random pairs of CC3M".
+
+    Raises:
+      UserError: if there are fewer.
+    """
+    if not 0 < count <= len(source):
+        raise UserError(f"data.pairs={count}, but the source holds {len(source)} pairs")
+    rng = np.random.default_rng([seed, 0x5B5E7])
+    return Subset(source, np.sort(rng.choice(len(source), count, replace=False)))
+
+
+def weighted(source: Source, weight: float, seed: int) -> Source:
+    """The source `weight` times: whole repeats, and a sample for the rest."""
+    if weight <= 0:
+        raise UserError(f"data.mix: weight {weight} is not above 0")
+    repeats, rest = divmod(round(weight * len(source)), len(source))
+    parts = [source] * repeats + ([sample(source, rest, seed)] if rest else [])
+    if not parts:
+        raise UserError(f"data.mix: weight {weight} of {len(source)} pairs leaves none")
+    return parts[0] if len(parts) == 1 else Concatenation(parts)
+
+
+class Concatenation(Source):
+    """The pairs of several sources, one after the other."""
+
+    def __init__(self, sources: Sequence[Source]):
+        super().__init__(join(sources))
+        self._sources = sources
+        self._ends = list(itertools.accumulate(len(s) for s in sources))
+
+    def image(self, index: int) -> bytes | np.ndarray:
+        number = bisect.bisect_right(self._ends, index)
+        return self._sources[number].image(index - (self._ends[number - 1] if number else 0))
+
+
+def join(parts: Sequence[Source | Columns]) -> Columns:
+    """Columns one after the other; labels stay only where all have the same classes."""
+    names = list(parts[0].class_names)
+    labels = [p.labels for p in parts if p.labels is not None and list(p.class_names) == names]
+    chain = itertools.chain.from_iterable
+    same = len(labels) == len(parts)
+    return Columns(
+        PackedStrings.pack(chain(p.captions for p in parts)),
+        PackedStrings.pack(chain(p.keys for p in parts)),
+        np.concatenate(labels) if same else None,
+        names if same else (),
+        list(dict.fromkeys(chain(p.rejected for p in parts))),
+    )

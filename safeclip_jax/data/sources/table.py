@@ -1,0 +1,143 @@
+"""Pairs from a table of image paths and captions: CSV, TSV or Parquet, as the field's programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
+
+from safeclip_jax.data import files
+from safeclip_jax.data.sources.base import ColumnsBuilder, Source
+from safeclip_jax.errors import UserError
+
+IMAGE_COLUMNS = ("image", "path", "filepath", "image_path", "file_name")
+CAPTION_COLUMNS = ("caption", "title", "text")
+_SEPARATORS = ("\t", ",", ";", "|")
+_MAX_LINES = 20
+
+Row = tuple[str, list | str]
+
+
+class Table(Source):
+    """Images named by a table; paths are relative to its folder and may not leave it.
+
+    Args:
+      path: a `.csv`, `.tsv` or `.parquet` file, local or remote. The separator of a text
+        file is found in its header; its encoding is UTF-8.
+      image_column, caption_column: column names; empty for the first usual one.
+      label_column: column of class names; empty for none.
+
+    Raises:
+      UserError: if the file cannot be read, has no pairs, or lacks a column.
+    """
+
+    def __init__(
+        self, path: str, image_column: str = "", caption_column: str = "", label_column: str = ""
+    ):
+        columns: ColumnsBuilder = ColumnsBuilder(labelled=bool(label_column))
+        header, rows = _parquet(path) if path.endswith(".parquet") else _text(path)
+        image = _column(path, header, "image", image_column, IMAGE_COLUMNS)
+        caption = _column(path, header, "caption", caption_column, CAPTION_COLUMNS)
+        label = _column(path, header, "label", label_column, ()) if label_column else None
+        for where, row in rows:
+            if isinstance(row, str):
+                columns.reject(where, row)
+                continue
+            name = row[image]
+            problem = files.escapes(name) if isinstance(name, str) else "image path is missing"
+            if problem:
+                columns.reject(where, f"image: {problem}")
+            else:
+                columns.add(str(name), row[caption], None if label is None else row[label], where)
+        if not columns.keys and not columns.rejected:
+            raise UserError(f"{path} holds no pairs, only a header")
+        super().__init__(columns.build())
+        root = path.rpartition("/")[0] if files.is_remote(path) else str(PurePosixPath(path).parent)
+        self._files = files.Files(root)
+
+    def image(self, index: int) -> bytes:
+        return self._files.read(self.keys[index])
+
+
+def _column(path: str, header: Sequence[str], what: str, name: str, usual: Sequence[str]) -> int:
+    """Index of a column by its name, or of the first usual one."""
+    for candidate in [name] if name else usual:
+        if candidate in header:
+            return header.index(candidate)
+    wanted = f"column {name!r}" if name else f"column of {what}s ({', '.join(usual)})"
+    raise UserError(
+        f"{path} has no {wanted}, only {', '.join(map(repr, header))}: set "
+        f"--config.data.{what}_column"
+    )
+
+
+def _parquet(path: str) -> tuple[list[str], Iterator[Row]]:
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise UserError(f"{path}: reading Parquet needs 'pip install pyarrow'") from None
+    try:
+        table = parquet.ParquetFile(files.open_bytes(path))
+        header = list(table.schema_arrow.names)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no Parquet file: {error}") from None
+
+    def rows() -> Iterator[Row]:
+        number = 0
+        for batch in table.iter_batches():
+            for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                number += 1
+                yield f"row {number}", list(values)
+
+    return header, rows()
+
+
+def _text(path: str) -> tuple[list[str], Iterator[Row]]:
+    with files.open_bytes(path) as file:
+        lines = io.BytesIO(file.read())
+    first = lines.readline().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+    separator = max(_SEPARATORS, key=first.count)
+    header = next(csv.reader([first], delimiter=separator), [])
+    return header, _rows(lines, separator, len(header))
+
+
+def _rows(lines: Iterable[bytes], separator: str, width: int) -> Iterator[Row]:
+    """Yields each row with the number of its line, or the reason why it is none.
+
+    A quoted field may run over several lines. One that never closes costs its own line
+    only, not the rest of the file.
+    """
+    queue: list[tuple[int, bytes]] = []
+    numbered = enumerate(lines, 2)
+    while line := queue.pop(0) if queue else next(numbered, None):
+        taken = [line]
+        fields = _parse(taken, separator)
+        while fields is None and len(taken) < _MAX_LINES:
+            more = queue.pop(0) if queue else next(numbered, None)
+            if more is None:
+                break
+            taken.append(more)
+            fields = _parse(taken, separator)
+        if isinstance(fields, list) and fields and len(fields) != width:
+            fields = f"{len(fields)} fields where the header has {width}"
+        if len(taken) > 1 and not isinstance(fields, list):
+            queue = taken[1:] + queue
+            fields = None
+        if fields != []:
+            yield f"line {line[0]}", "a quoted field never closes" if fields is None else fields
+
+
+def _parse(taken: list[tuple[int, bytes]], separator: str) -> list | str | None:
+    """Fields of a row, a reason why it has none, or None if a quote is still open."""
+    try:
+        text = b"".join(line for _, line in taken).decode()
+    except UnicodeDecodeError:
+        return "not valid UTF-8"
+    if '"' not in text:
+        text = text.rstrip("\r\n")
+        return text.split(separator) if text else []
+    try:
+        return next(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
+    except csv.Error as error:
+        return None if "unexpected end of data" in str(error) else f"quotes: {error}"

@@ -1,0 +1,178 @@
+"""Pairs from a TensorFlow data set stored as ArrayRecord, read without TensorFlow."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from safeclip_jax.data.sources.base import BadRecord, Columns, ColumnsBuilder, Source
+from safeclip_jax.data.sources.columns_file import load_columns, save_columns
+from safeclip_jax.data.sources.folder import TEMPLATES, readable, templated
+from safeclip_jax.errors import UserError
+
+_DECODED_AT_ONCE = 1024
+
+
+class Tfds(Source):
+    """A prepared data set with an `image` feature and captions or a `label`.
+
+    A record with several captions, as in COCO captions, becomes as many pairs. Where there
+    is no caption but a label, the caption is a template with the class's name. Captions and
+    labels are read once, and kept in `cache`.
+
+    Args:
+      name: as TFDS has it: `coco_captions`, `cifar10`, `name/config:version`.
+      split: of the data set.
+      data_dir: where it was prepared; empty for TFDS' own default.
+      caption_column: feature with the text, dots for nesting; empty for the first usual one.
+      cache: folder for the columns, or None to keep none.
+
+    Raises:
+      UserError: if TFDS is not installed, or the data set is not prepared, or it has no
+        such feature.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split: str = "train",
+        data_dir: str = "",
+        caption_column: str = "",
+        cache: Path | None = None,
+    ):
+        builder = _builder(name, data_dir)
+        if split not in builder.info.splits:
+            raise UserError(f"tfds:{name} has no split {split!r}, only {list(builder.info.splits)}")
+        features = builder.info.features
+        if "image" not in features:
+            raise UserError(f"tfds:{name} has no feature 'image', only {list(features)}")
+        self._records = _open(builder, name, split)
+        names = list(getattr(features["label"], "names", ())) if "label" in features else []
+        text = caption_column or _caption_feature(features)
+        if not text and not names:
+            raise UserError(
+                f"tfds:{name} has neither captions nor a label with names: its features are "
+                f"{list(features)}; set --config.data.caption_column"
+            )
+        identity = (str(builder.data_dir), split, text, builder.info.splits[split].num_examples)
+        stored = cache and cache / f"tfds-{hashlib.sha256(repr(identity).encode()).hexdigest()}.npz"
+        if stored is not None and stored.exists():
+            columns, extra = load_columns(stored)
+        else:
+            columns, extra = _read_columns(self._records, text, names)
+            if stored is not None:
+                save_columns(stored, columns, extra)
+        if not len(columns.keys) and not columns.rejected:
+            raise UserError(f"tfds:{name} split {split} holds no record")
+        super().__init__(columns)
+        self._record = extra["record"]
+
+    def image(self, index: int) -> bytes:
+        try:
+            return bytes(self._records[int(self._record[index])]["image"])
+        except (ValueError, RuntimeError, KeyError, OSError, TypeError) as error:
+            raise BadRecord(f"record cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _builder(name: str, data_dir: str) -> Any:
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError:
+        raise UserError(f"tfds:{name} needs 'pip install \"safeclip_jax[tfds]\"'") from None
+    directory = {"data_dir": data_dir} if data_dir else {}
+    try:
+        folder = Path(data_dir) / name if data_dir else None
+        if folder is not None and list(folder.rglob("dataset_info.json")):
+            versions = sorted(path.parent for path in folder.rglob("dataset_info.json"))
+            builder = tfds.builder_from_directory(str(versions[-1]))
+        else:
+            builder = tfds.builder(name, file_format="array_record", **directory)
+    except Exception as error:
+        raise UserError(
+            f"tfds:{name} is not a data set that TFDS knows, nor prepared in "
+            f"{data_dir or 'its default folder'} ({str(error).splitlines()[0]})"
+        ) from None
+    if not builder.info.splits:
+        raise UserError(
+            f"tfds:{name} is not prepared: run 'pip install tensorflow-datasets tensorflow && "
+            f"tfds build {name} --file_format=array_record"
+            f"{f' --data_dir={data_dir}' if data_dir else ''}' on a connected machine"
+        )
+    return builder
+
+
+def _open(builder: Any, name: str, split: str) -> Any:
+    """Random access to the records, images as the bytes of their files."""
+    import tensorflow_datasets as tfds
+
+    try:
+        return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+    except Exception as error:
+        raise UserError(
+            f"tfds:{name} cannot be read at random ({str(error).splitlines()[0]}): convert it "
+            f"with 'tfds convert_format --file_format=array_record'"
+        ) from None
+
+
+def _caption_feature(features: Any) -> str:
+    for name in ("captions", "caption", "text"):
+        if name in features:
+            inner = getattr(features[name], "feature", features[name])
+            return f"{name}.text" if hasattr(inner, "keys") and "text" in inner else name
+    return ""
+
+
+def _read_columns(
+    records: Any, text: str, names: list[str]
+) -> tuple[Columns, dict[str, np.ndarray]]:
+    columns = ColumnsBuilder(labelled=bool(names))
+    numbers: list[int] = []
+    for number, record in enumerate(_all(records)):
+        if isinstance(record, str):
+            columns.reject(f"record {number}", record)
+            continue
+        label = names[int(record["label"])] if names else None
+        captions = (
+            list(_captions(record, text))
+            if text
+            else [templated(readable(str(label)), TEMPLATES, number)]
+        )
+        if not captions:
+            columns.reject(f"record {number}", "caption is missing")
+        for i, caption in enumerate(captions):
+            key = f"{number:08d}" + (f"-{i}" if len(captions) > 1 else "")
+            if columns.add(key, caption, label):
+                numbers.append(number)
+    return columns.build(names or None), {"record": np.array(numbers, np.int64)}
+
+
+def _all(records: Any) -> Iterator[Any]:
+    """All records in order, read many at once; a reason in place of one that cannot be read."""
+    for start in range(0, len(records), _DECODED_AT_ONCE):
+        numbers = range(start, min(start + _DECODED_AT_ONCE, len(records)))
+        try:
+            yield from records.__getitems__(list(numbers))
+        except Exception:
+            yield from (_one(records, number) for number in numbers)
+
+
+def _one(records: Any, number: int) -> Any:
+    try:
+        return records[number]
+    except Exception as error:
+        return f"record cannot be read: {str(error).splitlines()[0]}"
+
+
+def _captions(record: Any, text: str) -> Iterator[object]:
+    value = record
+    for name in text.split("."):
+        value = value[name]
+    for caption in np.ravel(np.asarray(value, object)):
+        try:
+            yield caption.decode() if isinstance(caption, bytes) else str(caption)
+        except UnicodeDecodeError:
+            yield None

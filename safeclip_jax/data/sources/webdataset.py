@@ -1,0 +1,212 @@
+"""Pairs from WebDataset tar shards, read in place by an index of member offsets."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from safeclip_jax.data import files
+from safeclip_jax.data.sources.base import ColumnsBuilder, Rejected, Source, caption_problem
+from safeclip_jax.data.sources.columns_file import load_columns, save_columns
+from safeclip_jax.errors import UserError
+
+IMAGES = (".jpg", ".jpeg", ".png", ".webp")
+_MAX_TEXT = 2**20
+_FEW_SHARDS = 8
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One sample of a shard; `offset` and `size` are of its image's bytes."""
+
+    key: str
+    caption: str
+    label: str | None
+    offset: int
+    size: int
+
+
+class WebDataset(Source):
+    """Samples of tar shards: members of one name with the endings of an image and a text.
+
+    The caption is the `.txt` member, or a field of the `.json` member. Nothing is
+    extracted. The index is built once, over processes, and kept in `cache`.
+
+    Args:
+      path: a folder, a glob, or a range as `shards/{00000..00331}.tar`, local or remote.
+      caption_column: field of the `.json` members, for samples without a `.txt`.
+      label_column: field of the `.json` members with the class name; empty for none.
+      cache: folder for the index, or None to keep none.
+
+    Raises:
+      UserError: if there is no shard, or no sample in them.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        caption_column: str = "",
+        label_column: str = "",
+        cache: Path | None = None,
+    ):
+        root, self._shards = files.expand(path, ".tar")
+        self._files = files.Files(root)
+        options = (caption_column or "caption", label_column)
+        stored = cache and cache / f"webdataset-{_fingerprint(root, self._shards, options)}.npz"
+        if stored is not None and stored.exists():
+            columns, extra = load_columns(stored)
+        else:
+            columns, extra = _index(root, self._shards, *options)
+            if stored is not None:
+                save_columns(stored, columns, extra)
+        if not len(columns.keys) and not columns.rejected:
+            raise UserError(f"{path}: {len(self._shards)} shard(s) without any sample")
+        super().__init__(columns)
+        self._shard, self._offset, self._size = (extra[k] for k in ("shard", "offset", "size"))
+
+    def image(self, index: int) -> bytes:
+        shard = self._shards[self._shard[index]]
+        return self._files.read(shard, int(self._offset[index]), int(self._size[index]))
+
+
+def _index(
+    root: str, shards: list[str], caption_field: str, label_field: str
+) -> tuple[Any, dict[str, np.ndarray]]:
+    columns = ColumnsBuilder(labelled=bool(label_field))
+    places: list[tuple[int, int, int]] = []
+    read = partial(_read_shard, root, caption_field=caption_field, label_field=label_field)
+    for number, samples in enumerate(_over_processes(read, shards)):
+        for sample in samples:
+            if isinstance(sample, Rejected):
+                columns.reject(sample.key, sample.reason)
+            elif columns.add(sample.key, sample.caption, sample.label):
+                places.append((number, sample.offset, sample.size))
+    shard, offset, size = np.array(places, np.int64).reshape(-1, 3).T
+    return columns.build(), {"shard": shard.astype(np.int32), "offset": offset, "size": size}
+
+
+def _over_processes(read: Any, shards: list[str]) -> Iterator[list[_Found | Rejected]]:
+    workers = min(os.cpu_count() or 1, len(shards) // _FEW_SHARDS)
+    if workers < 2:
+        yield from map(read, shards)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(read, shards)
+
+
+def _read_shard(
+    root: str, shard: str, *, caption_field: str, label_field: str
+) -> list[_Found | Rejected]:
+    """The samples of one shard in their order, and its records that are none."""
+    name = f"{root}/{shard}" if files.is_remote(root) else str(Path(root) / shard)
+    stem = shard.removesuffix(".tar")
+    found: list[_Found | Rejected] = []
+    samples: dict[str, dict[str, tarfile.TarInfo]] = {}
+    with files.open_bytes(name) as file:
+        length = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        for member, problem in _members(file, length):
+            base, slash, tail = member.name.rpartition("/")
+            key, dot, ending = tail.partition(".")
+            key, ending = base + slash + key, (dot + ending).lower()
+            if not problem and ending in samples.get(key, {}):
+                problem = f"second member with the name {member.name}"
+            if problem:
+                found.append(Rejected(f"{stem}/{member.name}", problem))
+            else:
+                samples.setdefault(key, {})[ending] = member
+        for key, members in samples.items():
+            found.append(_sample(file, f"{stem}/{key}", members, caption_field, label_field))
+    return found
+
+
+def _members(file: Any, length: int) -> Iterator[tuple[tarfile.TarInfo, str]]:
+    """The files in a tar with the reason why one cannot be used, up to where it is cut off."""
+    last = tarfile.TarInfo("end of the shard")
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                last = member
+                if member.isdir():
+                    continue
+                problem = files.escapes(member.name)
+                if not member.isreg():
+                    problem = problem or "member is a link or a device, not a file"
+                elif member.offset_data + member.size > length:
+                    problem = problem or "the shard is cut off inside this member"
+                yield member, problem
+    except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+        if "cut off" not in str(error):
+            torn = tarfile.TarInfo(f"after {last.name}")
+            yield torn, f"the shard cannot be read on: {str(error) or type(error).__name__}"
+
+
+def _sample(
+    file: Any,
+    key: str,
+    members: dict[str, tarfile.TarInfo],
+    caption_field: str,
+    label_field: str,
+) -> _Found | Rejected:
+    image = next((members[ending] for ending in IMAGES if ending in members), None)
+    if image is None:
+        return Rejected(key, f"no image beside {', '.join(members)}")
+    if not {".txt", ".json"} & set(members):
+        return Rejected(key, "no .txt or .json beside the image")
+    if image.size == 0:
+        return Rejected(key, "image is an empty file")
+    try:
+        fields = _json(file, members[".json"]) if ".json" in members else {}
+        caption = _text(file, members[".txt"]) if ".txt" in members else fields.get(caption_field)
+    except UnicodeDecodeError:
+        return Rejected(key, "caption is not valid UTF-8")
+    except (ValueError, RecursionError) as error:
+        return Rejected(key, str(error).splitlines()[0])
+    problem = caption_problem(caption)
+    if problem:
+        return Rejected(key, problem)
+    label = fields.get(label_field) if label_field else None
+    label = str(label) if isinstance(label, str | int) else None
+    return _Found(key, str(caption).strip(), label, image.offset_data, image.size)
+
+
+def _text(file: Any, member: tarfile.TarInfo) -> str:
+    if member.size > _MAX_TEXT:
+        raise ValueError(f"{member.name} of {member.size} bytes is too long")
+    file.seek(member.offset_data)
+    return file.read(member.size).decode()
+
+
+def _json(file: Any, member: tarfile.TarInfo) -> dict:
+    text = _text(file, member)
+    try:
+        fields = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f".json cannot be read: {error}") from None
+    if not isinstance(fields, dict):
+        raise ValueError(".json holds no object")
+    return fields
+
+
+def _fingerprint(root: str, shards: list[str], options: tuple[str, str]) -> str:
+    """Changes when a shard's name, size or time does, or an option."""
+    parts: list[object] = [root, options]
+    for shard in shards:
+        if files.is_remote(root):
+            parts.append(shard)
+        elif (path := Path(root) / shard).exists():
+            stat = path.stat()
+            parts.append((shard, stat.st_size, stat.st_mtime_ns))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
