@@ -13,7 +13,7 @@ from sklearn.mixture import GaussianMixture
 from safeclip_jax.errors import UserError
 
 RULES = ("monotone", "paper")
-_FIT_SAMPLE = 3_000_000
+_FIT_SAMPLE = 1_000_000
 _LEAST_STD = 1e-6
 
 
@@ -87,7 +87,7 @@ def fit(scores: np.ndarray, seed: int) -> Mixture | None:
 
     Args:
       scores: finite, [N].
-      seed: of the initialisation and, above 3 M scores, of the sample that is fitted.
+      seed: of the initialisation and, above a million scores, of the sample that is fitted.
 
     Returns:
       The mixture, or None if the scores do not support two components: fewer than two

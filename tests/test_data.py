@@ -1,3 +1,5 @@
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -5,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from safeclip_jax.data import augment_image, augment_text, tokenizer
+from safeclip_jax.data import augment_image, augment_text, tokenizer, wordnet
 from safeclip_jax.data.pipeline import ImageReader, Loader, stage_order, steps_in_stage
 from safeclip_jax.data.skipped import SkippedRecords
 from safeclip_jax.data.sources.scenes import COLORS, SHAPES, Scenes
@@ -216,3 +218,78 @@ def test_hue_keeps_brightness():
     out = augment_image.color_jitter(x, keys(6), strength)
     np.testing.assert_allclose(out @ np.array([0.299, 0.587, 0.114]), luma, atol=2e-3)
     assert np.abs(out - x).max() > 0.02
+
+
+def write_wordnet(folder):
+    """A thesaurus of three synsets in WordNet's file format."""
+    folder.mkdir()
+    nouns = (
+        "  1 This software and database is being provided to you, the LICENSEE\n"
+        "00001740 03 n 03 car 0 auto 0 motor_vehicle 0 000 | a machine\n"
+        "00001930 03 n 02 picture 0 image 0 001 @ 00001740 n 0000 | a visual\n"
+    )
+    (folder / "data.noun").write_text(nouns)
+    (folder / "data.adj").write_text("00001740 00 a 02 big(a) 0 large 0 000 | not small\n")
+    (folder / "data.verb").write_text("")
+    (folder / "data.adv").write_text("")
+    return folder
+
+
+def test_synonyms_come_from_wordnets_files(tmp_path, monkeypatch):
+    folder = write_wordnet(tmp_path / "wordnet")
+    synonyms = wordnet.Synonyms(folder)
+    assert synonyms.of("Car") == ("auto", "motor vehicle")
+    assert synonyms.of("large") == ("big",) and synonyms.of("dog") == ()
+    assert wordnet.find(str(folder)) == folder and wordnet.find("") is None
+    nltk = tmp_path / "nltk"
+    (nltk / "corpora").mkdir(parents=True)
+    folder.rename(nltk / "corpora" / "wordnet")
+    monkeypatch.setenv("NLTK_DATA", str(nltk))
+    assert wordnet.find("auto") == nltk / "corpora" / "wordnet"
+    with pytest.raises(UserError, match="is no WordNet"):
+        wordnet.Synonyms(tmp_path)
+
+
+def test_all_four_operations_with_a_thesaurus(tmp_path):
+    synonyms = wordnet.Synonyms(write_wordnet(tmp_path / "wordnet"))
+    caption = "a picture of a big dog"
+    results = {
+        augment_text.augment(caption, np.random.default_rng(i), synonyms) for i in range(300)
+    }
+    assert "a image of a big dog" in results and "a picture of a large dog" in results
+    inserted = {r for r in results if len(r.split()) == 7}
+    assert inserted and all({"image", "large"} & set(r.split()) for r in inserted)
+    assert {len(r.split()) for r in results} == {5, 6, 7}
+    assert augment_text.augment("dog", np.random.default_rng(0), synonyms) == "dog"
+    singles = {augment_text.augment("car", np.random.default_rng(i), synonyms) for i in range(50)}
+    assert "auto" in singles and "" not in singles
+
+
+def test_clips_own_tokenizer_from_a_folder_equals_transformers(tmp_path):
+    """Files in the format of CLIP's tokenizer; its encoding is transformers' but for padding."""
+    transformers = pytest.importorskip("transformers")
+    trained = tokenizer.train(Scenes(300).captions, 500, 77)
+    trained.save(tmp_path / "trained.json")
+    model = json.loads((tmp_path / "trained.json").read_text())["model"]
+    letters = list(tokenizer.pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = sorted(letters) + [letter + "</w>" for letter in sorted(letters)]
+    merges = [("h", "e"), ("r", "e"), ("re", "d</w>"), ("s", "t"), ("he", "a")]
+    vocabulary += ["".join(pair) for pair in merges] + [tokenizer.START, tokenizer.END]
+    assert model["vocab"]
+    (tmp_path / "clip").mkdir()
+    ids = {token: i for i, token in enumerate(vocabulary)}
+    (tmp_path / "clip" / "vocab.json").write_text(json.dumps(ids))
+    lines = "#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges)
+    (tmp_path / "clip" / "merges.txt").write_text(lines)
+    theirs = transformers.CLIPTokenizer.from_pretrained(str(tmp_path / "clip"))
+    for context in (12, 77):
+        ours = tokenizer.pretrained(str(tmp_path / "clip"), context)
+        captions = [*Scenes(20).captions, "", "A Red  HEART!", "word " * 200, "naïve ☃"]
+        expected = theirs(captions, padding="max_length", max_length=context, truncation=True)[
+            "input_ids"
+        ]
+        rows = ours.encode(captions)
+        for row, reference in zip(rows, np.array(expected), strict=True):
+            end = int(np.argmax(reference == ours.end_id))
+            np.testing.assert_array_equal(row[: end + 1], reference[: end + 1])
+            assert not row[end + 1 :].any()
