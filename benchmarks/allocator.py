@@ -23,12 +23,12 @@ def measure(keep: bool) -> float:
     import numpy as np
 
     from configs import demo
-    from safeclip_jax import memory, sharding
+    from safeclip_jax import cpu, sharding
     from safeclip_jax.experiment import build
     from safeclip_jax.steps import init_state
 
     if keep:
-        memory.keep_freed_memory()
+        cpu.keep_freed_memory()
     config = demo.get_config()
     x = build(config)
     state = init_state(x.steps.model, x.steps.optimizer, config.unimodal.bank_size, 0, x.mesh)

@@ -12,8 +12,8 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
+from safeclip_jax import cpu
 from safeclip_jax.errors import UserError
-from safeclip_jax.memory import keep_freed_memory
 
 USAGE = """\
 usage: python -m safeclip_jax.main --config=FILE.py [--config.KEY=VALUE …] [--workdir=DIR]
@@ -88,8 +88,8 @@ def cli() -> None:
     if {"--help", "-h", "--helpfull"} & set(sys.argv[1:]):
         return _help()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    keep_freed_memory()
-    _keep_compiled_steps()
+    cpu.keep_freed_memory()
+    _set_up_jax()
     from safeclip_jax.train import Interrupted
 
     try:
@@ -100,10 +100,11 @@ def cli() -> None:
         sys.exit(_fail(str(error), error.code))
 
 
-def _keep_compiled_steps() -> None:
+def _set_up_jax() -> None:
     """Keeps compiled steps in the user's cache for the next run of the same shape."""
     import jax
 
+    cpu.allow_many_devices(jax.config.values["jax_num_cpu_devices"])
     if not jax.config.values["jax_compilation_cache_dir"]:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(cache / "safeclip_jax" / "xla"))

@@ -65,7 +65,7 @@ def flag_values():
         ([DEMO, "--config.model.image_size=33"], "not a multiple"),
         ([DEMO, "--config.model.dtype=float8"], "unknown model.dtype"),
         ([DEMO, "--config.score.kind=cosin"], "did you mean 'cosine'"),
-        ([DEMO, "--config.unimodal.bank_size=1000"], "not a multiple of batch_size=128"),
+        ([DEMO, "--config.unimodal.bank_size=1000"], "not a multiple of batch_size=64"),
         ([DEMO, "--config.seed=-1"], "must not be negative"),
         ([DEMO, "--config.epochs=0"], "at least 1"),
         (["--config=configs/vitb32.py"], "--config.data.source=csv:FILE.csv"),

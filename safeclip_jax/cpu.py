@@ -1,8 +1,9 @@
-"""The C library's allocator, set for programs that allocate the same large arrays again."""
+"""Settings of the host for XLA's CPU backend; to be made before JAX starts it."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
@@ -22,3 +23,14 @@ def keep_freed_memory() -> None:
         mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(_M_TOP_PAD, 256 * 2**20)
+
+
+def allow_many_devices(devices: int) -> None:
+    """Gives XLA threads enough for several CPU devices in one process.
+
+    A device that waits in a collective keeps its thread, and independent collectives of one
+    step wait side by side: with as many threads as devices they can block each other for
+    good.
+    """
+    if devices > 1:
+        os.environ.setdefault("NPROC", str(8 * devices))
