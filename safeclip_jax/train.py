@@ -109,6 +109,8 @@ class Trainer:
         with self.clock("compile"):
             kinds = {stage.kind: None for _, stage in outline(x.defense, x.pairs, epochs)}
             self._train_steps = x.steps.compile_train(kinds, self.state, x.config.batch_size)
+        if any(augmented for _, augmented in kinds):
+            self.progress.say(f"captions are augmented by {x.loader.caption_operations()}")
         with self._signals():
             for epoch in epochs:
                 self._epoch(epoch)

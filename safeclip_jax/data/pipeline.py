@@ -148,6 +148,12 @@ class Loader:
 
         return self._iterate(make, 0, len(padded) // batch_size)
 
+    def caption_operations(self) -> str:
+        """The operations of the captions' augmentation, in words."""
+        if self.synonyms is None:
+            return "insertion, swap and deletion (no thesaurus: no synonyms)"
+        return f"insertion, swap, deletion and synonyms from {self.synonyms.folder}"
+
     def _iterate(
         self, make: Callable[[int], tuple[Batch, Bad]], start: int, stop: int
     ) -> Iterator[Batch]:

@@ -18,11 +18,15 @@ class Synonyms:
     Args:
       folder: with WordNet's `data.noun`, `data.verb`, `data.adj` and `data.adv`.
 
+    Attributes:
+      folder: where the words are from.
+
     Raises:
       UserError: if they are not there or not of this format.
     """
 
     def __init__(self, folder: Path):
+        self.folder = folder
         found: dict[str, set[str]] = defaultdict(set)
         try:
             for name in _FILES:
