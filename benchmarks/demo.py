@@ -1,7 +1,7 @@
 """What does the demo show? Several seeds of each training, and of the filter's parts.
 
-    python -m benchmarks.demo                     # README's table: seeds 0, 1, 2, test split
-    python -m benchmarks.demo --question=filter   # parts of the filter: seeds 10, 11, validation split
+    python -m benchmarks.demo                     # seeds 0, 1, 2, test split
+    python -m benchmarks.demo --question=filter   # seeds 10, 11, validation split
 
 Each run is a command of its own in `--folder`; finished ones are not run again. Prints a
 JSON object, then a table in Markdown: mean ± standard deviation over the seeds.

@@ -247,6 +247,14 @@ def test_index_is_cached_and_follows_the_shards(tmp_path):
     assert list(load_columns(stored)[0].keys) == list(first.keys)
 
 
+def test_many_shards_are_indexed_over_processes(tmp_path):
+    files = data_files.scene_files(18)
+    few = WebDataset(data_files.write_scenes_shards(tmp_path / "few", files, 2))
+    many = WebDataset(data_files.write_scenes_shards(tmp_path / "many", files, 18))
+    assert list(many.captions) == list(few.captions)
+    assert [many.image(i) for i in range(18)] == [few.image(i) for i in range(18)]
+
+
 @pytest.mark.parametrize("name", data_files.BAD_IMAGES)
 def test_what_is_no_image_is_refused_with_a_fixed_reason(name):
     content, reason = data_files.BAD_IMAGES[name]

@@ -98,7 +98,10 @@ def _text(path: str) -> tuple[list[str], Iterator[Row]]:
         lines = io.BytesIO(file.read())
     first = lines.readline().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
     separator = max(_SEPARATORS, key=first.count)
-    header = next(csv.reader([first], delimiter=separator), [])
+    try:
+        header = next(csv.reader([first], delimiter=separator), [])
+    except csv.Error as error:
+        raise UserError(f"{path} has no header that can be read: {error}") from None
     return header, _rows(lines, separator, len(header))
 
 
