@@ -131,6 +131,7 @@ def _loader(
         data.threads,
         data.workers,
         wordnet.Synonyms(thesaurus) if thesaurus else None,
+        4 * len(source) * data.context <= cache_bytes,
         jax.process_index(),
         jax.process_count(),
     )

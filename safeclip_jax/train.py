@@ -12,6 +12,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -106,9 +107,13 @@ class Trainer:
     def train(self) -> None:
         """Runs every epoch that is left."""
         x, epochs = self.x, range(self.position.epoch, self.x.config.epochs)
-        with self.clock("compile"):
-            kinds = {stage.kind: None for _, stage in outline(x.defense, x.pairs, epochs)}
+        kinds = {stage.kind: None for _, stage in outline(x.defense, x.pairs, epochs)}
+        with self.clock("compile"), ThreadPoolExecutor(1) as side:
+            scored = any(map(x.defense.needs_scores, epochs))
+            score = side.submit(self._compile_score) if scored else None
             self._train_steps = x.steps.compile_train(kinds, self.state, x.config.batch_size)
+            if score is not None:
+                score.result()
         if any(augmented for _, augmented in kinds):
             self.progress.say(f"captions are augmented by {x.loader.caption_operations()}")
         with self._signals():
@@ -159,6 +164,19 @@ class Trainer:
         scores[order] = values[: len(order)]
         self.x.skipped.share()
         return scores
+
+    def _compile_score(self) -> None:
+        """Scores an empty batch, so that the functions are there before the first epoch's."""
+        config, model = self.x.config, self.x.steps.model.config
+        rows = config.score.batch_size // jax.process_count()
+        size = model.image.image_size
+        batch = {
+            "image": np.zeros((rows, size, size, 3), np.uint8),
+            "tokens": np.full((rows, model.text.context), model.text.end_id, np.int32),
+            "valid": np.zeros(rows, bool),
+        }
+        on_devices = sharding.to_devices(batch, self.x.mesh)
+        self.x.steps.score(config.score.kind, self.state.params, on_devices)
 
     def learning_rate(self, stage: Stage, pairs: float) -> np.float32:
         """The stage's constant rate, or the schedule's after this many pairs."""

@@ -255,6 +255,13 @@ def test_many_shards_are_indexed_over_processes(tmp_path):
     assert [many.image(i) for i in range(18)] == [few.image(i) for i in range(18)]
 
 
+def test_a_missing_shard_of_a_range_is_listed(tmp_path):
+    folder = data_files.write_scenes_shards(tmp_path, data_files.scene_files(6), 2)
+    source = WebDataset(f"{folder}/{{00000..00002}}.tar")
+    assert len(source) == 6
+    assert [record.key for record in source.rejected] == ["00002.tar"]
+
+
 @pytest.mark.parametrize("name", data_files.BAD_IMAGES)
 def test_what_is_no_image_is_refused_with_a_fixed_reason(name):
     content, reason = data_files.BAD_IMAGES[name]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import grain
 import numpy as np
@@ -78,6 +79,7 @@ class Loader:
       threads: batches that a process makes at once.
       workers: processes that make batches; 0, this one does.
       synonyms: for the captions' augmentation, or None.
+      cache_tokens: whether to keep the token ids of all captions, as they are, in memory.
       process, processes: this host's place among the hosts.
     """
 
@@ -89,6 +91,7 @@ class Loader:
     threads: int
     workers: int = 0
     synonyms: Synonyms | None = None
+    cache_tokens: bool = False
     process: int = 0
     processes: int = 1
 
@@ -190,6 +193,9 @@ class Loader:
         return batch[self.process * share : (self.process + 1) * share]
 
     def _encode(self, index: np.ndarray, view: tuple[int, ...] | None = None) -> np.ndarray:
+        """Token ids [b, L] of captions as they are, or of an augmented view of them."""
+        if view is None and self.cache_tokens:
+            return self._tokens[index]
         captions = [self.captions[int(i)] for i in index]
         if view is not None:
             captions = [
@@ -199,6 +205,10 @@ class Loader:
                 for caption, i in zip(captions, index, strict=True)
             ]
         return self.tokenizer.encode(captions)
+
+    @cached_property
+    def _tokens(self) -> np.ndarray:
+        return self.tokenizer.encode(list(self.captions))
 
 
 def stage_order(pairs: np.ndarray, batch_size: int, seed: tuple[int, ...]) -> np.ndarray:

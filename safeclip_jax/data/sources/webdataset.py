@@ -111,10 +111,14 @@ def _read_shard(
 ) -> list[_Found | Rejected]:
     """The samples of one shard in their order, and its records that are none."""
     name = f"{root}/{shard}" if files.is_remote(root) else str(Path(root) / shard)
+    try:
+        file = files.open_bytes(name)
+    except UserError as error:
+        return [Rejected(shard, str(error))]
     stem = shard.removesuffix(".tar")
     found: list[_Found | Rejected] = []
     samples: dict[str, dict[str, tarfile.TarInfo]] = {}
-    with files.open_bytes(name) as file:
+    with file:
         length = file.seek(0, io.SEEK_END)
         file.seek(0)
         for member, problem in _members(file, length):
