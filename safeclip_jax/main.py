@@ -101,11 +101,16 @@ def cli() -> None:
 
 
 def _set_up_jax() -> None:
-    """Keeps compiled steps in the user's cache for the next run of the same shape."""
+    """Keeps compiled steps in the user's cache for the next run of the same shape.
+
+    Not with several CPU devices: there a step from the cache may run its collectives in
+    another order on each device, and hang.
+    """
     import jax
 
-    cpu.allow_many_devices(jax.config.values["jax_num_cpu_devices"])
-    if not jax.config.values["jax_compilation_cache_dir"]:
+    cpu_devices = jax.config.values["jax_num_cpu_devices"]
+    cpu.allow_many_devices(cpu_devices)
+    if cpu_devices <= 1 and not jax.config.values["jax_compilation_cache_dir"]:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(cache / "safeclip_jax" / "xla"))
 

@@ -119,9 +119,9 @@ def _plan_table(x: Experiment, stages: list[tuple[int, int, Stage]]) -> Table:
 
 def _memory_table(x: Experiment, state: TrainState, kinds: list[tuple[str, bool]]) -> Table:
     table = Table("step", "GiB a device, by the compiler", title="memory")
-    compiled = x.steps.compile_train(kinds, state, x.config.batch_size)
-    for (objective, augmented), step in compiled.items():
-        memory: Any = step.memory_analysis()
+    lowered = x.steps.lower_train(kinds, state, x.config.batch_size)
+    for (objective, augmented), step in lowered.items():
+        memory: Any = step.compile().memory_analysis()
         used = memory.temp_size_in_bytes + memory.argument_size_in_bytes
         name = f"{objective}, {'augmented' if augmented else 'plain'}"
         table.add_row(name, f"{used / _GIB:.2f}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -162,10 +161,10 @@ class Steps:
             donate_argnums=0,
         )
 
-    def compile_train(
+    def lower_train(
         self, kinds: Iterable[Kind], state: TrainState, batch_size: int
-    ) -> dict[Kind, jax.stages.Compiled]:
-        """Compiles train steps, side by side, for global batches of one size."""
+    ) -> dict[Kind, jax.stages.Lowered]:
+        """Traces train steps for global batches of one size; `.compile()` is left to do."""
         size, context = self.model.config.image.image_size, self.model.config.text.context
         scalar, place = jax.ShapeDtypeStruct((), np.float32), jax.ShapeDtypeStruct((2,), np.int32)
         lowered = {}
@@ -178,11 +177,7 @@ class Steps:
                 ),
             }
             lowered[kind] = self.train(*kind).lower(state, batch, scalar, place)
-        if not lowered:
-            return {}
-        with ThreadPoolExecutor(len(lowered)) as threads:
-            compiled = threads.map(lambda step: step.compile(), lowered.values())
-            return dict(zip(lowered, compiled, strict=True))
+        return lowered
 
     @cached_property
     def embed_images(self) -> jax.stages.Wrapped:

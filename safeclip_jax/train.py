@@ -12,7 +12,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -28,7 +28,7 @@ from safeclip_jax.data.pipeline import steps_in_stage
 from safeclip_jax.defenses.plan import Stage, outline
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluate.attack import score_auroc
-from safeclip_jax.evaluate.evaluator import NO_POOLS, Evaluator, pool_quality
+from safeclip_jax.evaluate.evaluator import NO_POOLS, Evaluator, Figures, pool_quality
 from safeclip_jax.experiment import Experiment, build
 from safeclip_jax.logs import Clock, MetricsLog, ProgressLine
 from safeclip_jax.pools import Pools
@@ -93,7 +93,9 @@ class Trainer:
         self.progress = ProgressLine(total, self._pairs(0, 1), lead)
         self.pools = self._pools_before(self.position.epoch)
         self.evaluate = Evaluator(experiment)
-        self._train_steps: dict[Kind, jax.stages.Compiled] = {}
+        self._figures: tuple[int, Figures] | None = None
+        self._train_steps: dict[Kind, Future[jax.stages.Compiled]] = {}
+        self._compiler = ThreadPoolExecutor(1)  # compiles a step while those before it train
         self._flight: collections.deque = collections.deque()
         self._latest = ""
         self._signal = 0
@@ -107,13 +109,11 @@ class Trainer:
     def train(self) -> None:
         """Runs every epoch that is left."""
         x, epochs = self.x, range(self.position.epoch, self.x.config.epochs)
-        kinds = {stage.kind: None for _, stage in outline(x.defense, x.pairs, epochs)}
-        with self.clock("compile"), ThreadPoolExecutor(1) as side:
-            scored = any(map(x.defense.needs_scores, epochs))
-            score = side.submit(self._compile_score) if scored else None
-            self._train_steps = x.steps.compile_train(kinds, self.state, x.config.batch_size)
-            if score is not None:
-                score.result()
+        kinds = list({stage.kind: None for _, stage in outline(x.defense, x.pairs, epochs)})
+        with self.clock("compile"):
+            lowered = x.steps.lower_train(kinds, self.state, x.config.batch_size)
+            for kind, step in lowered.items():
+                self._train_steps[kind] = self._compiler.submit(step.compile)
         if any(augmented for _, augmented in kinds):
             self.progress.say(f"captions are augmented by {x.loader.caption_operations()}")
         with self._signals():
@@ -123,8 +123,8 @@ class Trainer:
     def finish(self) -> dict:
         """Evaluates, writes `results.json` and `report.html`, and returns the figures."""
         x, poisons = self.x, self.x.manifest.indices
+        figures = self._evaluated()
         with self.clock("evaluation"):
-            figures = self.evaluate(self.state.params)
             if self.pools is not None:
                 quality = pool_quality(self.pools, poisons)
             else:
@@ -145,6 +145,7 @@ class Trainer:
 
     def close(self) -> None:
         self.progress.close()
+        self._compiler.shutdown(cancel_futures=True)
         self.checkpoints.close()
         if self.metrics is not None:
             self.metrics.close()
@@ -165,18 +166,13 @@ class Trainer:
         self.x.skipped.share()
         return scores
 
-    def _compile_score(self) -> None:
-        """Scores an empty batch, so that the functions are there before the first epoch's."""
-        config, model = self.x.config, self.x.steps.model.config
-        rows = config.score.batch_size // jax.process_count()
-        size = model.image.image_size
-        batch = {
-            "image": np.zeros((rows, size, size, 3), np.uint8),
-            "tokens": np.full((rows, model.text.context), model.text.end_id, np.int32),
-            "valid": np.zeros(rows, bool),
-        }
-        on_devices = sharding.to_devices(batch, self.x.mesh)
-        self.x.steps.score(config.score.kind, self.state.params, on_devices)
+    def _evaluated(self) -> Figures:
+        """The figures after so many steps, computed once."""
+        step = self.position.total_steps
+        if self._figures is None or self._figures[0] != step:
+            with self.clock("evaluation"):
+                self._figures = step, self.evaluate(self.state.params)
+        return self._figures[1]
 
     def learning_rate(self, stage: Stage, pairs: float) -> np.float32:
         """The stage's constant rate, or the schedule's after this many pairs."""
@@ -195,8 +191,7 @@ class Trainer:
             self._stage(stages[number], number, sum(lengths[:number]), sum(lengths))
             self._advance(stage=number + 1, step=0)
         if config.evaluate.every and (epoch + 1) % config.evaluate.every == 0:
-            with self.clock("evaluation"):
-                figures = self.evaluate(self.state.params)
+            figures = self._evaluated()
             self._record(kind="evaluation", epoch=epoch, **figures.summary())
             self.progress.say(f"epoch {epoch + 1}: {figures.line()}")
         self.x.skipped.share()
@@ -214,7 +209,8 @@ class Trainer:
             stage.augment,
             self.position.step,
         )
-        train_step = self._train_steps[stage.kind]
+        with self.clock("compile"):
+            train_step = self._train_steps[stage.kind].result()
         for step in range(self.position.step, self._steps(stage)):
             with self.clock("input"):
                 batch = next(batches)

@@ -4,18 +4,12 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-from pathlib import Path
-
 import jax
 
 from safeclip_jax import cpu
 
 jax.config.update("jax_num_cpu_devices", 8)
 cpu.allow_many_devices(8)
-# Many tests compile the same steps.
-CACHE = Path(__file__).parent.parent / ".xla_cache"
-jax.config.update("jax_compilation_cache_dir", str(CACHE))
-os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
 
 import pytest
 

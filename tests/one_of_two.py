@@ -30,7 +30,6 @@ def main(port, number, workdir, table):
     from pathlib import Path
 
     jax.config.update("jax_num_cpu_devices", 2)
-    jax.config.update("jax_enable_compilation_cache", False)  # what it loads mixes up Gloo
     cpu.allow_many_devices(2)
     jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=int(number))
     from safeclip_jax import train

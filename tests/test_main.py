@@ -68,7 +68,7 @@ def flag_values():
         ([DEMO, "--config.unimodal.bank_size=1000"], "not a multiple of batch_size=64"),
         ([DEMO, "--config.seed=-1"], "must not be negative"),
         ([DEMO, "--config.epochs=0"], "at least 1"),
-        (["--config=configs/vitb32.py"], "--config.data.source=csv:FILE.csv"),
+        (["--config=configs/vitb32.py"], "--config.data.source=csv:PATH at your data"),
     ],
 )
 def test_bad_input_gets_one_line(capsys, monkeypatch, tmp_path, arguments, message):
@@ -95,7 +95,7 @@ def test_dry_run_prints_the_plan_and_trains_nothing(capsys, monkeypatch, tmp_pat
     flag = f"--workdir={tmp_path}"
     status, out, err = cli(capsys, monkeypatch, DEMO, *small, flag, "--dry-run")
     assert status == 0, err
-    for text in ("4 of them poisoned", "warm-up", "slow start", "by the compiler", "2–2"):
+    for text in ("4 of them poisoned", "warm-up", "slow start", "by the compiler", "3–3"):
         assert text in out
     assert not any(tmp_path.iterdir())
 

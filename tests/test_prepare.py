@@ -100,7 +100,7 @@ def test_command_line(tmp_path):
     for flags, message in (
         (["--source=scenes", "--size=9999"], "--size is not between 0 and 4096"),
         (["--source=cvs:x"], "did you mean 'csv'"),
-        (["--source=csv:gone.csv"], "gone.csv cannot be opened"),
+        (["--source=csv:gone.csv"], "gone.csv is not there"),
     ):
         failed = command(*flags, f"--out={tmp_path}/other")
         assert failed.returncode == 2

@@ -220,7 +220,7 @@ def test_unknown_and_unprepared_sources_say_what_to_do(tmp_path):
         ("csv", "--config.data.source=csv:PATH"),
         (f"webdataset:{tmp_path}", "no file matches"),
         (f"arrayrecord:{tmp_path}", "prepare' finished"),
-        (f"folder:{tmp_path}/gone", "not a folder"),
+        (f"folder:{tmp_path}/gone", "gone is not there"),
         (f"folder:{tmp_path}", "no class folder"),
     ):
         with pytest.raises(UserError, match=re.escape(message)):

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,11 +20,27 @@ def mesh_of(devices):
     )
 
 
-def make(devices=8, weight_decay=0.1):
+@functools.cache
+def steps_on(devices):
     config = clip.configure("tiny", image_size=32, context=8, vocab_size=50, end_id=49)
-    optimizer = make_optimizer(0.9, 0.999, weight_decay)
-    steps = Steps(clip.CLIP(config), optimizer, ImageAugmentation(), mesh_of(devices), 0)
-    return steps, init_state(steps.model, optimizer, 64, 0, steps.mesh)
+    optimizer = make_optimizer(0.9, 0.999, 0.1)
+    return Steps(clip.CLIP(config), optimizer, ImageAugmentation(), mesh_of(devices), 0)
+
+
+@functools.cache
+def train_step(devices, objective, augmented):
+    return steps_on(devices).train(objective, augmented)
+
+
+@functools.cache
+def first_state(devices):
+    steps = steps_on(devices)
+    return init_state(steps.model, steps.optimizer, 64, 0, steps.mesh)
+
+
+def make(devices=8):
+    """Steps and a state of their own to donate."""
+    return steps_on(devices), jax.tree.map(jnp.copy, first_state(devices))
 
 
 def batch(size=16, views=1, seed=0):
@@ -39,7 +57,7 @@ def batch(size=16, views=1, seed=0):
 
 def run(devices, objective, augmented, count=4, rate=1e-3):
     steps, state = make(devices)
-    step = steps.train(objective, augmented)
+    step = train_step(devices, objective, augmented)
     history = []
     for i in range(count):
         data = sharding.to_devices(batch(16, 2, i), steps.mesh)
@@ -88,7 +106,9 @@ def test_a_step_is_optax_adamw_on_the_clip_loss():
     updates, _ = adamw.update(grads, adamw.init(state.params), state.params)
     expected = optax.apply_updates(state.params, updates)
     data = sharding.to_devices(data, steps.mesh)
-    new, metrics = steps.train("clip", False)(state, data, np.float32(1e-3), np.zeros(2, np.int32))
+    new, metrics = train_step(1, "clip", False)(
+        state, data, np.float32(1e-3), np.zeros(2, np.int32)
+    )
     np.testing.assert_allclose(metrics["loss"], value, rtol=1e-5)
     np.testing.assert_allclose(metrics["grad_norm"], optax.global_norm(grads), rtol=1e-3)
     assert_close(new.params, expected, 2e-4)
@@ -114,7 +134,7 @@ def test_a_non_finite_step_changes_nothing_but_the_count():
         )
     )
     data = sharding.to_devices(batch(16, 2), steps.mesh)
-    step = steps.train("unimodal", True)
+    step = train_step(8, "unimodal", True)
     after, metrics = step(broken, data, np.float32(1e-3), np.zeros(2, np.int32))
     assert int(after.skipped) == int(metrics["skipped_in_a_row"]) == 1
     np.testing.assert_array_equal(after.image_bank.rows, before.image_bank.rows)
@@ -162,7 +182,7 @@ def test_scores_equal_numpy_and_do_not_depend_on_devices():
 
 def test_the_unimodal_stages_differ_by_place_but_repeat():
     steps, state = make(8)
-    step = steps.train("unimodal", True)
+    step = train_step(8, "unimodal", True)
     data = sharding.to_devices(batch(16, 2), steps.mesh)
     copy = lambda: jax.tree.map(jnp.copy, state)  # noqa: E731
     values = [

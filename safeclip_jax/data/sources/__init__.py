@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from safeclip_jax.data.files import is_remote
 from safeclip_jax.data.sources.array_record import ArrayRecord
 from safeclip_jax.data.sources.base import Source
 from safeclip_jax.data.sources.coco import Coco
@@ -57,6 +58,7 @@ KINDS: dict[str, Callable[[str, SourceOptions], Source]] = {
     "coco": lambda path, o: Coco(path, o.images),
     "arrayrecord": lambda path, o: ArrayRecord(path),
 }
+_FILES = ("csv", "tsv", "parquet", "folder", "coco", "arrayrecord")
 
 
 def open_source(spec: str, options: SourceOptions) -> Source:
@@ -72,5 +74,10 @@ def open_source(spec: str, options: SourceOptions) -> Source:
         raise UserError(
             f"data.source={kind!r} names no data: write --config.data.source={kind}:PATH, or "
             "try --config.data.source=scenes"
+        )
+    if kind in _FILES and not is_remote(path) and not Path(path).exists():
+        raise UserError(
+            f"{path} is not there: point --config.data.source={kind}:PATH at your data "
+            "(docs/data.md), or try --config.data.source=scenes"
         )
     return KINDS[kind](path, options)
