@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read."""
+"""What a user is meant to read: errors that stop a run, and reasons to skip a record."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from collections.abc import Iterable
 
 class UserError(Exception):
     """Input that cannot be used. The message is one line: what, where, what to do."""
+
+
+class BadRecord(Exception):
+    """A record of the data that cannot be used. The message is the reason in a few words."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:

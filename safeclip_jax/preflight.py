@@ -12,9 +12,8 @@ from rich.table import Table
 
 from safeclip_jax import workdir
 from safeclip_jax.data.pipeline import steps_in_stage
-from safeclip_jax.data.sources.base import BadRecord
 from safeclip_jax.defenses.plan import Stage, outline
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import BadRecord, UserError
 from safeclip_jax.experiment import Experiment, build
 from safeclip_jax.logs import console
 from safeclip_jax.steps import TrainState, init_state

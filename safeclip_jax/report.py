@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from safeclip_jax import logs, plots, pools
-from safeclip_jax.data.sources.base import BadRecord
+from safeclip_jax.errors import BadRecord
 from safeclip_jax.experiment import Experiment
 from safeclip_jax.results import rows
 

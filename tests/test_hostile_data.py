@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from safeclip_jax.data.decode import decode
 from safeclip_jax.data.files import Files
-from safeclip_jax.data.sources.base import BadRecord
 from safeclip_jax.data.sources.table import Table
 from safeclip_jax.data.sources.webdataset import WebDataset
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import BadRecord, UserError
 from tests import data_files
 
 SHARED = settings(

@@ -14,13 +14,12 @@ from safeclip_jax.data.decode import Resized, decode
 from safeclip_jax.data.files import Files
 from safeclip_jax.data.skipped import SkippedRecords
 from safeclip_jax.data.sources import SourceOptions, mix, open_source
-from safeclip_jax.data.sources.base import BadRecord
 from safeclip_jax.data.sources.columns_file import load_columns, save_columns
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.data.sources.table import Table
 from safeclip_jax.data.sources.webdataset import WebDataset
 from safeclip_jax.data.strings import ChangedStrings, PackedStrings
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import BadRecord, UserError
 from tests import data_files
 from tests.data_files import encoded, picture, write_csv
 from tests.test_data import loader

@@ -8,7 +8,8 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from safeclip_jax.data.sources.base import BadRecord, ImageSource, Source
+from safeclip_jax.data.sources.base import ImageSource, Source
+from safeclip_jax.errors import BadRecord
 
 MAX_PIXELS = 100_000_000
 # What the web has. Pillow reads more, some of it through other programs.

@@ -7,8 +7,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from safeclip_jax.data.sources.base import BadRecord
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import BadRecord, UserError
 
 MAX_BYTES = 256 * 2**20
 

@@ -15,10 +15,10 @@ import numpy as np
 
 from safeclip_jax.data import augment_text
 from safeclip_jax.data.skipped import SkippedRecords
-from safeclip_jax.data.sources.base import BadRecord, ImageSource
+from safeclip_jax.data.sources.base import ImageSource
 from safeclip_jax.data.tokenizer import Tokenizer
 from safeclip_jax.data.wordnet import Synonyms
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import BadRecord, UserError
 
 Batch = dict[str, np.ndarray]
 Bad = dict[int, str]

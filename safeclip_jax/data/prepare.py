@@ -16,10 +16,10 @@ from PIL import Image
 
 from safeclip_jax.data.decode import open_image
 from safeclip_jax.data.sources.array_record import SCHEMA, shard_path
-from safeclip_jax.data.sources.base import BadRecord, Columns, Rejected, Source
+from safeclip_jax.data.sources.base import Columns, Rejected, Source
 from safeclip_jax.data.sources.columns_file import load_columns, save_columns
 from safeclip_jax.data.strings import PackedStrings
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import BadRecord, UserError
 
 MAX_SIDE = 2**14
 _AT_ONCE = 512

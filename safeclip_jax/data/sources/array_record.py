@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safeclip_jax.data.sources.base import BadRecord, Source
+from safeclip_jax.data.sources.base import Source
 from safeclip_jax.data.sources.columns_file import load_columns
 from safeclip_jax.data.sources.mix import join
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import BadRecord, UserError
 
 SCHEMA = 1
 

@@ -13,10 +13,6 @@ from safeclip_jax.data.strings import PackedStrings
 MAX_CAPTION = 10_000
 
 
-class BadRecord(Exception):
-    """A record that cannot be used; the message is the reason in a few words."""
-
-
 @dataclass(frozen=True)
 class Record:
     """One image–caption pair as its source holds it.

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from safeclip_jax.data.sources.base import BadRecord, Columns, ColumnsBuilder, Source
+from safeclip_jax.data.sources.base import Columns, ColumnsBuilder, Source
 from safeclip_jax.data.sources.columns_file import load_columns, save_columns
 from safeclip_jax.data.sources.folder import TEMPLATES, readable, templated
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import BadRecord, UserError
 
 _DECODED_AT_ONCE = 1024
 
