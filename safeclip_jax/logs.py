@@ -105,6 +105,7 @@ class ProgressLine:
             self._bar.update(self._task, completed=pairs, description=text)
         elif self._began is None:
             self._began = pairs, now
+            self._last = now
         elif self._shown and now - self._last >= PLAIN_SECONDS:
             self._last = now
             rate = (pairs - self._began[0]) / (now - self._began[1])
