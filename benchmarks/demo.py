@@ -39,10 +39,8 @@ COLUMNS = {
     "base rate": "target_base_rate",
     "poisons in the safe pool": "poisons_in_safe_pool",
     "AUROC": "score_auroc",
-    "seconds": "seconds",
-    "beyond train steps": "share_beyond_train_steps",
 }
-IN_PERCENT = {"accuracy", "ASR", "base rate", "beyond train steps"}
+IN_PERCENT = {"accuracy", "ASR", "base rate"}
 
 
 def run(folder: Path, overrides: dict[str, object]) -> dict:
@@ -58,11 +56,10 @@ def run(folder: Path, overrides: dict[str, object]) -> dict:
 def cell(name: str, values: list[float | None]) -> str:
     if None in values:
         return "–"
-    mean, deviation = np.mean(values), np.std(values)
-    if name in IN_PERCENT:
-        return f"{100 * mean:.1f} ± {100 * deviation:.1f} %"
-    digits = {"AUROC": 4, "seconds": 0}.get(name, 1)
-    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+    unit, scale = (" %", 100) if name in IN_PERCENT else ("", 1)
+    digits = 4 if name == "AUROC" else 1
+    spread = f" ± {scale * np.std(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{scale * np.mean(values):.{digits}f}{spread}{unit}"
 
 
 def main() -> None:

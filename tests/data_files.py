@@ -76,23 +76,25 @@ def write_scenes_tfds(folder, files):
     """A prepared TFDS data set of scenes, as its builders write it; returns its name."""
     import tensorflow_datasets as tfds
 
-    class SceneCaptions(tfds.core.GeneratorBasedBuilder):
-        VERSION = tfds.core.Version("1.0.0")
+    with tfds.core.registered.skip_registration():  # tests define it more than once
 
-        def _info(self):
-            features = {
-                "image": tfds.features.Image(encoding_format="jpeg"),
-                "caption": tfds.features.Text(),
-                "label": tfds.features.ClassLabel(names=list(Scenes(1).class_names)),
-            }
-            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+        class SceneCaptions(tfds.core.GeneratorBasedBuilder):
+            VERSION = tfds.core.Version("1.0.0")
 
-        def _split_generators(self, dl_manager):
-            return {"train": self._generate_examples()}
+            def _info(self):
+                features = {
+                    "image": tfds.features.Image(encoding_format="jpeg"),
+                    "caption": tfds.features.Text(),
+                    "label": tfds.features.ClassLabel(names=list(Scenes(1).class_names)),
+                }
+                return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
 
-        def _generate_examples(self):
-            for i, (_, image, caption, label) in enumerate(files):
-                yield i, {"image": io.BytesIO(image), "caption": caption, "label": label}
+            def _split_generators(self, dl_manager):
+                return {"train": self._generate_examples()}
+
+            def _generate_examples(self):
+                for i, (_, image, caption, label) in enumerate(files):
+                    yield i, {"image": io.BytesIO(image), "caption": caption, "label": label}
 
     builder = SceneCaptions(data_dir=str(folder), file_format="array_record")
     builder.download_and_prepare(
