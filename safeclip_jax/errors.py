@@ -14,6 +14,11 @@ class BadRecord(Exception):
     """A record of the data that cannot be used. The message is the reason in a few words."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type's name where it has none."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """A `UserError` for a name that is not in a registry, with the nearest known one."""
     known = sorted(known)

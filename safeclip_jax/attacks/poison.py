@@ -116,14 +116,3 @@ class PoisonedSource(ImageSource):
     def image(self, index: int) -> np.ndarray:
         image = self._source.image(index)
         return self._trigger(image, index) if index in self._poisoned else image
-
-
-class TriggeredSource(ImageSource):
-    """A source in which every image carries the trigger; captions and labels stay."""
-
-    def __init__(self, source: ImageSource, trigger: Trigger):
-        super().__init__(source)
-        self._source, self._trigger = source, trigger
-
-    def image(self, index: int) -> np.ndarray:
-        return self._trigger(self._source.image(index), index)

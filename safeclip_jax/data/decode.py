@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from safeclip_jax.data.sources.base import ImageSource, Source
-from safeclip_jax.errors import BadRecord
+from safeclip_jax.errors import BadRecord, first_line
 
 MAX_PIXELS = 100_000_000
 # What the web has. Pillow reads more, some of it through other programs.
@@ -50,8 +50,7 @@ def decode(content: bytes, size: int) -> np.ndarray:
     except BadRecord:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadRecord(f"image cannot be decoded: {reason}") from None
+        raise BadRecord(f"image cannot be decoded: {first_line(error)}") from None
 
 
 def open_image(content: bytes, size: int) -> Image.Image:

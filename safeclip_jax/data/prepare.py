@@ -19,7 +19,7 @@ from safeclip_jax.data.sources.array_record import SCHEMA, shard_path
 from safeclip_jax.data.sources.base import Columns, Rejected, Source
 from safeclip_jax.data.sources.columns_file import load_columns, save_columns
 from safeclip_jax.data.strings import PackedStrings
-from safeclip_jax.errors import BadRecord, UserError
+from safeclip_jax.errors import BadRecord, UserError, first_line
 
 MAX_SIDE = 2**14
 _AT_ONCE = 512
@@ -145,8 +145,7 @@ def _image(source: Source, index: int, plan: Plan) -> bytes | Rejected:
     except BadRecord as error:
         return Rejected(source.keys[index], str(error))
     except Exception as error:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return Rejected(source.keys[index], f"image cannot be decoded: {text}")
+        return Rejected(source.keys[index], f"image cannot be decoded: {first_line(error)}")
 
 
 def _encoded(content: bytes | np.ndarray, plan: Plan) -> bytes:

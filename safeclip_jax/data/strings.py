@@ -27,10 +27,6 @@ class PackedStrings(Sequence[str]):
             ends.append(len(buffer))
         return cls(np.frombuffer(bytes(buffer), np.uint8), np.array(ends, np.int64))
 
-    def take(self, indices: np.ndarray) -> PackedStrings:
-        """The strings at these indices, in their order."""
-        return PackedStrings.pack(self[int(i)] for i in indices)
-
     def __len__(self) -> int:
         return len(self.ends)
 

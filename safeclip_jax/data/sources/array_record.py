@@ -9,7 +9,7 @@ from typing import Any
 from safeclip_jax.data.sources.base import Source
 from safeclip_jax.data.sources.columns_file import load_columns
 from safeclip_jax.data.sources.mix import join
-from safeclip_jax.errors import BadRecord, UserError
+from safeclip_jax.errors import BadRecord, UserError, first_line
 
 SCHEMA = 1
 
@@ -54,7 +54,7 @@ class ArrayRecord(Source):
         try:
             return self._records[index]
         except (ValueError, RuntimeError, IndexError) as error:
-            raise BadRecord(f"record cannot be read: {str(error).splitlines()[0]}") from None
+            raise BadRecord(f"record cannot be read: {first_line(error)}") from None
 
 
 def _open(paths: list[Path]) -> Any:
@@ -64,6 +64,5 @@ def _open(paths: list[Path]) -> Any:
         return ArrayRecordDataSource([str(path) for path in paths])
     except (ValueError, RuntimeError, OSError) as error:
         raise UserError(
-            f"a shard in {paths[0].parent} cannot be opened ({str(error).splitlines()[0]}): "
-            "prepare it again"
+            f"a shard in {paths[0].parent} cannot be opened ({first_line(error)}): prepare it again"
         ) from None

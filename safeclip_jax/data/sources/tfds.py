@@ -12,7 +12,7 @@ import numpy as np
 from safeclip_jax.data.sources.base import Columns, ColumnsBuilder, Source
 from safeclip_jax.data.sources.columns_file import load_columns, save_columns
 from safeclip_jax.data.sources.folder import TEMPLATES, readable, templated
-from safeclip_jax.errors import BadRecord, UserError
+from safeclip_jax.errors import BadRecord, UserError, first_line
 
 _DECODED_AT_ONCE = 1024
 
@@ -75,7 +75,7 @@ class Tfds(Source):
         try:
             return bytes(self._records[int(self._record[index])]["image"])
         except (ValueError, RuntimeError, KeyError, OSError, TypeError) as error:
-            raise BadRecord(f"record cannot be read: {str(error).splitlines()[0]}") from None
+            raise BadRecord(f"record cannot be read: {first_line(error)}") from None
 
 
 def _builder(name: str, data_dir: str) -> Any:
@@ -94,7 +94,7 @@ def _builder(name: str, data_dir: str) -> Any:
     except Exception as error:
         raise UserError(
             f"tfds:{name} is not a data set that TFDS knows, nor prepared in "
-            f"{data_dir or 'its default folder'} ({str(error).splitlines()[0]})"
+            f"{data_dir or 'its default folder'} ({first_line(error)})"
         ) from None
     if not builder.info.splits:
         raise UserError(
@@ -113,7 +113,7 @@ def _open(builder: Any, name: str, split: str) -> Any:
         return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
     except Exception as error:
         raise UserError(
-            f"tfds:{name} cannot be read at random ({str(error).splitlines()[0]}): convert it "
+            f"tfds:{name} cannot be read at random ({first_line(error)}): convert it "
             f"with 'tfds convert_format --file_format=array_record'"
         ) from None
 
@@ -164,7 +164,7 @@ def _one(records: Any, number: int) -> Any:
     try:
         return records[number]
     except Exception as error:
-        return f"record cannot be read: {str(error).splitlines()[0]}"
+        return f"record cannot be read: {first_line(error)}"
 
 
 def _captions(record: Any, text: str) -> Iterator[object]:

@@ -20,7 +20,7 @@ import numpy as np
 from safeclip_jax.data import files
 from safeclip_jax.data.sources.base import ColumnsBuilder, Rejected, Source, caption_problem
 from safeclip_jax.data.sources.columns_file import load_columns, save_columns
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import UserError, first_line
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 _MAX_TEXT = 2**20
@@ -177,7 +177,7 @@ def _sample(
     except UnicodeDecodeError:
         return Rejected(key, "caption is not valid UTF-8")
     except (ValueError, RecursionError) as error:
-        return Rejected(key, str(error).splitlines()[0])
+        return Rejected(key, first_line(error))
     problem = caption_problem(caption)
     if problem:
         return Rejected(key, problem)
