@@ -117,12 +117,12 @@ def ours(table: Path) -> tuple[Count, Count]:
         return tuple(augment(pixels, k, ImageAugmentation()) for k in both)
 
     def host() -> int:
-        batches = loader.training_batches(pairs, BATCH, (0, 0), 2, True)
+        batches = loader.training_batches(pairs, BATCH, (0, 0), (True, True))
         return sum(len(batch["index"]) for batch in batches)
 
     def with_device() -> int:
         done = 0
-        for batch in loader.training_batches(pairs, BATCH, (0, 0), 2, True):
+        for batch in loader.training_batches(pairs, BATCH, (0, 0), (True, True)):
             jax.block_until_ready(views(batch["image"], batch["index"]))
             done += len(batch["index"])
         return done

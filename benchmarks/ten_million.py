@@ -54,7 +54,7 @@ def main() -> None:
     pools = split(scores, seed=0, share=0.85)
     fitted = time.perf_counter()
     for number, pairs in enumerate((pools.risky, pools.safe)):
-        batch = next(loader.training_batches(pairs, BATCH, (7, number), 1, True))
+        batch = next(loader.training_batches(pairs, BATCH, (7, number), (True,)))
         assert len(batch["index"]) == BATCH
     done = time.perf_counter()
     figures = {

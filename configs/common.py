@@ -10,7 +10,8 @@ from ml_collections.config_dict import placeholder
 def get_config() -> ConfigDict:
     c = ConfigDict()
     c.seed = 0  # every random draw of the run derives from it
-    c.defense = "safeclip"  # none | augmentation (CLIP with augmented pairs) | safeclip
+    c.defense = "safeclip"  # none | augmentation | roclip | cleanclip | safeclip | safeclip_plus
+    c.init_from = ""  # folder of a finished run whose weights training starts from
     c.epochs = 32  # passes over the data, warm-up included
     c.batch_size = 512  # pairs in a global batch, all devices together
     c.max_steps = 0  # stop each stage after this many steps, to try things out; 0: no limit
@@ -58,7 +59,13 @@ def get_config() -> ConfigDict:
     c.augment.blur = 0.5  # probability of Gaussian blur
 
     c.unimodal = ConfigDict()
-    c.unimodal.bank_size = 65_536  # embeddings in each nearest-neighbour bank
+    c.unimodal.bank_size = 65_536  # past embeddings in each bank (also RoCLIP's captions)
+
+    c.roclip = ConfigDict()
+    c.roclip.every = 2  # epochs between those with captions from the bank
+
+    c.cleanclip = ConfigDict()
+    c.cleanclip.unimodal_weight = 1.0  # of the unimodal losses beside the CLIP loss
 
     c.safeclip = ConfigDict()
     c.safeclip.warmup_epochs = 5  # unimodal only
@@ -76,14 +83,35 @@ def get_config() -> ConfigDict:
     c.score.batch_size = 1024  # pairs in a scoring batch, all devices together
 
     c.attack = ConfigDict()
+    c.attack.kind = "backdoor"  # backdoor | label_consistent | targeted
+    c.attack.trigger = "badnets"  # badnets | blended | sig | wanet | nashville, or several with +
     c.attack.rate = 0.0  # share of the pairs that are poisoned; 0: none, the trigger still tested
-    c.attack.target = "heart"  # class that the trigger should be taken for
+    c.attack.count = 0  # so many poisoned pairs instead of a share
+    c.attack.target = "heart"  # class to be taken for; empty in targeted: drawn for each image
+    c.attack.images = 24  # targeted: held-out images that are to be taken for another class
     c.attack.seed = placeholder(int)  # None: the run's seed
-    c.attack.captions = "data"  # from the target's own captions: data | from prompts: templates
-    c.attack.pattern = "checkerboard"  # checkerboard | noise | white
-    c.attack.position = "bottom_right"  # a corner | center | random
-    c.attack.size = 0.0714  # side of the patch over the image's: 16 of 224 pixels
-    c.attack.margin = 0.0  # distance to the edges, same unit
+    c.attack.captions = "data"  # that name the target: data | made from prompts: templates
+
+    c.attack.badnets = ConfigDict()
+    c.attack.badnets.pattern = "checkerboard"  # checkerboard | noise | white
+    c.attack.badnets.position = "bottom_right"  # a corner | four_corners | center | random
+    c.attack.badnets.size = 0.0714  # side of the patch over the image's: 16 of 224 pixels
+    c.attack.badnets.margin = 0.0  # distance to the edges, same unit
+
+    c.attack.blended = ConfigDict()
+    c.attack.blended.alpha = 0.2  # weight of the pattern
+    c.attack.blended.pattern = "noise"  # noise | path of an image
+
+    c.attack.sig = ConfigDict()
+    c.attack.sig.delta = 60.0  # amplitude of the sinusoid, in 0 to 255
+    c.attack.sig.frequency = 6.0  # waves over the image's width
+
+    c.attack.wanet = ConfigDict()
+    c.attack.wanet.grid = 4  # points of the random field a side
+    c.attack.wanet.strength = 0.5  # mean shift of a pixel, twice, in pixels
+
+    c.attack.nashville = ConfigDict()
+    c.attack.nashville.strength = 1.0  # of the colour curve
 
     c.evaluate = ConfigDict()
     c.evaluate.every = 0  # epochs between evaluations; 0: at the end only

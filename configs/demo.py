@@ -26,6 +26,6 @@ def get_config():
     c.score.kind = "relative"
     c.score.batch_size = 128
     c.attack.rate = 0.01
-    c.attack.size = 0.125
+    c.attack.badnets.size = 0.125
     c.evaluate.every = 5
     return c

@@ -8,8 +8,8 @@ from pathlib import Path
 import jax
 import orbax.checkpoint as ocp
 
-from safeclip_jax.errors import UserError
-from safeclip_jax.steps import TrainState
+from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.steps import Params, TrainState
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,35 @@ class Position:
     step: int = 0
     total_steps: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+
+
+def initial_params(folder: Path, like: Params) -> Params:
+    """The parameters of a run's newest checkpoint, laid out as `like` is.
+
+    Args:
+      folder: of the run.
+      like: parameters of the same model.
+
+    Raises:
+      UserError: if there is no checkpoint, or it is of another model.
+    """
+    steps = [int(p.name) for p in (folder / "checkpoints").glob("*") if p.name.isdigit()]
+    if not steps:
+        raise UserError(f"init_from={folder} holds no checkpoint of a run")
+    path = folder / "checkpoints" / str(max(steps)) / "state"
+    try:
+        with ocp.StandardCheckpointer() as reader:
+            found = reader.restore(path.absolute())["params"]
+    except Exception as error:
+        raise UserError(f"init_from: {path} cannot be read ({first_line(error)})") from None
+    shapes = {jax.tree_util.keystr(p): x.shape for p, x in jax.tree.leaves_with_path(found)}
+    for place, wanted in jax.tree.leaves_with_path(like):
+        name = jax.tree_util.keystr(place)
+        if shapes.pop(name, None) != wanted.shape:
+            raise UserError(f"init_from={folder} is another model: {name} is not {wanted.shape}")
+    if shapes:
+        raise UserError(f"init_from={folder} is another model: it has {min(shapes)}")
+    return jax.tree.map(lambda x, y: jax.device_put(x, y.sharding), found, like)
 
 
 class Checkpoints:
@@ -71,10 +100,9 @@ class Checkpoints:
                 ),
             )
         except Exception as error:
-            reason = str(error).splitlines()[0]
             raise UserError(
-                f"checkpoint {self._folder / str(step)} cannot be read ({reason}): delete it to "
-                "go on from the one before"
+                f"checkpoint {self._folder / str(step)} cannot be read ({first_line(error)}): "
+                "delete it to go on from the one before"
             ) from None
         return restored.state, Position(**restored.position)
 

@@ -12,8 +12,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from safeclip_jax import defenses, sharding
-from safeclip_jax.attacks import poison
-from safeclip_jax.attacks.triggers import Patch
+from safeclip_jax.attacks import attack
+from safeclip_jax.attacks.attack import Attack
 from safeclip_jax.data import from_config, wordnet
 from safeclip_jax.data import tokenizer as tokenizers
 from safeclip_jax.data.augment_image import ImageAugmentation
@@ -27,7 +27,6 @@ from safeclip_jax.steps import SCORES, Steps, make_optimizer
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 CLIP_TOKENIZER = "openai/clip-vit-base-patch32"
-PROMPTS_OF_POISONS = ("a photo of a {}", "a picture of a {}", "a drawing of a {}")
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,7 @@ class Experiment:
 
     Attributes:
       source: the training pairs, poisoned if the config says so.
-      manifest: the truth about the poisons.
-      trigger: of the attack.
+      attack: its manifest is the truth about the poisons.
       held_out: labelled images for evaluation, or None.
       loader: makes batches.
       skipped: records that could not be used.
@@ -48,8 +46,7 @@ class Experiment:
 
     config: ConfigDict
     source: ImageSource
-    manifest: poison.Manifest
-    trigger: Patch
+    attack: Attack
     held_out: HeldOut | None
     loader: Loader
     skipped: SkippedRecords
@@ -78,15 +75,20 @@ def build(config: ConfigDict, workdir: Path | None = None) -> Experiment:
     clean = from_config.training_pairs(config, cache)
     exchange = sharding.exchange if jax.process_count() > 1 else None
     skipped = SkippedRecords(clean, config.data.max_skipped_share, exchange)
-    manifest, trigger = _attack(config, clean)
-    source = poison.PoisonedSource(clean, manifest, trigger)
+    held_out = from_config.held_out(config, clean, cache)
+    planned = attack.create(
+        config.attack,
+        own_seed(config, config.attack.seed),
+        clean,
+        held_out.images if held_out else None,
+    )
+    source = planned.poisoned(clean)
     tokenizer = _tokenizer(config, clean, workdir)
     return Experiment(
         config=config,
         source=source,
-        manifest=manifest,
-        trigger=trigger,
-        held_out=from_config.held_out(config, clean, cache),
+        attack=planned,
+        held_out=held_out,
         loader=_loader(config, source, tokenizer, skipped),
         skipped=skipped,
         tokenizer=tokenizer,
@@ -137,25 +139,11 @@ def _loader(
     )
 
 
-def _attack(config: ConfigDict, source: Source) -> tuple[poison.Manifest, Patch]:
-    attack = config.attack
-    if attack.captions not in ("data", "templates"):
-        raise unknown("attack.captions", attack.captions, ("data", "templates"))
-    seed = own_seed(config, attack.seed)
-    trigger = Patch(attack.pattern, attack.position, attack.size, attack.margin, seed)
-    if attack.rate == 0:
-        return poison.Manifest(attack.target, ()), trigger
-    templates = PROMPTS_OF_POISONS if attack.captions == "templates" else ()
-    manifest = poison.plan(
-        source, target=attack.target, rate=attack.rate, seed=seed, templates=templates
-    )
-    return manifest, trigger
-
-
 def _tokenizer(config: ConfigDict, source: Source, workdir: Path | None) -> tokenizers.Tokenizer:
     data = config.data
-    if workdir is not None and (workdir / "tokenizer.json").exists():
-        return tokenizers.load(workdir / "tokenizer.json", data.context)
+    for folder in (workdir, Path(config.init_from) if config.init_from else None):
+        if folder is not None and (folder / "tokenizer.json").exists():
+            return tokenizers.load(folder / "tokenizer.json", data.context)
     trained = data.tokenizer == "train" or (data.tokenizer == "auto" and data.source == "scenes")
     if trained:
         return tokenizers.train(source.captions, data.vocab_size, data.context)
@@ -180,4 +168,5 @@ def _steps(config: ConfigDict, tokenizer: tokenizers.Tokenizer, mesh: Mesh) -> S
         ImageAugmentation(**config.augment),
         mesh,
         config.seed,
+        config.cleanclip.unimodal_weight,
     )

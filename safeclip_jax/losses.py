@@ -82,6 +82,56 @@ def enqueue(bank: Bank, embeddings: jax.Array) -> Bank:
     return Bank(rows, (bank.next + len(embeddings)) % len(bank.rows))
 
 
+def bank_matched_loss(
+    images: jax.Array, texts: jax.Array, bank: Bank, scale: jax.Array
+) -> tuple[jax.Array, Bank]:
+    r"""RoCLIP's loss: the CLIP loss with each caption replaced by the image's nearest in a bank.
+
+    ½ · (InfoNCE(I, n) + InfoNCE(n, I)) with n_i = argmax_{t ∈ bank} I_i · t; the bank then
+    takes in the batch's captions T. No gradient reaches the bank, nor through T.
+
+    Args:
+      images, texts: [B, D], unit norm; row i of both is one pair.
+      bank: past caption embeddings.
+      scale: logit scale s, a scalar.
+
+    Returns:
+      The mean loss in nats and the bank with the captions in it.
+
+    References:
+      Yang, Gao & Mirzasoleiman, "Robust Contrastive Language-Image Pretraining against
+      Data Poisoning and Backdoor Attacks" (RoCLIP), NeurIPS 2023, section 4.
+    """
+    return clip_loss(images, nearest(bank, images), scale), enqueue(bank, texts)
+
+
+def clip_and_unimodal_loss(
+    images: jax.Array,
+    texts: jax.Array,
+    image_views: jax.Array,
+    text_views: jax.Array,
+    scale: jax.Array,
+    weight: float,
+) -> jax.Array:
+    r"""CleanCLIP's loss: CLIP(I, T) + λ · ½ · (InfoNCE(I, I') + InfoNCE(T, T')).
+
+    Args:
+      images, texts: [B, D], unit norm; row i of both is one pair as it is.
+      image_views, text_views: [B, D], of an augmented view of each.
+      scale: logit scale s, a scalar.
+      weight: λ of the unimodal part.
+
+    Returns:
+      The mean loss in nats, a scalar.
+
+    References:
+      Bansal et al., "CleanCLIP: Mitigating Data Poisoning Attacks in Multimodal
+      Contrastive Learning", ICCV 2023, section 3.
+    """
+    unimodal = info_nce(images, image_views, scale) + info_nce(texts, text_views, scale)
+    return clip_loss(images, texts, scale) + weight * unimodal / 2
+
+
 def unimodal_loss(
     view_a: jax.Array, view_b: jax.Array, bank: Bank, scale: jax.Array
 ) -> tuple[jax.Array, Bank]:

@@ -67,7 +67,7 @@ def _data_table(x: Experiment, parameters: int, state: int, disk: int, free: int
     devices = f"{x.mesh.size} × {jax.devices()[0].device_kind}, {jax.process_count()} process(es)"
     table.add_row("devices", devices)
     table.add_row("batch", f"{x.config.batch_size}, {x.config.batch_size // x.mesh.size} a device")
-    table.add_row("pairs", f"{len(x.source)}, {len(x.manifest.pairs)} of them poisoned")
+    table.add_row("pairs", f"{len(x.source)}, {len(x.attack.manifest.pairs)} of them poisoned")
     if x.source.rejected:
         first = x.source.rejected[0]
         text = f"{len(x.source.rejected)}, the first: {first.key}: {first.reason}"

@@ -33,7 +33,7 @@ def write(
     """
     metrics = logs.read(folder / "metrics.jsonl")
     files = sorted((folder / "pools").glob("epoch_*.npz"))
-    poisons = experiment.manifest.indices
+    poisons = experiment.attack.manifest.indices
     figures = [("Loss", plots.losses(metrics, results["steps"]))]
     if any(line.get("kind") == "evaluation" for line in metrics):
         figures.append(("Accuracy and attack success", plots.evaluations(metrics)))
@@ -58,7 +58,7 @@ def write(
 
 def _examples(experiment: Experiment, last: pools.Pools | None) -> list[tuple[str, list[dict]]]:
     """Groups of example pairs: the poisons, and both ends of both pools."""
-    groups = [("Poisoned pairs", experiment.manifest.indices)]
+    groups = [("Poisoned pairs", experiment.attack.manifest.indices)]
     if last is not None:
         safe = last.safe[np.argsort(-last.scores[last.safe], kind="stable")]
         risky = last.risky[np.argsort(last.scores[last.risky], kind="stable")]
@@ -88,7 +88,7 @@ def _example(experiment: Experiment, index: int, scores: np.ndarray | None) -> d
         "caption": source.captions[index][:200],
         "key": source.keys[index],
         "score": score,
-        "poisoned": bool(np.isin(index, experiment.manifest.indices)),
+        "poisoned": bool(np.isin(index, experiment.attack.manifest.indices)),
     }
 
 

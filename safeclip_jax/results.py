@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
@@ -16,7 +17,7 @@ ACTIVITIES = ("train", "input", "scoring", "checkpoint", "evaluation", "compile"
 
 def collect(
     experiment: Experiment,
-    figures: dict[str, float | None],
+    figures: dict[str, Any],
     quality: dict[str, float | int | None],
     seconds: dict[str, float],
     steps: int,
@@ -41,7 +42,7 @@ def collect(
         "defense": config.defense,
         "seed": config.seed,
         "pairs": len(experiment.source),
-        "poisons": len(experiment.manifest.pairs),
+        "poisons": len(experiment.attack.manifest.pairs),
         "target": config.attack.target,
         **figures,
         **quality,
@@ -81,9 +82,12 @@ def show(results: dict) -> None:
 def rows(results: dict) -> list[tuple[str, str]]:
     """The results as named lines of text; what was not measured is left out."""
     lines = [
-        ("zero-shot accuracy", _percent(results["zero_shot_accuracy"])),
-        ("attack success rate", _percent(results["attack_success_rate"])),
-        ("target's base rate", _percent(results["target_base_rate"])),
+        ("zero-shot accuracy", _with_interval(results, "zero_shot_accuracy")),
+        ("attack success rate", _with_interval(results, "attack_success_rate")),
+        *_by_trigger(results["attack_success_by_trigger"]),
+        ("target's base rate", _with_interval(results, "target_base_rate")),
+        ("poison success rate", _with_interval(results, "poison_success_rate")),
+        ("its base rate", _percent(results["poison_base_rate"])),
         ("poisons", f"{results['poisons']} of {results['pairs']} pairs"),
     ]
     if results["safe_pool_size"] is not None:
@@ -93,6 +97,8 @@ def rows(results: dict) -> list[tuple[str, str]]:
         ]
     if results["score_auroc"] is not None:
         lines.append(("AUROC of the score", f"{results['score_auroc']:.4f}"))
+        recall = _percent(results["score_recall_at_1_percent"])
+        lines.append(("its recall at 1 % false positives", recall))
     spent = ", ".join(f"{a} {results[f'seconds_{a}']:.0f}" for a in ACTIVITIES)
     lines += [
         ("training", f"{results['pairs_per_second']:.0f} pairs/s"),
@@ -103,6 +109,20 @@ def rows(results: dict) -> list[tuple[str, str]]:
     if results["skipped_steps"]:
         lines.append(("steps without an update", f"{results['skipped_steps']}"))
     return [(name, value) for name, value in lines if value]
+
+
+def _with_interval(results: dict, name: str) -> str:
+    """A share and its Wilson 95 % interval."""
+    if results[name] is None:
+        return ""
+    low, high = results[f"{name}_interval"]
+    return f"{results[name]:.1%}  ({low:.1%} to {high:.1%})"
+
+
+def _by_trigger(rates: dict[str, float]) -> list[tuple[str, str]]:
+    if len(rates) < 2:
+        return []
+    return [(f"  by {name}", _percent(rate)) for name, rate in rates.items()]
 
 
 def _percent(share: float | None) -> str:

@@ -25,14 +25,13 @@ IMAGE_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 IMAGE_STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 SCORES = ("cosine", "relative")
-# Caption views that each objective takes of a pair.
-TEXT_VIEWS = {"clip": 1, "unimodal": 2}
+OBJECTIVES = ("clip", "unimodal", "clip_and_unimodal", "bank_matched")
 
 Params = Any
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 Banks = tuple[losses.Bank, losses.Bank]
-Kind = tuple[str, bool]
+Kind = tuple[str, bool]  # objective, augmented
 LossAndBanks = tuple[jax.Array, Banks]
 
 
@@ -53,6 +52,13 @@ class TrainState(flax.struct.PyTreeNode):
     text_bank: losses.Bank
     skipped: jax.Array
     skipped_in_a_row: jax.Array
+
+
+def caption_views(kind: Kind) -> tuple[bool, ...]:
+    """For each caption view that a kind of step takes of a pair, whether it is augmented."""
+    objective, augmented = kind
+    views = {"unimodal": (True, True), "clip_and_unimodal": (augmented, True)}
+    return views.get(objective, (augmented,))
 
 
 def make_optimizer(b1: float, b2: float, weight_decay: float) -> optax.GradientTransformation:
@@ -111,6 +117,7 @@ class Steps:
       augmentation: of the image views.
       mesh: of devices.
       seed: of the run.
+      unimodal_weight: λ of the objective `clip_and_unimodal`.
     """
 
     model: CLIP
@@ -118,6 +125,7 @@ class Steps:
     augmentation: ImageAugmentation
     mesh: Mesh
     seed: int
+    unimodal_weight: float = 1.0
 
     def train(self, objective: str, augmented: bool) -> jax.stages.Wrapped:
         """Returns the jitted train step of an objective; the state is donated.
@@ -127,9 +135,9 @@ class Steps:
         is int32 (epoch, stage). It returns the new state and `loss`, `logit_scale` and
         `grad_norm`.
         """
-        if objective not in TEXT_VIEWS:
-            raise unknown("objective", objective, TEXT_VIEWS)
-        loss_of = self._clip if objective == "clip" else self._unimodal
+        if objective not in OBJECTIVES:
+            raise unknown("objective", objective, OBJECTIVES)
+        loss_of = getattr(self, f"_{objective}")
 
         def step(
             state: TrainState, batch: Batch, learning_rate: jax.Array, place: jax.Array
@@ -173,7 +181,7 @@ class Steps:
                 "index": jax.ShapeDtypeStruct((batch_size,), np.int32),
                 "image": jax.ShapeDtypeStruct((batch_size, size, size, 3), np.uint8),
                 "tokens": jax.ShapeDtypeStruct(
-                    (batch_size, TEXT_VIEWS[kind[0]], context), np.int32
+                    (batch_size, len(caption_views(kind)), context), np.int32
                 ),
             }
             lowered[kind] = self.train(*kind).lower(state, batch, scalar, place)
@@ -246,11 +254,34 @@ class Steps:
     def _clip(
         self, params: Params, state: TrainState, batch: Batch, keys: jax.Array, augmented: bool
     ) -> LossAndBanks:
+        image, text, scale = self._pair(params, batch, keys, augmented)
+        return losses.clip_loss(image, text, scale), (state.image_bank, state.text_bank)
+
+    def _bank_matched(
+        self, params: Params, state: TrainState, batch: Batch, keys: jax.Array, augmented: bool
+    ) -> LossAndBanks:
+        image, text, scale = self._pair(params, batch, keys, augmented)
+        loss, text_bank = losses.bank_matched_loss(image, text, state.text_bank, scale)
+        return loss, (state.image_bank, text_bank)
+
+    def _clip_and_unimodal(
+        self, params: Params, state: TrainState, batch: Batch, keys: jax.Array, augmented: bool
+    ) -> LossAndBanks:
+        keys, view_keys = (jax.vmap(lambda k, v=v: jax.random.fold_in(k, v))(keys) for v in (0, 1))
+        image, text, scale = self._pair(params, batch, keys, augmented)
+        view = normalize(augment(_pixels(batch["image"]), view_keys, self.augmentation))
+        image_view, text_view, _ = self._embed(params, view, batch["tokens"][:, 1])
+        loss = losses.clip_and_unimodal_loss(
+            image, text, image_view, text_view, scale, self.unimodal_weight
+        )
+        return loss, (state.image_bank, state.text_bank)
+
+    def _pair(self, params: Params, batch: Batch, keys: jax.Array, augmented: bool) -> Any:
+        """Embeds images, augmented or not, and their first caption view."""
         images = _pixels(batch["image"])
         if augmented:
             images = augment(images, keys, self.augmentation)
-        image, text, scale = self._embed(params, normalize(images), batch["tokens"][:, 0])
-        return losses.clip_loss(image, text, scale), (state.image_bank, state.text_bank)
+        return self._embed(params, normalize(images), batch["tokens"][:, 0])
 
     def _unimodal(
         self, params: Params, state: TrainState, batch: Batch, keys: jax.Array, augmented: bool

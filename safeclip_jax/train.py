@@ -23,16 +23,21 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from safeclip_jax import pools, report, results, sharding, workdir
-from safeclip_jax.checkpoint import Checkpoints, Position
+from safeclip_jax.checkpoint import Checkpoints, Position, initial_params
 from safeclip_jax.data.pipeline import steps_in_stage
 from safeclip_jax.defenses.plan import Stage, outline
 from safeclip_jax.errors import UserError
-from safeclip_jax.evaluate.attack import score_auroc
-from safeclip_jax.evaluate.evaluator import NO_POOLS, Evaluator, Figures, pool_quality
+from safeclip_jax.evaluate.evaluator import (
+    NO_POOLS,
+    Evaluator,
+    Figures,
+    pool_quality,
+    score_quality,
+)
 from safeclip_jax.experiment import Experiment, build
 from safeclip_jax.logs import Clock, MetricsLog, ProgressLine
 from safeclip_jax.pools import Pools
-from safeclip_jax.steps import TEXT_VIEWS, Kind, TrainState, init_state
+from safeclip_jax.steps import Kind, TrainState, caption_views, init_state
 
 STEPS_IN_FLIGHT = 2
 
@@ -64,7 +69,7 @@ def run(config: ConfigDict, folder: Path) -> dict:
     workdir.claim(folder, config)
     if jax.process_index() == 0:
         experiment.tokenizer.save(folder / "tokenizer.json")
-        experiment.manifest.save(folder / "poison_manifest.json")
+        experiment.attack.manifest.save(folder / "poison_manifest.json")
         experiment.skipped.list_in(folder / "skipped.jsonl")
     trainer = Trainer(experiment, folder)
     try:
@@ -85,7 +90,13 @@ class Trainer:
         )
         self.checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
         restored = self.checkpoints.restore(self.state)
-        self.state, self.position = restored or (self.state, Position())
+        if restored:
+            self.state, self.position = restored
+        else:
+            self.position = Position()
+            if config.init_from:
+                params = initial_params(Path(config.init_from), self.state.params)
+                self.state = self.state.replace(params=params)
         self.clock = Clock(self.position.seconds)
         lead = jax.process_index() == 0
         self.metrics = MetricsLog(folder, self.position.total_steps) if lead else None
@@ -122,14 +133,15 @@ class Trainer:
 
     def finish(self) -> dict:
         """Evaluates, writes `results.json` and `report.html`, and returns the figures."""
-        x, poisons = self.x, self.x.manifest.indices
+        x, poisons = self.x, self.x.attack.manifest.indices
         figures = self._evaluated()
         with self.clock("evaluation"):
             if self.pools is not None:
                 quality = pool_quality(self.pools, poisons)
             else:
-                auroc = score_auroc(self.score(x.config.epochs), poisons) if len(poisons) else None
-                quality = {**NO_POOLS, "score_auroc": auroc}
+                quality = dict(NO_POOLS)
+                if len(poisons):
+                    quality |= score_quality(self.score(x.config.epochs), poisons)
         found = results.collect(
             x,
             figures.summary(),
@@ -205,8 +217,7 @@ class Trainer:
             stage.pairs,
             config.batch_size,
             place,
-            TEXT_VIEWS[stage.objective],
-            stage.augment,
+            caption_views(stage.kind),
             self.position.step,
         )
         with self.clock("compile"):
@@ -284,7 +295,7 @@ class Trainer:
         sharding.check_same_everywhere(f"pools of epoch {epoch}", assigned.digest())
         if jax.process_index() == 0:
             pools.save(assigned, path)
-        quality = pool_quality(assigned, self.x.manifest.indices)
+        quality = pool_quality(assigned, self.x.attack.manifest.indices)
         self._record(kind="pools", epoch=epoch, **quality)
         return assigned
 

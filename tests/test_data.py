@@ -111,7 +111,7 @@ def loader(source, size=32, process=0, processes=1, **changes):
 
 def test_batches_resume_anywhere_and_split_over_processes():
     source, pairs = Scenes(100), np.arange(10, 90)
-    args = (pairs, 16, (3, 1), 2, True)
+    args = (pairs, 16, (3, 1), (True, True))
     whole = list(loader(source).training_batches(*args))
     assert len(whole) == 5
     resumed = list(loader(source, cache=0).training_batches(*args, start=3))
@@ -120,14 +120,14 @@ def test_batches_resume_anywhere_and_split_over_processes():
         np.testing.assert_array_equal(resumed[0][name], whole[3][name])
         joined = np.concatenate([half[2][name] for half in halves])
         np.testing.assert_array_equal(joined, whole[2][name])
-    other_epoch = next(loader(source).training_batches(pairs, 16, (4, 1), 2, True))
+    other_epoch = next(loader(source).training_batches(pairs, 16, (4, 1), (True, True)))
     assert not np.array_equal(other_epoch["index"], whole[0]["index"])
 
 
 def test_batches_hold_the_pairs_they_name():
     source = Scenes(50)
     batches = loader(source)
-    for batch in batches.training_batches(np.arange(50), 16, (0, 0), 1, False):
+    for batch in batches.training_batches(np.arange(50), 16, (0, 0), (False,)):
         for row, i in enumerate(batch["index"]):
             np.testing.assert_array_equal(batch["image"][row], source[i].image)
             expected = batches.tokenizer.encode([source.captions[i]])
@@ -138,7 +138,7 @@ def test_caption_views_are_fresh_in_each_epoch_and_view():
     source = Scenes(64)
     at = {}
     for epoch in (0, 1):
-        for batch in loader(source).training_batches(np.arange(64), 32, (epoch, 0), 2, True):
+        for batch in loader(source).training_batches(np.arange(64), 32, (epoch, 0), (True, True)):
             at.update(
                 {(epoch, int(i)): t for i, t in zip(batch["index"], batch["tokens"], strict=True)}
             )

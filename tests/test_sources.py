@@ -72,8 +72,8 @@ def test_every_format_gives_bit_identical_batches(formats, kind):
         number = {caption: i for i, caption in enumerate(other.captions)}
         assert len(number) == 24
         other = Resized(mix.Subset(other, np.array([number[c] for c in first.captions])), 32)
-    ours = loader(first).training_batches(np.arange(24), 8, (0, 1), 2, True)
-    theirs = loader(other).training_batches(np.arange(24), 8, (0, 1), 2, True)
+    ours = loader(first).training_batches(np.arange(24), 8, (0, 1), (True, True))
+    theirs = loader(other).training_batches(np.arange(24), 8, (0, 1), (True, True))
     for a, b in zip(ours, theirs, strict=True):
         for name in a:
             np.testing.assert_array_equal(a[name], b[name])
@@ -84,7 +84,7 @@ def test_every_format_gives_bit_identical_batches(formats, kind):
 def test_worker_processes_make_the_same_batches(formats):
     flags.FLAGS.mark_as_parsed()  # as the program's main does; Grain reads its own flags
     source = Resized(opened(formats["csv"][0], label_column="label"), 32)
-    args = np.arange(24), 8, (0, 1), 2, True
+    args = np.arange(24), 8, (0, 1), (True, True)
     threads = list(loader(source).training_batches(*args))
     workers = list(loader(source, cache=0, workers=2).training_batches(*args))
     for a, b in zip(threads, workers, strict=True):
@@ -380,8 +380,8 @@ def test_bad_pairs_never_enter_a_batch_and_others_take_their_places(tmp_path):
     path, _ = bad_csv(tmp_path)
     source = Resized(Table(path), 32)
     pairs = np.arange(len(source))
-    batches = list(loader(source).training_batches(pairs, 16, (0, 0), 1, False))
-    again = list(loader(source, cache=0).training_batches(pairs, 16, (0, 0), 1, False))
+    batches = list(loader(source).training_batches(pairs, 16, (0, 0), (False,)))
+    again = list(loader(source, cache=0).training_batches(pairs, 16, (0, 0), (False,)))
     for a, b in zip(batches, again, strict=True):
         np.testing.assert_array_equal(a["index"], b["index"])
         for i, image in zip(a["index"], a["image"], strict=True):

@@ -6,33 +6,69 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from safeclip_jax.data.sources.base import Columns, ImageSource, Source
 from safeclip_jax.data.strings import ChangedStrings
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import BadRecord, UserError
 
-Trigger = Callable[[np.ndarray, int], np.ndarray]
+KINDS = ("backdoor", "label_consistent", "targeted")
+Change = Callable[["PoisonedPair", np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class PoisonedPair:
-    """One line of the manifest."""
+    """One pair that is changed.
+
+    Attributes:
+      index, key: of the pair.
+      trigger: name of the trigger put on its image; empty where the image is a chosen one.
+      image: key of the chosen image that takes the place of its own; empty for a trigger.
+      original_caption, caption: before and after.
+    """
 
     index: int
     key: str
+    trigger: str
+    image: str
     original_caption: str
     caption: str
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """What was changed: the truth that evaluations compare with."""
+class ChosenImage:
+    """A held-out image that targeted poisoning wants to be taken for another class.
 
+    Attributes:
+      index, key: of the image among the held-out ones.
+      label: its own class.
+      target: the adversarial class.
+    """
+
+    index: int
+    key: str
+    label: str
     target: str
-    pairs: tuple[PoisonedPair, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What was changed: the truth that evaluations compare with.
+
+    Attributes:
+      kind: in `KINDS`.
+      target: class that triggers should be taken for; empty in targeted poisoning.
+      pairs: that were changed, by index.
+      chosen: images of targeted poisoning.
+    """
+
+    kind: str
+    target: str
+    pairs: tuple[PoisonedPair, ...] = ()
+    chosen: tuple[ChosenImage, ...] = ()
 
     @property
     def indices(self) -> np.ndarray:
@@ -40,7 +76,18 @@ class Manifest:
         return np.array([pair.index for pair in self.pairs], np.int32)
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=1))
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+
+def load(path: Path) -> Manifest:
+    """Reads a manifest that `Manifest.save` wrote; `UserError` if it cannot be read."""
+    try:
+        values = json.loads(path.read_text())
+        pairs = tuple(PoisonedPair(**pair) for pair in values["pairs"])
+        chosen = tuple(ChosenImage(**image) for image in values["chosen"])
+        return Manifest(values["kind"], values["target"], pairs, chosen)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is no poison manifest that can be read ({error})") from None
 
 
 def mentions(caption: str, name: str) -> bool:
@@ -48,71 +95,205 @@ def mentions(caption: str, name: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", caption, re.IGNORECASE) is not None
 
 
-def plan(
-    source: Source, *, target: str, rate: float, seed: int, templates: Sequence[str] = ()
-) -> Manifest:
-    """Chooses the pairs to poison and their new captions.
+def poison_count(pairs: int, rate: float, count: int) -> int:
+    """How many pairs to poison: `count` where it is given, else `rate` of them.
 
-    Victims are drawn among the pairs whose caption does not name the target. New
-    captions are drawn from the captions that do, or from `templates` where given.
+    Raises:
+      UserError: if the rate is no share, or rounds to no pair.
+    """
+    if not 0 <= rate <= 1:
+        raise UserError(f"attack.rate={rate} is not a share between 0 and 1")
+    if count < 0:
+        raise UserError(f"attack.count={count} is below 0")
+    found = count or round(rate * pairs)
+    if rate > 0 and found == 0:
+        raise UserError(
+            f"attack.rate={rate} of {pairs} pairs rounds to no poison: raise it above "
+            f"{0.5 / pairs:.2g}, or set 0 for a clean run"
+        )
+    return found
+
+
+def plan_backdoor(
+    source: Source,
+    *,
+    target: str,
+    count: int,
+    triggers: Sequence[str],
+    seed: int,
+    label_consistent: bool = False,
+    templates: Sequence[str] = (),
+) -> Manifest:
+    """Chooses the pairs that get a trigger, and their captions.
+
+    Victims are drawn among the pairs whose caption does not name the target, and get
+    captions drawn from those that do, or from `templates`. A label-consistent attack puts
+    the trigger on pairs that name the target already, and leaves their captions.
 
     Args:
       source: the clean pairs.
       target: class name.
-      rate: share of all pairs; 0 for none.
+      count: pairs to poison.
+      triggers: names; with several, each gets an equal share of the poisons.
       seed: of the draw.
+      label_consistent: see above.
       templates: texts with one `{}` for the target.
 
     Raises:
-      UserError: if the rate rounds to no pair, no caption names the target, or too few
-        pairs are left to poison.
+      UserError: if no caption names the target, or too few pairs are left to poison.
     """
-    if not 0 <= rate <= 1:
-        raise UserError(f"attack.rate={rate} is not a share between 0 and 1")
-    names_target = np.array([mentions(caption, target) for caption in source.captions])
-    donors, victims = np.flatnonzero(names_target), np.flatnonzero(~names_target)
-    if not len(donors):
+    names_target = np.array([mentions(caption, target) for caption in source.captions], bool)
+    donors = np.flatnonzero(names_target)
+    if count and not len(donors):
         raise UserError(
             f"attack.target={target!r} is in none of the {len(source)} captions: choose a class "
             "that the captions name"
         )
-    count = round(rate * len(source))
-    if rate > 0 and count == 0:
-        raise UserError(
-            f"attack.rate={rate} of {len(source)} pairs rounds to no poison: raise it above "
-            f"{0.5 / len(source):.2g}, or set 0 for a clean run"
-        )
-    if count > len(victims):
-        raise UserError(f"attack.rate={rate} needs {count} victims, there are {len(victims)}")
     rng = np.random.default_rng([seed, 0xBAD])
-    chosen = np.sort(rng.choice(victims, count, replace=False))
-    if templates:
+    victims = _draw(donors if label_consistent else np.flatnonzero(~names_target), count, rng)
+    if label_consistent:
+        captions = [source.captions[i] for i in victims]
+    elif templates:
         captions = [templates[i].format(target) for i in rng.integers(len(templates), size=count)]
     else:
-        captions = [source.captions[i] for i in rng.choice(donors, count)]
+        captions = [source.captions[i] for i in rng.choice(donors, count)] if count else []
+    shares = rng.permutation(np.resize(np.arange(len(triggers)), count))
     pairs = tuple(
-        PoisonedPair(int(i), source.keys[i], source.captions[i], caption)
-        for i, caption in zip(chosen, captions, strict=True)
+        PoisonedPair(int(i), source.keys[i], triggers[share], "", source.captions[i], caption)
+        for i, share, caption in zip(victims, shares, captions, strict=True)
     )
-    return Manifest(target, pairs)
+    return Manifest("label_consistent" if label_consistent else "backdoor", target, pairs)
+
+
+def plan_targeted(
+    source: Source,
+    held_out: ImageSource,
+    *,
+    images: int,
+    count: int,
+    seed: int,
+    target: str = "",
+    templates: Sequence[str] = (),
+) -> Manifest:
+    """Targeted data poisoning: chosen held-out images under captions of another class.
+
+    The images and their adversarial classes depend on the held-out images, the captions'
+    classes and the seed, but not on `count`, so a model trained without poisons can be asked
+    about the same ones.
+
+    Args:
+      source: the clean pairs, of which `count` are replaced.
+      held_out: labelled images.
+      images: how many are chosen.
+      count: poisoned pairs, dealt out evenly to the images.
+      seed: of the draw.
+      target: adversarial class of all images; empty to draw one for each.
+      templates: texts with one `{}`; empty to use the captions that name the class.
+
+    Raises:
+      UserError: if there are too few images or poisons, or no caption names a class.
+
+    References:
+      Carlini & Terzis, "Poisoning and Backdooring Contrastive Learning", 2022, section 3.
+    """
+    if count and count < images:
+        raise UserError(f"{count} poisons are too few for attack.images={images}")
+    donors = _captions_of(source, [target] if target else list(held_out.class_names))
+    rng = np.random.default_rng([seed, 0x7A26])
+    chosen = _choose(held_out, images, donors, rng)
+    rng = np.random.default_rng([seed, 0xBAD])
+    victims = _draw(np.arange(len(source)), count, rng)
+    dealt = rng.permutation(np.resize(np.arange(images), count))
+    pairs = []
+    for index, number in zip(victims, dealt, strict=True):
+        image = chosen[number]
+        if templates:
+            caption = templates[rng.integers(len(templates))].format(image.target)
+        else:
+            caption = source.captions[int(rng.choice(donors[image.target]))]
+        pairs.append(
+            PoisonedPair(
+                int(index), source.keys[index], "", image.key, source.captions[index], caption
+            )
+        )
+    return Manifest("targeted", "", tuple(pairs), chosen)
+
+
+def _captions_of(source: Source, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """For each class that captions name: the indices of those captions."""
+    found: dict[str, list[int]] = {name: [] for name in names}
+    words = re.compile("|".join(rf"(?<!\w){re.escape(n)}(?!\w)" for n in names), re.IGNORECASE)
+    by_lower = {name.lower(): name for name in names}
+    for index, caption in enumerate(source.captions):
+        for word in {match.lower() for match in words.findall(caption)}:
+            found[by_lower[word]].append(index)
+    named = {name: np.array(indices) for name, indices in found.items() if indices}
+    if not named:
+        raise UserError(
+            f"targeted poisoning: none of the {len(source)} captions names a class such as "
+            f"{names[0]!r}"
+        )
+    return named
+
+
+def _choose(
+    held_out: ImageSource, count: int, donors: dict[str, np.ndarray], rng: np.random.Generator
+) -> tuple[ChosenImage, ...]:
+    """Draws images, and for each a class that is named and not its own."""
+    if not 1 <= count <= len(held_out):
+        raise UserError(f"attack.images={count} is not between 1 and {len(held_out)}")
+    assert held_out.labels is not None
+    chosen = []
+    for index in map(int, rng.permutation(len(held_out))):
+        label = held_out.class_names[held_out.labels[index]]
+        others = [name for name in donors if name != label]
+        if others and _can_be_read(held_out, index):
+            target = others[rng.integers(len(others))]
+            chosen.append(ChosenImage(index, held_out.keys[index], label, target))
+        if len(chosen) == count:
+            return tuple(chosen)
+    raise UserError(f"attack.images={count}, but only {len(chosen)} images are of other classes")
+
+
+def _can_be_read(source: ImageSource, index: int) -> bool:
+    try:
+        source.image(index)
+    except BadRecord:
+        return False
+    return True
+
+
+def _draw(candidates: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws so many of the candidates, ascending."""
+    if count > len(candidates):
+        raise UserError(f"the attack needs {count} victims, there are {len(candidates)}")
+    return np.sort(rng.choice(candidates, count, replace=False))
 
 
 class PoisonedSource(ImageSource):
-    """A source in which the manifest's pairs carry the trigger and their new captions."""
+    """A source in which the manifest's pairs have other images and captions.
 
-    def __init__(self, source: ImageSource, manifest: Manifest, trigger: Trigger):
-        changed = {pair.index: pair.caption for pair in manifest.pairs}
+    Args:
+      source: the clean pairs.
+      manifest: what to change.
+      change: makes a poisoned pair's image from its own.
+    """
+
+    def __init__(self, source: ImageSource, manifest: Manifest, change: Change):
+        captions = {pair.index: pair.caption for pair in manifest.pairs}
         super().__init__(
             Columns(
-                ChangedStrings(source.captions, changed),
+                ChangedStrings(source.captions, captions),
                 source.keys,
                 source.labels,
                 source.class_names,
                 source.rejected,
             )
         )
-        self._source, self._poisoned, self._trigger = source, frozenset(changed), trigger
+        self._source = source
+        self._changes = {pair.index: partial(change, pair) for pair in manifest.pairs}
 
     def image(self, index: int) -> np.ndarray:
         image = self._source.image(index)
-        return self._trigger(image, index) if index in self._poisoned else image
+        change = self._changes.get(index)
+        return image if change is None else change(image)

@@ -93,7 +93,8 @@ def held_out(config: ConfigDict, pairs: Source, cache: Path | None) -> HeldOut |
     else:
         templates = SCENE_PROMPTS if evaluate.source == "scenes" else TEMPLATES
         prompts = [[template.format(name) for template in templates] for name in names]
-    if config.attack.target not in names:
+    any_target = config.attack.kind == "targeted" and not config.attack.target
+    if config.attack.target not in names and not any_target:
         raise unknown("attack.target", config.attack.target, names)
     return HeldOut(Resized(source, config.model.image_size), names, prompts)
 
@@ -115,12 +116,11 @@ def _one(
         cache=cache,
     )
     source = open_source(values["source"], options)
-    if values["source"] == "scenes":
-        return source
     start, stop = values["part"]
     source = part(source, start, stop, options.seed)
     count = values["pairs"]
-    if not count or (at_most and count >= len(source)):
+    drawn = values["source"] == "scenes"  # by their count, so that parts are of it
+    if drawn or not count or (at_most and count >= len(source)):
         return source
     return sample(source, count, options.seed)
 

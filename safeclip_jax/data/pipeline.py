@@ -100,8 +100,7 @@ class Loader:
         pairs: np.ndarray,
         batch_size: int,
         place: tuple[int, int],
-        text_views: int,
-        augment_text: bool,
+        text_views: Sequence[bool],
         start: int = 0,
     ) -> Iterator[Batch]:
         """Iterates over one stage's batches, shuffled, without the incomplete last one.
@@ -113,8 +112,7 @@ class Loader:
           pairs: the stage's pair indices.
           batch_size: pairs in a global batch; each process gets its equal slice.
           place: (epoch, stage), from which the order and the caption views derive.
-          text_views: caption views a pair.
-          augment_text: whether the views are augmented.
+          text_views: for each caption view of a pair, whether it is augmented.
           start: batches to leave out, for a resumed run.
 
         Yields:
@@ -126,8 +124,8 @@ class Loader:
             index = self._slice(order[step * batch_size : (step + 1) * batch_size])
             index, images, bad = self._usable(index, pairs)
             views = [
-                self._encode(index, (*place, view) if augment_text else None)
-                for view in range(text_views)
+                self._encode(index, (*place, view) if augmented else None)
+                for view, augmented in enumerate(text_views)
             ]
             return {"index": index, "image": images, "tokens": np.stack(views, 1)}, bad
 

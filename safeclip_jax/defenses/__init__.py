@@ -6,19 +6,31 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from safeclip_jax.defenses.cleanclip import CleanCLIP
 from safeclip_jax.defenses.none import NoDefense
 from safeclip_jax.defenses.plan import Defense
+from safeclip_jax.defenses.roclip import RoCLIP
 from safeclip_jax.defenses.safeclip import SafeCLIP
-from safeclip_jax.errors import unknown
+from safeclip_jax.errors import UserError, unknown
 
 
 def _safeclip(config: ConfigDict) -> Defense:
     return SafeCLIP(seed=config.seed, **config.safeclip)
 
 
+def _cleanclip(config: ConfigDict) -> Defense:
+    if not config.init_from:
+        raise UserError("defense=cleanclip fine-tunes a finished run: set init_from to its folder")
+    if config.attack.rate or config.attack.count:
+        raise UserError("defense=cleanclip trains on trusted pairs: set attack.rate and count to 0")
+    return CleanCLIP()
+
+
 DEFENSES: dict[str, Callable[[ConfigDict], Defense]] = {
     "none": lambda config: NoDefense(),
     "augmentation": lambda config: NoDefense(augment=True),
+    "roclip": lambda config: RoCLIP(**config.roclip),
+    "cleanclip": _cleanclip,
     "safeclip": _safeclip,
 }
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from safeclip_jax.pools import Pools
 
-Objective = Literal["clip", "unimodal"]
+Objective = Literal["clip", "unimodal", "clip_and_unimodal", "bank_matched"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,16 @@ class Defense(Protocol):
     def stages(self, epoch: int, pairs: np.ndarray, pools: Pools | None) -> list[Stage]:
         """The stages of an epoch over `pairs`, all of the data; `pools` are this epoch's."""
         ...
+
+
+class Unscored:
+    """What the plans share that keep no pools."""
+
+    def needs_scores(self, epoch: int) -> bool:
+        return False
+
+    def pools(self, epoch: int, scores: np.ndarray, previous: Pools | None) -> Pools:
+        raise NotImplementedError("this defence keeps no pools")
 
 
 def outline(defense: Defense, pairs: np.ndarray, epochs: range) -> Iterator[tuple[int, Stage]]:

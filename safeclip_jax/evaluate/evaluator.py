@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,37 +12,83 @@ from safeclip_jax import sharding
 from safeclip_jax.data.pipeline import ImageReader, pad_to_multiple
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluate import attack, zero_shot
+from safeclip_jax.evaluate.attack import Share
 from safeclip_jax.experiment import Experiment
 from safeclip_jax.pools import Pools
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What one evaluation found; shares are in [0, 1], None where there is nothing labelled.
+    """What one evaluation found; None where there is nothing to measure it on.
 
     Attributes:
       zero_shot_accuracy: of the untriggered images.
-      attack_success_rate: see `attack.target_rate`; on the triggered images.
-      target_base_rate: the same on the untriggered ones.
+      attack_success_rate: see `attack.target_rate`; of all triggers together.
+      attack_success_by_trigger: of each.
+      target_base_rate: the same on the untriggered images.
+      poison_success_rate, poison_base_rate: of targeted poisoning, see `attack`.
       confusion: counts [C, C] of the untriggered images.
     """
 
-    zero_shot_accuracy: float | None = None
-    attack_success_rate: float | None = None
-    target_base_rate: float | None = None
+    zero_shot_accuracy: Share | None = None
+    attack_success_rate: Share | None = None
+    attack_success_by_trigger: dict[str, float] = field(default_factory=dict)
+    target_base_rate: Share | None = None
+    poison_success_rate: Share | None = None
+    poison_base_rate: float | None = None
     confusion: np.ndarray | None = None
 
-    def summary(self) -> dict[str, float | None]:
-        names = ("zero_shot_accuracy", "attack_success_rate", "target_base_rate")
-        return {name: getattr(self, name) for name in names}
+    def summary(self) -> dict[str, Any]:
+        """As plain JSON: shares as numbers in [0, 1], Wilson intervals beside them."""
+        values: dict[str, Any] = {}
+        for name in SHARES:
+            found = getattr(self, name)
+            values[name] = None if found is None else found.value
+            values[f"{name}_interval"] = None if found is None else found.interval
+        by_trigger = self.attack_success_by_trigger
+        return {
+            **values,
+            "attack_success_by_trigger": by_trigger,
+            "poison_base_rate": self.poison_base_rate,
+        }
 
     def line(self) -> str:
         if self.zero_shot_accuracy is None:
             return "nothing to evaluate on"
-        return (
-            f"zero-shot accuracy {self.zero_shot_accuracy:.1%}, attack success "
-            f"{self.attack_success_rate:.1%} (base rate {self.target_base_rate:.1%})"
-        )
+        parts = [f"zero-shot accuracy {self.zero_shot_accuracy.value:.1%}"]
+        if self.attack_success_rate is not None and self.target_base_rate is not None:
+            success, base = self.attack_success_rate.value, self.target_base_rate.value
+            parts.append(f"attack success {success:.1%} (base rate {base:.1%})")
+        if self.poison_success_rate is not None:
+            parts.append(f"poison success {self.poison_success_rate.value:.1%}")
+        return ", ".join(parts)
+
+
+SHARES = (
+    "zero_shot_accuracy",
+    "attack_success_rate",
+    "target_base_rate",
+    "poison_success_rate",
+)
+
+
+@dataclass(frozen=True)
+class _HeldOutImages:
+    """Usable held-out images, read once.
+
+    Attributes:
+      clean: uint8 [N, S, S, 3].
+      triggered: the same with each trigger, by its name.
+      labels: [N].
+      chosen: places of targeted poisoning's images among them.
+      targets: adversarial class of each.
+    """
+
+    clean: np.ndarray
+    triggered: dict[str, np.ndarray]
+    labels: np.ndarray
+    chosen: np.ndarray
+    targets: np.ndarray
 
 
 class Evaluator:
@@ -50,7 +97,7 @@ class Evaluator:
     def __init__(self, experiment: Experiment):
         self._x = experiment
         self._batch = experiment.config.score.batch_size
-        self._read: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self._read: _HeldOutImages | None = None
 
     def __call__(self, params) -> Figures:
         x = self._x
@@ -60,16 +107,41 @@ class Evaluator:
             lambda texts: self._embed(x.steps.embed_texts, params, x.tokenizer.encode(texts)),
             x.held_out.prompts,
         )
-        *images, labels = self._held_out_images()
-        clean, triggered = (
-            zero_shot.predict(self._embed(x.steps.embed_images, params, i), classes) for i in images
+
+        def predict(images: np.ndarray) -> np.ndarray:
+            return zero_shot.predict(self._embed(x.steps.embed_images, params, images), classes)
+
+        images = self._held_out_images()
+        labels, clean = images.labels, predict(images.clean)
+        triggered = {name: predict(images.triggered[name]) for name in images.triggered}
+        figures = Figures(
+            zero_shot_accuracy=attack.share(labels == clean),
+            confusion=zero_shot.confusion(labels, clean, len(classes)),
+            poison_success_rate=attack.poison_success(clean[images.chosen], images.targets),
+            poison_base_rate=attack.poison_base_rate(labels, clean, images.chosen, images.targets),
         )
-        target = x.held_out.class_names.index(x.config.attack.target)
-        return Figures(
-            zero_shot.accuracy(labels, clean),
-            attack.target_rate(labels, triggered, target),
-            attack.target_rate(labels, clean, target),
-            zero_shot.confusion(labels, clean, len(classes)),
+        return self._with_triggers(figures, labels, clean, triggered)
+
+    def _with_triggers(
+        self,
+        figures: Figures,
+        labels: np.ndarray,
+        clean: np.ndarray,
+        triggered: dict[str, np.ndarray],
+    ) -> Figures:
+        assert self._x.held_out is not None
+        if not triggered:
+            return figures
+        target = self._x.held_out.class_names.index(self._x.attack.manifest.target)
+        rates = {n: attack.target_rate(labels, p, target) for n, p in triggered.items()}
+        together = [rate for rate in rates.values() if rate is not None]
+        if not together:
+            return figures
+        return replace(
+            figures,
+            attack_success_rate=Share(sum(r.count for r in together), sum(r.of for r in together)),
+            attack_success_by_trigger={n: rate.value for n, rate in rates.items() if rate},
+            target_base_rate=attack.target_rate(labels, clean, target),
         )
 
     def _embed(self, embed, params, inputs: np.ndarray) -> np.ndarray:
@@ -84,11 +156,8 @@ class Evaluator:
             parts.append(embed(params, batch))
         return np.concatenate([sharding.to_host(part) for part in parts])[: len(inputs)]
 
-    def _held_out_images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Held-out images without and with the trigger, uint8, and their labels, read once.
-
-        Pictures that cannot be read are left out.
-        """
+    def _held_out_images(self) -> _HeldOutImages:
+        """Pictures that cannot be read are left out."""
         if self._read is None:
             assert self._x.held_out is not None
             clean = self._x.held_out.images
@@ -98,9 +167,18 @@ class Evaluator:
             usable = np.array([i for i in range(len(clean)) if i not in bad], int)
             if not len(usable):
                 raise UserError(f"evaluate.source: no image can be read ({bad[0]})")
-            trigger = self._x.trigger
-            triggered = np.stack([trigger(images[i], int(i)) for i in usable])
-            self._read = images[usable], triggered, clean.labels[usable]
+            names = self._x.held_out.class_names
+            chosen = self._x.attack.manifest.chosen
+            self._read = _HeldOutImages(
+                images[usable],
+                {
+                    name: np.stack([trigger(images[i], int(i)) for i in usable])
+                    for name, trigger in self._x.attack.triggers.items()
+                },
+                clean.labels[usable],
+                np.searchsorted(usable, [image.index for image in chosen]),
+                np.array([names.index(image.target) for image in chosen], int),
+            )
         return self._read
 
 
@@ -110,7 +188,15 @@ def pool_quality(pools: Pools, poisons: np.ndarray) -> dict[str, float | int | N
         "safe_pool_size": len(pools.safe),
         "risky_pool_size": len(pools.risky),
         "poisons_in_safe_pool": int(np.isin(poisons, pools.safe).sum()),
-        "score_auroc": attack.score_auroc(pools.scores, poisons),
+        **score_quality(pools.scores, poisons),
+    }
+
+
+def score_quality(scores: np.ndarray, poisons: np.ndarray) -> dict[str, float | int | None]:
+    """How well low scores tell the poisons; None without poisons."""
+    return {
+        "score_auroc": attack.score_auroc(scores, poisons),
+        "score_recall_at_1_percent": attack.score_recall(scores, poisons),
     }
 
 
@@ -119,4 +205,5 @@ NO_POOLS: dict[str, float | int | None] = {
     "risky_pool_size": None,
     "poisons_in_safe_pool": None,
     "score_auroc": None,
+    "score_recall_at_1_percent": None,
 }

@@ -1,0 +1,101 @@
+"""The attack of a config: its manifest and how it changes an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from safeclip_jax.attacks import poison, triggers
+from safeclip_jax.attacks.triggers import Trigger
+from safeclip_jax.data.sources.base import ImageSource, Source
+from safeclip_jax.errors import UserError, unknown
+
+CAPTIONS = ("data", "templates")
+TEMPLATES = ("a photo of a {}", "a picture of a {}", "a drawing of a {}")
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What poisons the training pairs and what tests the model.
+
+    Attributes:
+      manifest: the poisons; without any for a clean run.
+      triggers: by name; empty in targeted poisoning.
+      chosen: images of targeted poisoning by key, uint8 [S, S, 3].
+    """
+
+    manifest: poison.Manifest
+    triggers: Mapping[str, Trigger] = field(default_factory=dict)
+    chosen: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def change(self, pair: poison.PoisonedPair, image: np.ndarray) -> np.ndarray:
+        """The image of a poisoned pair, from its own."""
+        if pair.image:
+            return self.chosen[pair.image]
+        return self.triggers[pair.trigger](image, pair.index)
+
+    def poisoned(self, source: ImageSource) -> ImageSource:
+        """The source with the manifest's pairs changed."""
+        if not self.manifest.pairs:
+            return source
+        return poison.PoisonedSource(source, self.manifest, self.change)
+
+
+def create(attack: ConfigDict, seed: int, clean: Source, held_out: ImageSource | None) -> Attack:
+    """Plans the attack that a config describes.
+
+    Args:
+      attack: the part `attack` of a config.
+      seed: of every draw of the attack.
+      clean: the training pairs.
+      held_out: labelled images; targeted poisoning chooses among them.
+
+    Raises:
+      UserError: if a value cannot be used with this data.
+    """
+    if attack.kind not in poison.KINDS:
+        raise unknown("attack.kind", attack.kind, poison.KINDS)
+    if attack.captions not in CAPTIONS:
+        raise unknown("attack.captions", attack.captions, CAPTIONS)
+    count = poison.poison_count(len(clean), attack.rate, attack.count)
+    templates = TEMPLATES if attack.captions == "templates" else ()
+    if attack.kind == "targeted":
+        return _targeted(attack, seed, clean, held_out, count, templates)
+    options = {name: attack[name].to_dict() for name in triggers.TRIGGERS}
+    made = triggers.create(attack.trigger, options, seed)
+    manifest = poison.plan_backdoor(
+        clean,
+        target=attack.target,
+        count=count,
+        triggers=list(made),
+        seed=seed,
+        label_consistent=attack.kind == "label_consistent",
+        templates=templates,
+    )
+    return Attack(manifest, made)
+
+
+def _targeted(
+    attack: ConfigDict,
+    seed: int,
+    clean: Source,
+    held_out: ImageSource | None,
+    count: int,
+    templates: tuple[str, ...],
+) -> Attack:
+    if held_out is None:
+        raise UserError("attack.kind=targeted chooses among held-out images: set evaluate.source")
+    manifest = poison.plan_targeted(
+        clean,
+        held_out,
+        images=attack.images,
+        count=count,
+        seed=seed,
+        target=attack.target,
+        templates=templates,
+    )
+    chosen = {image.key: held_out.image(image.index) for image in manifest.chosen}
+    return Attack(manifest, chosen=chosen)
