@@ -38,7 +38,7 @@ def get_config() -> ConfigDict:
     c.data.context = 77  # tokens in a caption, start and end included
 
     c.model = ConfigDict()
-    c.model.preset = "vit_b32"  # tiny | vit_b32 | vit_b16
+    c.model.preset = "vit_b32"  # nano | tiny | vit_b32 | vit_b16
     c.model.image_size = 224  # side in pixels
     c.model.activation = ""  # gelu | quick_gelu | empty: the preset's
     c.model.pool = ""  # class_token | mean | empty: the preset's

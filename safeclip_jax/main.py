@@ -89,7 +89,7 @@ def cli() -> None:
         return _help()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     cpu.keep_freed_memory()
-    _set_up_jax()
+    set_up_jax()
     from safeclip_jax.train import Interrupted
 
     try:
@@ -100,7 +100,7 @@ def cli() -> None:
         sys.exit(_fail(str(error), error.code))
 
 
-def _set_up_jax() -> None:
+def set_up_jax() -> None:
     """Keeps compiled steps in the user's cache for the next run of the same shape.
 
     Not with several CPU devices: there a step from the cache may run its collectives in

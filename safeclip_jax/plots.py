@@ -35,7 +35,7 @@ def losses(metrics: Sequence[dict], steps_in_all: int) -> str:
     axes.set(xlabel="step", ylabel="loss (nats)", xlim=(0, steps_in_all))
     if lines:
         axes.legend(frameon=False)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def similarities(files: Sequence[Path], poisons: np.ndarray) -> str:
@@ -52,7 +52,7 @@ def similarities(files: Sequence[Path], poisons: np.ndarray) -> str:
     for panel in panels[len(files) :]:
         panel.axis("off")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def _panel(axes, split: pools.Pools, poisons: np.ndarray) -> None:
@@ -87,7 +87,7 @@ def pool_sizes(metrics: Sequence[dict], poisons: int) -> str:
         right.set(xlabel="epoch", ylabel=f"of {poisons} poisons in it", ylim=(0, None))
     else:
         right.axis("off")
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def evaluations(metrics: Sequence[dict]) -> str:
@@ -105,7 +105,7 @@ def evaluations(metrics: Sequence[dict]) -> str:
         axes.plot([line["epoch"] + 1 for line in lines], values, "o-", color=color, label=label)
     axes.set(xlabel="epoch", ylabel="%", ylim=(0, 101))
     axes.legend(frameon=False)
-    return _svg(figure)
+    return as_svg(figure)
 
 
 def confusion(counts: np.ndarray, class_names: Sequence[str]) -> str:
@@ -125,10 +125,11 @@ def confusion(counts: np.ndarray, class_names: Sequence[str]) -> str:
                 color = "white" if share > 0.6 else "black"
                 axes.text(column, row, f"{share:.0%}", ha="center", va="center", color=color,
                           fontsize=7)  # fmt: skip
-    return _svg(figure)
+    return as_svg(figure)
 
 
-def _svg(figure: Figure) -> str:
+def as_svg(figure: Figure) -> str:
+    """The figure as one `<svg>` element, the same on every run."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()

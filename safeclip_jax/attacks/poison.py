@@ -206,9 +206,9 @@ def plan_targeted(
     dealt = rng.permutation(np.resize(np.arange(images), count))
     pairs = []
     for index, number in zip(victims, dealt, strict=True):
-        image = chosen[number]
+        image = chosen[int(number)]
         if templates:
-            caption = templates[rng.integers(len(templates))].format(image.target)
+            caption = templates[int(rng.integers(len(templates)))].format(image.target)
         else:
             caption = source.captions[int(rng.choice(donors[image.target]))]
         pairs.append(

@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 FALSE_POSITIVES = 0.01
+JUDGEABLE = 0.9  # success against plain CLIP from which an attack can test a defence
 
 
 @dataclass(frozen=True)

@@ -27,21 +27,20 @@ class CLIPConfig:
     embedding: int = 512
 
 
+_TINY_IMAGE = ViTConfig(
+    image_size=32,
+    patch=8,
+    width=64,
+    depth=2,
+    heads=2,
+    stem=(24, 48, 64),
+    pool="mean",
+    activation="quick_gelu",
+)
+_TINY_TEXT = TextConfig(context=20, width=64, depth=2, heads=2, activation="quick_gelu")
 PRESETS = {
-    "tiny": CLIPConfig(
-        ViTConfig(
-            image_size=32,
-            patch=8,
-            width=64,
-            depth=2,
-            heads=2,
-            stem=(24, 48, 64),
-            pool="mean",
-            activation="quick_gelu",
-        ),
-        TextConfig(context=20, width=64, depth=2, heads=2, activation="quick_gelu"),
-        embedding=64,
-    ),
+    "nano": CLIPConfig(replace(_TINY_IMAGE, depth=1), replace(_TINY_TEXT, depth=1), embedding=64),
+    "tiny": CLIPConfig(_TINY_IMAGE, _TINY_TEXT, embedding=64),
     "vit_b32": CLIPConfig(ViTConfig(patch=32), TextConfig()),
     "vit_b16": CLIPConfig(ViTConfig(patch=16), TextConfig()),
 }

@@ -1,0 +1,132 @@
+"""Which score tells poisons best? Every score at every epoch of SafeCLIP, under each attack.
+
+    python -m benchmarks.filters --attacks badnets wanet
+
+Trains the grid's SafeCLIP cell (`configs/grid_demo.py`, validation split) and, where it
+assigns pools, also computes the other scores from the same weights. The pools are SafeCLIP's
+own, so all scores see the same training. Prints JSON lines, then a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+from scipy.stats import rankdata
+
+from safeclip_jax import density, grid, main, sharding, train
+from safeclip_jax.evaluate.attack import score_auroc, score_recall
+from safeclip_jax.experiment import build
+from safeclip_jax.pools import Pools
+
+REFERENCE, NEIGHBORS = 1024, 16
+
+
+class Observer(train.Trainer):
+    """A trainer that measures other scores beside the one in use."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.found: list[dict] = []
+        self._history: dict[str, list[np.ndarray]] = {}
+
+    def _assign_pools(self, epoch: int) -> Pools:
+        poisons = self.x.attack.manifest.indices
+        for name, scores in self._scores(epoch).items():
+            held = np.isin(poisons, np.argsort(-scores)[: round(0.97 * len(scores))]).sum()
+            self.found.append({
+                "epoch": epoch,
+                "score": name,
+                "auroc": score_auroc(scores, poisons),
+                "recall": score_recall(scores, poisons),
+                "in_top_97": int(held),
+            })  # fmt: skip
+        return super()._assign_pools(epoch)
+
+    def _scores(self, epoch: int) -> dict[str, np.ndarray]:
+        images, texts = self._embeddings()
+        scores = {"cosine": np.sum(images * texts, axis=1), "relative": self.score(epoch)}
+        rng = np.random.default_rng(epoch)
+        reference = np.sort(rng.choice(len(images), REFERENCE, replace=False))
+        for side, points in (("image", images), ("text", texts)):
+            near = density.neighbors(points, reference, NEIGHBORS)
+            for detector in (density.k_distance, density.slof, density.lid, density.dao):
+                scores[f"{detector.__name__}, {side}"] = -detector(near)
+        scores["neighbours' captions"] = _agreement(images, texts, reference)
+        for name in ("cosine", "relative"):
+            past = self._history.setdefault(name, [])
+            past.append(scores[name])
+            scores[f"{name}, mean of 3 epochs"] = np.mean(past[-3:], axis=0)
+        ranks = {name: rankdata(values) for name, values in scores.items()}
+        scores["rank of relative + neighbours' captions"] = (
+            ranks["relative"] + ranks["neighbours' captions"]
+        )
+        scores["lower rank of relative, DAO"] = np.minimum(ranks["relative"], ranks["dao, image"])
+        return scores
+
+    def _embeddings(self) -> tuple[np.ndarray, np.ndarray]:
+        x, size = self.x, self.x.config.score.batch_size
+        images, texts = [], []
+        for batch in x.loader.scoring_batches(x.pairs, size):
+            placed = sharding.to_devices(batch, x.mesh)
+            images.append(np.asarray(x.steps.embed_images(self.state.params, placed["image"])))
+            texts.append(np.asarray(x.steps.embed_texts(self.state.params, placed["tokens"])))
+        count = len(x.pairs)
+        return np.concatenate(images)[:count], np.concatenate(texts)[:count]
+
+
+def _agreement(images: np.ndarray, texts: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Cosine of a pair's caption with the mean caption of its image's nearest neighbours."""
+    near = density.neighbors(images, reference, NEIGHBORS)
+    mean = texts[reference][near.indices].mean(axis=1)
+    return np.sum(texts * mean / np.linalg.norm(mean, axis=1, keepdims=True), axis=1)
+
+
+def run(config: ConfigDict, folder: Path) -> list[dict]:
+    """Trains one cell and returns what was measured, or reads it."""
+    path = folder / "scores.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        trainer = Observer(build(config, folder), folder)
+        trainer.train()
+        found = trainer.finish()
+        print(folder.name, found["zero_shot_accuracy"], found["attack_success_rate"])
+        trainer.close()
+        path.write_text(json.dumps(trainer.found))
+    return json.loads(path.read_text())
+
+
+def table(found: dict[str, list[dict]]) -> str:
+    """Mean over the epochs of AUROC and recall, a row a score, a column an attack."""
+    names = list(dict.fromkeys(m["score"] for rows in found.values() for m in rows))
+    lines = [f"| score | {' | '.join(found)} |", "|---" * (len(found) + 1) + "|"]
+    for name in names:
+        cells = []
+        for rows in found.values():
+            mine = [m for m in rows if m["score"] == name]
+            auroc, recall = (np.mean([m[key] for m in mine]) for key in ("auroc", "recall"))
+            held = [m["in_top_97"] for m in mine]
+            cells.append(f"{auroc:.4f}, {recall:.0%}, {held[0]}→{held[-1]}")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--attacks", nargs="+", required=True)
+    parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks-filters"))
+    parser.add_argument("--seed", type=int, default=12)
+    arguments = parser.parse_args()
+    main.set_up_jax()
+    whole = grid.load("configs/grid_demo.py")
+    whole.first_seed, whole.cell.evaluate.split = arguments.seed, "validation"
+    grid.select(whole, arguments.attacks, ["SafeCLIP"])
+    measured = {}
+    for cell in grid.cells(whole, arguments.folder):
+        if cell.seed == arguments.seed:
+            measured[cell.attack] = run(cell.config, cell.folder)
+            print(json.dumps({"attack": cell.attack, "scores": measured[cell.attack]}))
+    print(table(measured))

@@ -1,0 +1,79 @@
+"""Attacks × defences on scenes, one CPU core a run.
+
+    python -m safeclip_jax.grid --config=configs/grid_demo.py
+
+`cell` is a run; `attacks` and `defenses` change keys of it. All defences train on the same
+95 % of the pairs for the same number of epochs; the other 5 % are CleanCLIP's trusted pairs.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import demo
+
+
+def get_config():
+    c = ConfigDict()
+    c.first_seed = 0
+    c.cell = _cell()
+    c.attacks = ConfigDict(sort_keys=False)
+    # 16 of 224 pixels are 2 of 32; patches here have 4, as in the demo.
+    c.attacks["badnets"] = _attack(3, trigger="badnets")
+    c.attacks["badnets, noise, random place"] = _attack(
+        1, trigger="badnets", badnets={"pattern": "noise", "position": "random"}
+    )
+    c.attacks["badnets, four corners"] = _attack(
+        1, trigger="badnets", badnets={"pattern": "noise", "position": "four_corners"}
+    )
+    c.attacks["badnets, white 50 px"] = _attack(
+        1, trigger="badnets", badnets={"pattern": "white", "size": 50 / 224}
+    )
+    c.attacks["blended"] = _attack(3, trigger="blended")
+    c.attacks["sig"] = _attack(1, trigger="sig")
+    c.attacks["wanet"] = _attack(3, trigger="wanet", wanet={"strength": 4.0})
+    c.attacks["nashville"] = _attack(1, trigger="nashville")
+    c.attacks["three triggers"] = _attack(1, trigger="badnets+blended+nashville", rate=0.03)
+    c.attacks["label-consistent"] = _attack(
+        1, kind="label_consistent", trigger="blended", rate=0.03
+    )
+    c.attacks["targeted"] = _attack(3, kind="targeted", target="", images=24)
+    c.defenses = ConfigDict(sort_keys=False)
+    c.defenses["CLIP"] = _defense("none")
+    c.defenses["CLIP + augmentation"] = _defense("augmentation")
+    c.defenses["RoCLIP"] = _defense("roclip")
+    c.defenses["CleanCLIP"] = _defense("cleanclip", "CLIP", **_fine_tuning())
+    c.defenses["SafeCLIP"] = _defense("safeclip")
+    c.defenses["SafeCLIP+"] = _defense("safeclip_plus")
+    c.fast_attacks = ("badnets", "targeted")
+    c.fast = ConfigDict({"attacks": {name: {"seeds": 1} for name in c.fast_attacks}})
+    return c
+
+
+def _cell():
+    c = demo.get_config()
+    c.epochs = 16
+    c.model.preset = "nano"
+    c.data.part = (0.0, 0.95)
+    c.safeclip.warmup_epochs = 1
+    c.evaluate.every = 0
+    c.unimodal.bank_size = 512
+    return c
+
+
+def _attack(seeds, **changes):
+    """An attack and the number of its seeds."""
+    return ConfigDict({"seeds": seeds, "changes": {"attack": changes}})
+
+
+def _defense(defense, after="", **changes):
+    """A defence; `after` names the one whose runs it starts from."""
+    return ConfigDict({"after": after, "changes": {"defense": defense, **changes}})
+
+
+def _fine_tuning():
+    """CleanCLIP's 10 epochs, at a rate that fits the size, on the trusted 5 %."""
+    return {
+        "epochs": 10,
+        "data": {"part": (0.95, 1.0)},
+        "attack": {"rate": 0.0},
+        "optimizer": {"learning_rate": 5e-4, "warmup_pairs": 600},
+    }

@@ -1,0 +1,172 @@
+"""What a grid found: a table on the terminal, in Markdown, CSV and HTML."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+from rich.table import Table
+
+from safeclip_jax import grid_plots
+from safeclip_jax.evaluate.attack import JUDGEABLE
+from safeclip_jax.logs import console
+
+Result = dict
+Rows = list[list[str]]
+
+COLUMNS = (
+    *("attack", "defense_name", "seed", "pairs", "poisons", "zero_shot_accuracy"),
+    *("attack_success_rate", "target_base_rate", "poison_success_rate", "poison_base_rate"),
+    *("score_auroc", "score_recall_at_1_percent", "safe_pool_size", "poisons_in_safe_pool"),
+    "seconds",
+)
+INTERVALS = ("zero_shot_accuracy", "attack_success_rate", "poison_success_rate")
+NOTES = {
+    "Success": "ASR, for targeted poisoning PSR, in %; in parentheses the base rate.",
+    "Accuracy": "Zero-shot accuracy of the untriggered images in %.",
+    "Detection": "AUROC of the scores, and recall at 1 % false positives in %.",
+}
+
+
+def success(result: Result) -> tuple[float, float]:
+    """The attack's success and its base rate: PSR for targeted poisoning, else ASR."""
+    if result["poison_success_rate"] is not None:
+        return result["poison_success_rate"], result["poison_base_rate"] or 0.0
+    return result["attack_success_rate"], result["target_base_rate"]
+
+
+def line(result: Result) -> str:
+    """One run in a few words."""
+    rate, base = success(result)
+    return (
+        f"success {rate:.1%} (base {base:.1%}), accuracy {result['zero_shot_accuracy']:.1%}, "
+        f"{result['seconds']:.0f} s"
+    )
+
+
+def write(
+    folder: Path, found: Sequence[Result], attacks: Sequence[str], defenses: Sequence[str]
+) -> None:
+    """Prints the table of success and writes `grid.md`, `grid.csv` and `grid.html`.
+
+    Args:
+      folder: to write to.
+      found: `results.json` of every cell, with `attack` and `defense_name`.
+      attacks, defenses: rows and columns, in order.
+    """
+    tables = {
+        "Success": _table(found, attacks, defenses, _success_cell),
+        "Accuracy": _table(found, attacks, defenses, _accuracy_cell),
+        "Detection": _table(found, attacks, defenses, _detection_cell),
+    }
+    weak = too_weak(found, attacks)
+    _print(tables["Success"], defenses, weak)
+    text = "\n\n".join(_markdown(n, NOTES[n], rows, defenses) for n, rows in tables.items())
+    (folder / "grid.md").write_text(f"{text}\n\n{_footer(found, weak)}\n")
+    _write_csv(folder / "grid.csv", found)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = resources.files("safeclip_jax") / "templates" / "grid.html"
+    page = environment.from_string(template.read_text("utf-8")).render(
+        tables=tables,
+        notes=NOTES,
+        defenses=defenses,
+        footer=_footer(found, weak),
+        plot=grid_plots.bars(found, attacks, defenses, success),
+    )
+    (folder / "grid.html").write_text(page, "utf-8")
+
+
+def too_weak(found: Sequence[Result], attacks: Sequence[str]) -> list[str]:
+    """Attacks that succeed too rarely against plain CLIP for a defence to be judged by them."""
+    weak = []
+    for attack in attacks:
+        rates = [success(r)[0] for r in found if r["attack"] == attack and r["defense"] == "none"]
+        if rates and statistics.mean(rates) < JUDGEABLE:
+            weak.append(attack)
+    return weak
+
+
+def _table(
+    found: Sequence[Result],
+    attacks: Sequence[str],
+    defenses: Sequence[str],
+    cell: Callable[[list[Result]], str],
+) -> Rows:
+    """Rows of an attack's name and a cell for each defence."""
+    rows = []
+    for attack in attacks:
+        by_defense = [
+            [r for r in found if (r["attack"], r["defense_name"]) == (attack, defense)]
+            for defense in defenses
+        ]
+        if any(by_defense):
+            rows.append([attack, *(cell(runs) if runs else "–" for runs in by_defense)])
+    return rows
+
+
+def _success_cell(runs: list[Result]) -> str:
+    rates, bases = zip(*(success(run) for run in runs), strict=True)
+    return f"{_percent(rates)} ({100 * statistics.mean(bases):.1f})"
+
+
+def _accuracy_cell(runs: list[Result]) -> str:
+    return _percent([run["zero_shot_accuracy"] for run in runs])
+
+
+def _detection_cell(runs: list[Result]) -> str:
+    scored = [run for run in runs if run["score_auroc"] is not None]
+    if not scored:
+        return "–"
+    auroc = statistics.mean(run["score_auroc"] for run in scored)
+    return f"{auroc:.4f}, {_percent([run['score_recall_at_1_percent'] for run in scored])}"
+
+
+def _percent(values: Sequence[float]) -> str:
+    """Mean and, with several seeds, their standard deviation."""
+    spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.mean(values):.1f}{spread}"
+
+
+def _print(rows: Rows, defenses: Sequence[str], weak: Sequence[str]) -> None:
+    table = Table("attack", *defenses, title=f"Success: {NOTES['Success']}")
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
+    if weak:
+        console().print(_warning(weak))
+
+
+def _warning(weak: Sequence[str]) -> str:
+    return (
+        f"Too weak to judge a defence by (plain CLIP below {JUDGEABLE:.0%}): {', '.join(weak)}. "
+        "Raise attack.rate, the trigger's strength or the epochs."
+    )
+
+
+def _footer(found: Sequence[Result], weak: Sequence[str]) -> str:
+    seconds = sum(run["seconds"] for run in found)
+    text = (
+        f"{len(found)} runs, {seconds / 3600:.2f} hours of them together. Mean ± standard "
+        "deviation over seeds; no spread where there is one seed."
+    )
+    return f"{text} {_warning(weak)}" if weak else text
+
+
+def _markdown(name: str, note: str, rows: Rows, defenses: Sequence[str]) -> str:
+    lines = [f"**{name}.** {note}", "", f"| attack | {' | '.join(defenses)} |"]
+    lines.append("|---" * (len(defenses) + 1) + "|")
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _write_csv(path: Path, found: Sequence[Result]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        ends = [f"{name}_{end}" for name in INTERVALS for end in ("low", "high")]
+        writer.writerow([*COLUMNS, *ends])
+        for run in found:
+            intervals = [run[f"{name}_interval"] or ("", "") for name in INTERVALS]
+            writer.writerow([*(run[c] for c in COLUMNS), *(v for pair in intervals for v in pair)])
