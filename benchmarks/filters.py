@@ -17,7 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from scipy.stats import rankdata
 
-from safeclip_jax import density, grid, main, sharding, train
+from safeclip_jax import command_line, density, grid, sharding, train
 from safeclip_jax.evaluate.attack import score_auroc, score_recall
 from safeclip_jax.experiment import build
 from safeclip_jax.pools import Pools
@@ -120,7 +120,7 @@ if __name__ == "__main__":
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks-filters"))
     parser.add_argument("--seed", type=int, default=12)
     arguments = parser.parse_args()
-    main.set_up_jax()
+    command_line.set_up_jax()
     whole = grid.load("configs/grid_demo.py")
     whole.first_seed, whole.cell.evaluate.split = arguments.seed, "validation"
     grid.select(whole, arguments.attacks, ["SafeCLIP"])

@@ -184,10 +184,10 @@ def _start_worker(cores: list[int]) -> None:
     """Pins the process to its cores and sets up JAX as `main` does."""
     if cores:
         os.sched_setaffinity(0, cores)
-    from safeclip_jax import cpu, main
+    from safeclip_jax import command_line, cpu
 
     cpu.keep_freed_memory()
-    main.set_up_jax()
+    command_line.set_up_jax()
 
 
 def _run_cell(cell: Cell) -> str:

@@ -43,7 +43,12 @@ def own_seed(config: ConfigDict, seed: int | None) -> int:
 
 
 def training_pairs(config: ConfigDict, cache: Path | None) -> ImageSource:
-    """Opens `data.source`, or the sources of `data.mix`, at the model's image size.
+    """The pairs of `raw_pairs` at the model's image size."""
+    return Resized(raw_pairs(config, cache), config.model.image_size)
+
+
+def raw_pairs(config: ConfigDict, cache: Path | None) -> Source:
+    """Opens `data.source`, or the sources of `data.mix`; the images are as stored.
 
     Args:
       config: the run's.
@@ -54,14 +59,14 @@ def training_pairs(config: ConfigDict, cache: Path | None) -> ImageSource:
     """
     data = config.data
     if not data.mix:
-        return Resized(_one(config, {}, cache), config.model.image_size)
+        return _one(config, {}, cache)
     sources = []
     for entry in data.mix:
         changes = dict(entry)
         weight = changes.pop("weight", 1.0)
         source = _one(config, changes, cache)
         sources.append(weighted(source, weight, own_seed(config, data.seed)))
-    return Resized(Concatenation(sources), config.model.image_size)
+    return Concatenation(sources)
 
 
 def held_out(config: ConfigDict, pairs: Source, cache: Path | None) -> HeldOut | None:
