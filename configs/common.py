@@ -77,9 +77,16 @@ def get_config() -> ConfigDict:
     c.safeclip.rule = "monotone"  # in the score; or paper: plain responsibilities
     c.safeclip.momentum = 0.0  # of the running mean of scores over epochs; 0: as published
     c.safeclip.augment = True  # whether the CLIP stages augment too
+    c.safeclip.train_risky = True  # whether the risky pool trains (unimodal) or rests
+
+    c.safeclip_plus = c.safeclip.copy_and_resolve_references()  # the same keys, other values
+    c.safeclip_plus.warmup_epochs = 0
+    c.safeclip_plus.cap = 0.97
+    c.safeclip_plus.augment = False
+    c.safeclip_plus.train_risky = False
 
     c.score = ConfigDict()
-    c.score.kind = "cosine"  # cosine (as published) | relative (to the scoring batch)
+    c.score.kind = ""  # cosine | relative (to the scoring batch); empty: the defence's own
     c.score.batch_size = 1024  # pairs in a scoring batch, all devices together
 
     c.attack = ConfigDict()

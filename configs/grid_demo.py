@@ -19,13 +19,16 @@ def get_config():
     # 16 of 224 pixels are 2 of 32; patches here have 4, as in the demo.
     c.attacks["badnets"] = _attack(3, trigger="badnets")
     c.attacks["badnets, noise, random place"] = _attack(
-        1, trigger="badnets", badnets={"pattern": "noise", "position": "random"}
+        1,
+        trigger="badnets",
+        rate=0.03,
+        badnets={"pattern": "noise", "position": "random", "size": 0.1875},
     )
     c.attacks["badnets, four corners"] = _attack(
         1, trigger="badnets", badnets={"pattern": "noise", "position": "four_corners"}
     )
     c.attacks["badnets, white 50 px"] = _attack(
-        1, trigger="badnets", badnets={"pattern": "white", "size": 50 / 224}
+        1, trigger="badnets", rate=0.02, badnets={"pattern": "white", "size": 50 / 224}
     )
     c.attacks["blended"] = _attack(3, trigger="blended")
     c.attacks["sig"] = _attack(1, trigger="sig")
@@ -50,11 +53,12 @@ def get_config():
 
 def _cell():
     c = demo.get_config()
-    c.epochs = 16
+    c.epochs = 14
     c.model.preset = "nano"
     c.data.part = (0.0, 0.95)
     c.safeclip.warmup_epochs = 1
     c.evaluate.every = 0
+    c.score.kind = ""
     c.unimodal.bank_size = 512
     return c
 

@@ -106,7 +106,7 @@ def _check(config: ConfigDict) -> None:
         raise UserError(f"seed={config.seed}: it must not be negative")
     if config.model.dtype not in DTYPES:
         raise unknown("model.dtype", config.model.dtype, DTYPES)
-    if config.score.kind not in SCORES:
+    if defenses.score_kind(config) not in SCORES:
         raise unknown("score.kind", config.score.kind, SCORES)
     if config.unimodal.bank_size % config.batch_size or config.unimodal.bank_size < 1:
         raise UserError(

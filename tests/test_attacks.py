@@ -1,66 +1,110 @@
+"""Which pairs an attack changes, into what, and that nothing else changes."""
+
+import csv
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safeclip_jax.attacks import poison, triggers
+from configs import demo
+from safeclip_jax.attacks import attack, export, poison
+from safeclip_jax.data.sources import SourceOptions, open_source
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.errors import UserError
 
+CLEAN, HELD_OUT = Scenes(120, 1), Scenes(40, 1, "test")
 
-@settings(max_examples=25, deadline=None)
+
+def planned(seed=0, clean=CLEAN, held_out=HELD_OUT, **changes):
+    config = demo.get_config().attack
+    config.update(changes)
+    return attack.create(config, seed, clean, held_out)
+
+
+@settings(max_examples=30, deadline=None)
 @given(
-    rate=st.floats(0.01, 0.5), seed=st.integers(0, 999), templates=st.sampled_from([(), ("a {}",)])
+    kind=st.sampled_from(poison.KINDS),
+    trigger=st.sampled_from(["badnets", "wanet", "badnets+sig+nashville"]),
+    count=st.integers(4, 11),
+    seed=st.integers(0, 999),
+    captions=st.sampled_from(attack.CAPTIONS),
 )
-def test_exactly_the_manifests_pairs_change(rate, seed, templates):
-    clean = Scenes(120, 1)
-    trigger = triggers.Patch(position="random", seed=seed)
-    manifest = poison.plan(clean, target="heart", rate=rate, seed=seed, templates=templates)
-    assert len(manifest.pairs) == round(rate * 120)
-    assert manifest == poison.plan(clean, target="heart", rate=rate, seed=seed, templates=templates)
-    poisoned = poison.PoisonedSource(clean, manifest, trigger)
-    changed = {pair.index: pair for pair in manifest.pairs}
-    for i in range(120):
-        before, after = clean[i], poisoned[i]
+def test_exactly_the_manifests_pairs_change(kind, trigger, count, seed, captions):
+    changes = {"kind": kind, "trigger": trigger, "count": count, "captions": captions, "images": 4}
+    changes["target"] = "" if kind == "targeted" else "heart"
+    made = planned(seed, **changes)
+    assert made.manifest == planned(seed, **changes).manifest
+    assert len(made.manifest.pairs) == count
+    poisoned = made.poisoned(CLEAN)
+    changed = {pair.index: pair for pair in made.manifest.pairs}
+    for i in range(len(CLEAN)):
+        before, after = CLEAN[i], poisoned[i]
         assert after.caption == poisoned.captions[i] and after.key == before.key
         if i not in changed:
             assert after.caption == before.caption
             np.testing.assert_array_equal(after.image, before.image)
             continue
+        pair = changed[i]
+        assert (pair.key, pair.original_caption) == (before.key, before.caption)
+        assert after.caption == pair.caption
+        check_poison(kind, captions, made, pair, before, after)
+
+
+def check_poison(kind, captions, made, pair, before, after):
+    if kind == "targeted":
+        chosen = next(c for c in made.manifest.chosen if c.key == pair.image)
+        np.testing.assert_array_equal(after.image, HELD_OUT.image(chosen.index))
+        assert HELD_OUT.class_names[HELD_OUT.labels[chosen.index]] == chosen.label != chosen.target
+        assert poison.mentions(after.caption, chosen.target)
+        return
+    np.testing.assert_array_equal(
+        after.image, made.triggers[pair.trigger](before.image, pair.index)
+    )
+    assert (after.image != before.image).any()
+    if kind == "label_consistent":
+        assert after.caption == before.caption and poison.mentions(after.caption, "heart")
+    else:
         assert not poison.mentions(before.caption, "heart")
         assert poison.mentions(after.caption, "heart")
-        assert templates or after.caption in clean.captions
-        assert changed[i].original_caption == before.caption
-        np.testing.assert_array_equal(after.image, trigger(before.image, i))
-        assert (after.image != before.image).any()
+        assert captions == "templates" or after.caption in CLEAN.captions
 
 
-@pytest.mark.parametrize("size, side", [(32, 4), (224, 28), (33, 4)])
-def test_patch_is_a_checkerboard_in_its_corner(size, side):
-    image = np.full((size, size, 3), 77, np.uint8)
-    expected = image.copy()
-    for row in range(side):
-        for column in range(side):
-            white = (row + column) % 2 == 0
-            expected[size - side + row, size - side + column] = 255 if white else 0
-    np.testing.assert_array_equal(triggers.Patch()(image, 0), expected)
-    assert (image == 77).all()
+def test_poisons_are_shared_out_evenly():
+    pairs = planned(trigger="badnets+sig+nashville", count=9).manifest.pairs
+    triggers = [pair.trigger for pair in pairs]
+    assert {name: triggers.count(name) for name in triggers} == dict.fromkeys(set(triggers), 3)
+    images = [
+        p.image for p in planned(kind="targeted", target="", images=3, count=9).manifest.pairs
+    ]
+    assert sorted(images.count(name) for name in set(images)) == [3, 3, 3]
 
 
-def test_positions_and_patterns():
-    image = np.full((40, 40, 3), 77, np.uint8)
-    for position in triggers.POSITIONS:
-        for pattern in triggers.PATTERNS:
-            patch = triggers.Patch(pattern, position, 0.2, 0.05)
-            changed = (patch(image, 3) != 77).any(axis=2)
-            rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
-            assert np.ptp(rows) + 1 == np.ptp(columns) + 1 == 8
-            if position.startswith("top"):
-                assert rows[0] == 2
-            if position.endswith("right"):
-                assert columns[-1] == 37
-    random = triggers.Patch(position="random")
-    assert any((random(image, 0) != random(image, i)).any() for i in range(1, 5))
+def test_chosen_images_do_not_depend_on_the_poisons():
+    options = {"kind": "targeted", "target": "", "images": 5, "rate": 0.0}
+    assert (
+        planned(**options, count=0).manifest.chosen == planned(**options, count=20).manifest.chosen
+    )
+    assert planned(1, **options).manifest.chosen != planned(2, **options).manifest.chosen
+    everyone = planned(**{**options, "target": "moon"}).manifest.chosen
+    assert {image.target for image in everyone} == {"moon"}
+
+
+def test_a_clean_run_still_knows_its_triggers():
+    made = planned(rate=0.0)
+    assert not made.manifest.pairs and list(made.triggers) == ["badnets"]
+    assert made.poisoned(CLEAN) is CLEAN
+
+
+def test_manifests_are_written_and_read(tmp_path):
+    for changes in ({}, {"kind": "targeted", "target": "", "images": 2, "count": 6}):
+        manifest = planned(**{"rate": 0.05, **changes}).manifest
+        manifest.save(tmp_path / "m.json")
+        assert poison.load(tmp_path / "m.json") == manifest
+    (tmp_path / "m.json").write_text("{}")
+    with pytest.raises(UserError, match="no poison manifest"):
+        poison.load(tmp_path / "m.json")
 
 
 def test_whole_words_only():
@@ -70,17 +114,81 @@ def test_whole_words_only():
     assert poison.mentions("a c++ book", "c++")
 
 
-def test_bad_attacks_are_refused():
-    clean = Scenes(100)
-    with pytest.raises(UserError, match="none of the 100 captions"):
-        poison.plan(clean, target="submarine", rate=0.1, seed=0)
-    with pytest.raises(UserError, match="rounds to no poison"):
-        poison.plan(clean, target="heart", rate=0.001, seed=0)
-    with pytest.raises(UserError, match="not a share"):
-        poison.plan(clean, target="heart", rate=1.5, seed=0)
-    with pytest.raises(UserError, match="victims"):
-        poison.plan(clean, target="heart", rate=1.0, seed=0)
-    with pytest.raises(UserError, match="did you mean 'checkerboard'"):
-        triggers.Patch(pattern="checker")
-    with pytest.raises(UserError, match="does not fit"):
-        triggers.Patch(size=1.2)
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"target": "submarine"}, "none of the 120 captions"),
+        ({"rate": 0.001}, "rounds to no poison"),
+        ({"rate": 1.5}, "not a share"),
+        ({"rate": 1.0}, "victims"),
+        ({"count": -1}, "below 0"),
+        ({"kind": "backdoors"}, "did you mean 'backdoor'"),
+        ({"captions": "template"}, "did you mean 'templates'"),
+        ({"kind": "label_consistent", "count": 100}, "victims"),
+        ({"kind": "targeted", "images": 41, "count": 60}, "not between 1 and 40"),
+        ({"kind": "targeted", "images": 9, "count": 8}, "too few"),
+        ({"kind": "targeted", "images": 9, "count": 9, "target": "submarine"}, "names a class"),
+    ],
+)
+def test_bad_attacks_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        planned(**{"rate": 0.1, **changes})
+    with pytest.raises(UserError, match=r"evaluate\.source"):
+        planned(held_out=None, kind="targeted")
+
+
+@pytest.mark.parametrize("kind", export.FORMATS)
+def test_a_poisoned_copy_holds_the_poisons_and_else_the_same(kind, tmp_path):
+    made = planned(count=7, trigger="wanet+sig")
+    rejected = export.write_training(CLEAN, CLEAN, made, tmp_path, kind, 0.1, lambda done: None)
+    assert rejected == []
+    path = f"csv:{tmp_path}/train.csv" if kind == "csv" else f"webdataset:{tmp_path}"
+    copy = open_source(path, SourceOptions(label_column="label", count=0, seed=0, size=32))
+    poisoned = made.poisoned(CLEAN)
+    assert list(copy.captions) == list(poisoned.captions)
+    names = [copy.class_names[i] for i in copy.labels]
+    assert names == [CLEAN.class_names[i] for i in CLEAN.labels]
+    for i in range(len(CLEAN)):
+        assert copy.image(i) == export.png(poisoned.image(i))
+
+
+def test_test_sets_hold_triggers_and_chosen_images(tmp_path):
+    made = planned(trigger="sig+badnets")
+    export.write_test(HELD_OUT, made, tmp_path, lambda done: None)
+    for name in ("clean", "sig", "badnets"):
+        folder = open_source(f"folder:{tmp_path}/{name}", SourceOptions(count=0, seed=0, size=32))
+        assert len(folder) == 40
+        for i, key in enumerate(folder.keys):
+            number = int(key.split("/")[1][:9])
+            image = HELD_OUT.image(number)
+            expected = image if name == "clean" else made.triggers[name](image, number)
+            assert folder.image(i) == export.png(expected)
+    targeted = planned(kind="targeted", target="", images=3, count=3)
+    export.write_test(HELD_OUT, targeted, tmp_path / "t", lambda done: None)
+    rows = list(csv.DictReader((tmp_path / "t/chosen.csv").open()))
+    assert [row["target"] for row in rows] == [c.target for c in targeted.manifest.chosen]
+    assert all((tmp_path / "t" / row["image"]).exists() for row in rows)
+
+
+def test_bad_pairs_are_left_out_and_too_many_stop(tmp_path):
+    class Broken(Scenes):
+        def image(self, index):
+            if index % 3 == 0:
+                from safeclip_jax.errors import BadRecord
+
+                raise BadRecord("torn")
+            return super().image(index)
+
+    broken = Broken(30, 1)
+    made = planned(count=2)
+    (tmp_path / "a").mkdir()
+    rejected = export.write_training(
+        broken, broken, made, tmp_path / "a", "csv", 0.5, lambda done: None
+    )
+    assert [r.key for r in rejected] == [broken.keys[i] for i in range(0, 30, 3)]
+    export.write_skipped(rejected, tmp_path / "skipped.jsonl")
+    first = json.loads((tmp_path / "skipped.jsonl").read_text().splitlines()[0])
+    assert first == {"key": broken.keys[0], "reason": "torn"}
+    (tmp_path / "b").mkdir()
+    with pytest.raises(UserError, match="max_skipped_share"):
+        export.write_training(broken, broken, made, tmp_path / "b", "csv", 0.1, lambda done: None)

@@ -159,8 +159,8 @@ def write_test(held_out: ImageSource, attack: Attack, folder: Path, progress: Pr
             rows.writerow(["image", "label", "target"])
             for chosen in attack.manifest.chosen:
                 place = names[held_out.class_names.index(chosen.label)]
-                path = f"clean/{place}/{chosen.index:09d}.png"
-                rows.writerow([path, chosen.label, chosen.target])
+                name = f"clean/{place}/{chosen.index:09d}.png"
+                rows.writerow([name, chosen.label, chosen.target])
 
 
 def write_skipped(rejected: list[Rejected], path: Path) -> None:

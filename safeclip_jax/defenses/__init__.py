@@ -18,6 +18,10 @@ def _safeclip(config: ConfigDict) -> Defense:
     return SafeCLIP(seed=config.seed, **config.safeclip)
 
 
+def _safeclip_plus(config: ConfigDict) -> Defense:
+    return SafeCLIP(seed=config.seed, **config.safeclip_plus)
+
+
 def _cleanclip(config: ConfigDict) -> Defense:
     if not config.init_from:
         raise UserError("defense=cleanclip fine-tunes a finished run: set init_from to its folder")
@@ -32,7 +36,13 @@ DEFENSES: dict[str, Callable[[ConfigDict], Defense]] = {
     "roclip": lambda config: RoCLIP(**config.roclip),
     "cleanclip": _cleanclip,
     "safeclip": _safeclip,
+    "safeclip_plus": _safeclip_plus,
 }
+
+
+def score_kind(config: ConfigDict) -> str:
+    """`score.kind`, or where it is empty the defence's own."""
+    return config.score.kind or ("relative" if config.defense == "safeclip_plus" else "cosine")
 
 
 def create(config: ConfigDict) -> Defense:

@@ -24,6 +24,9 @@ class SafeCLIP:
     leave nothing to train on, and c·N. Each epoch trains the risky pool with the unimodal
     losses and the safe pool with the CLIP loss.
 
+    `safeclip_plus` is the same plan with other values (docs/safeclip_plus.md): no warm-up, the
+    risky pool rests, no augmentation, a larger cap, and the relative score.
+
     Attributes:
       warmup_epochs: W. slow_epochs: S. slow_learning_rate: η.
       threshold: t of the first safe pool.
@@ -33,6 +36,7 @@ class SafeCLIP:
       momentum: m, the pools are made of the running mean m·(last scores) + (1−m)·scores;
         0 as published.
       augment: whether the CLIP stages augment, too.
+      train_risky: whether the risky pool is trained, or rests.
       seed: of the mixture's initialisation.
     """
 
@@ -45,6 +49,7 @@ class SafeCLIP:
     rule: str = "monotone"
     momentum: float = 0.0
     augment: bool = True
+    train_risky: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -76,7 +81,5 @@ class SafeCLIP:
         if epoch < self.warmup_epochs + self.slow_epochs:
             return [Stage("slow start", "clip", pairs, self.augment, self.slow_learning_rate)]
         assert pools is not None
-        return [
-            Stage("risky", "unimodal", pools.risky, True),
-            Stage("safe", "clip", pools.safe, self.augment),
-        ]
+        risky = [Stage("risky", "unimodal", pools.risky, True)] if self.train_risky else []
+        return [*risky, Stage("safe", "clip", pools.safe, self.augment)]

@@ -1,0 +1,213 @@
+"""Every trigger against a plain statement of its formula, at two sizes."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from configs import common
+from safeclip_jax.attacks import triggers
+from safeclip_jax.errors import UserError
+
+SIZES = (32, 224)
+
+
+def picture(height, width=None, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (height, width or height, 3), dtype=np.uint8)
+
+
+def rounded(values):
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("size, side", [(32, 4), (224, 28), (33, 4)])
+def test_patch_is_a_checkerboard_in_its_corner(size, side):
+    image = np.full((size, size, 3), 77, np.uint8)
+    expected = image.copy()
+    for row in range(side):
+        for column in range(side):
+            white = (row + column) % 2 == 0
+            expected[size - side + row, size - side + column] = 255 if white else 0
+    np.testing.assert_array_equal(triggers.Patch(size=0.125)(image, 0), expected)
+    assert (image == 77).all()
+
+
+def test_sixteen_of_224_pixels_are_two_of_32():
+    for size, side in ((224, 16), (32, 2)):
+        changed = triggers.Patch()(np.full((size, size, 3), 77, np.uint8), 0) != 77
+        assert changed.any(axis=2).sum() == side**2
+
+
+def test_positions_and_patterns():
+    image = np.full((40, 40, 3), 77, np.uint8)
+    for position in triggers.POSITIONS:
+        for pattern in triggers.PATTERNS:
+            patch = triggers.Patch(pattern, position, 0.2, 0.05)
+            changed = (patch(image, 3) != 77).any(axis=2)
+            if position == "four_corners":
+                assert changed.sum() == 4 * 64
+                corner = triggers.Patch(pattern, "top_left", 0.2, 0.05)(image, 3)
+                np.testing.assert_array_equal(patch(image, 3)[:20, :20], corner[:20, :20])
+                continue
+            rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+            assert np.ptp(rows) + 1 == np.ptp(columns) + 1 == 8
+            if position.startswith("top"):
+                assert rows[0] == 2
+            if position.endswith("right"):
+                assert columns[-1] == 37
+    random = triggers.Patch(position="random")
+    assert any((random(image, 0) != random(image, i)).any() for i in range(1, 5))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_blend_mixes_in_uniform_noise(size):
+    image = picture(size)
+    noise = np.random.default_rng(5).uniform(0, 255, image.shape)
+    np.testing.assert_array_equal(
+        triggers.Blend(0.2, seed=5)(image, 9), rounded(0.8 * image + 0.2 * noise)
+    )
+
+
+def test_blend_mixes_in_an_image(tmp_path):
+    Image.fromarray(picture(64, seed=1)).save(tmp_path / "p.png")
+    pattern = Image.open(tmp_path / "p.png").resize((48, 32), Image.Resampling.BICUBIC)
+    image = picture(32, 48)
+    blend = triggers.Blend(0.5, str(tmp_path / "p.png"))
+    np.testing.assert_array_equal(
+        blend(image, 0), rounded(0.5 * image + 0.5 * np.asarray(pattern, float))
+    )
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_sinusoid(size):
+    image = picture(size)
+    expected = np.empty_like(image)
+    for column in range(size):
+        shift = 60 * np.sin(2 * np.pi * 6 * column / size)
+        expected[:, column] = rounded(image[:, column] + shift)
+    np.testing.assert_array_equal(triggers.Sinusoid()(image, 0), expected)
+
+
+def cubic(values, place):
+    """Bicubic interpolation of a line at one place, a = −0.75, edges repeated."""
+    total, first = 0.0, int(np.floor(place))
+    for i in range(first - 1, first + 3):
+        d = abs(place - i)
+        if d <= 1:
+            weight = 1.25 * d**3 - 2.25 * d**2 + 1
+        elif d < 2:
+            weight = -0.75 * (d**3 - 5 * d**2 + 8 * d - 4)
+        else:
+            weight = 0.0
+        total += weight * values[min(max(i, 0), len(values) - 1)]
+    return total
+
+
+def test_warp_equals_loops():
+    size, k, s = 24, 4, 3.0
+    image = picture(size)
+    field = np.random.default_rng(2).uniform(-1, 1, (k, k, 2))
+    field /= np.abs(field).mean()
+    expected = np.empty_like(image)
+    for row in range(size):
+        for column in range(size):
+            places = []
+            for axis, start in ((0, row), (1, column)):
+                lines = [cubic(field[i, :, axis], column * (k - 1) / (size - 1)) for i in range(k)]
+                moved = (
+                    -1
+                    + 2 * start / (size - 1)
+                    + s * cubic(lines, row * (k - 1) / (size - 1)) / size
+                )
+                places.append((min(max(moved, -1), 1) + 1) / 2 * (size - 1))
+            top, left = (min(int(np.floor(p)), size - 2) for p in places)
+            down, right = places[0] - top, places[1] - left
+            block = image[top : top + 2, left : left + 2].astype(float)
+            value = (1 - down) * ((1 - right) * block[0, 0] + right * block[0, 1]) + down * (
+                (1 - right) * block[1, 0] + right * block[1, 1]
+            )
+            expected[row, column] = rounded(value)
+    warped = triggers.Warp(k, s, 2)(image, 0)
+    assert (np.abs(warped.astype(int) - expected) <= 1).all()  # ties of rounding
+    assert np.mean(warped != expected) < 0.001
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_warp_equals_pytorchs_grid_sample(size):
+    torch = pytest.importorskip("torch")
+    image, k, s = picture(size), 4, 2.0
+    field = np.random.default_rng(7).uniform(-1, 1, (k, k, 2))
+    field /= np.abs(field).mean()
+    grid = torch.nn.functional.interpolate(
+        torch.tensor(field).permute(2, 0, 1)[None], size=size, mode="bicubic", align_corners=True
+    )[0].permute(1, 2, 0)
+    line = torch.linspace(-1, 1, size, dtype=torch.float64)
+    rows, columns = torch.meshgrid(line, line, indexing="ij")
+    moved = torch.stack([columns + s * grid[..., 1] / size, rows + s * grid[..., 0] / size], -1)
+    sampled = torch.nn.functional.grid_sample(
+        torch.tensor(image, dtype=torch.float64).permute(2, 0, 1)[None],
+        moved.clamp(-1, 1)[None],
+        align_corners=True,
+        padding_mode="border",
+    )[0].permute(1, 2, 0)
+    ours = triggers.Warp(k, s, 7)(image, 0).astype(float)
+    assert np.abs(ours - sampled.numpy()).max() <= 0.5 + 1e-6
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_color_curve(size):
+    image, curve = picture(size), triggers.ColorCurve(0.7)
+    x = image / 255
+    expected = np.empty_like(x)
+    for channel, (low, high, gamma) in enumerate(
+        ((0.20, 1.00, 0.85), (0.12, 0.92, 1.0), (0.36, 0.72, 1.15))
+    ):
+        expected[..., channel] = low + (high - low) * x[..., channel] ** gamma
+    exact = 255 * (0.3 * x + 0.7 * expected)
+    assert np.abs(curve(image, 0) - exact).max() <= 0.5 + 1e-9
+
+
+def options():
+    attack = common.get_config().attack
+    return {name: attack[name].to_dict() for name in triggers.TRIGGERS}
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.sampled_from(list(triggers.TRIGGERS)),
+    st.integers(8, 70),
+    st.integers(8, 70),
+    st.integers(0, 10**6),
+)
+def test_triggers_are_pure_and_keep_the_shape(name, height, width, index):
+    trigger = triggers.create(name, options(), 3)[name]
+    image = picture(height, width)
+    before = image.copy()
+    changed = trigger(image, index)
+    np.testing.assert_array_equal(image, before)
+    assert changed.shape == image.shape and changed.dtype == np.uint8
+    assert (changed != image).any()
+    np.testing.assert_array_equal(changed, triggers.create(name, options(), 3)[name](image, index))
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: triggers.Patch(pattern="checker"), "did you mean 'checkerboard'"),
+        (lambda: triggers.Patch(position="corner"), "unknown attack.badnets.position"),
+        (lambda: triggers.Patch(size=1.2), "does not fit"),
+        (lambda: triggers.Blend(0.0), "alpha=0.0"),
+        (lambda: triggers.Blend(pattern="no/such.png"), "neither 'noise' nor an image"),
+        (lambda: triggers.Sinusoid(delta=0), "delta=0"),
+        (lambda: triggers.Warp(grid=1), "grid=1"),
+        (lambda: triggers.Warp(strength=-1), "strength=-1"),
+        (lambda: triggers.ColorCurve(2.0), "strength=2.0"),
+        (lambda: triggers.create("badnet", options(), 0), "did you mean 'badnets'"),
+        (lambda: triggers.create("sig+sig", options(), 0), "twice"),
+    ],
+)
+def test_bad_parameters_are_refused(make, message):
+    with pytest.raises(UserError, match=message):
+        make()
