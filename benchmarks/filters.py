@@ -2,9 +2,9 @@
 
     python -m benchmarks.filters --attacks badnets wanet
 
-Trains the grid's SafeCLIP cell (`configs/grid_demo.py`, validation split) and, where it
-assigns pools, also computes the other scores from the same weights. The pools are SafeCLIP's
-own, so all scores see the same training. Prints JSON lines, then a Markdown table.
+Trains a cell of the grid (`configs/grid_demo.py`, validation split) and, where it assigns
+pools, also computes the other scores from the same weights. The pools are the
+defence's own, so all scores see the same training. Prints JSON lines, then a Markdown table.
 """
 
 from __future__ import annotations
@@ -118,12 +118,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--attacks", nargs="+", required=True)
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks-filters"))
+    parser.add_argument("--defense", default="SafeCLIP+")
     parser.add_argument("--seed", type=int, default=12)
     arguments = parser.parse_args()
     command_line.set_up_jax()
     whole = grid.load("configs/grid_demo.py")
     whole.first_seed, whole.cell.evaluate.split = arguments.seed, "validation"
-    grid.select(whole, arguments.attacks, ["SafeCLIP"])
+    grid.select(whole, arguments.attacks, [arguments.defense])
     measured = {}
     for cell in grid.cells(whole, arguments.folder):
         if cell.seed == arguments.seed:

@@ -32,9 +32,11 @@ def config() -> ConfigDict:
     return _CONFIG.value
 
 
-def config_name() -> str:
-    """The config's file without folder and ending."""
-    return Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+def config_name(argv: Sequence[str]) -> str:
+    """The config's file without folder and ending, and its argument: `FILE` or `FILE-ARGUMENT`."""
+    given = re.search(r"(?:^|\0)--?config[=\0]([^\0]+)", "\0".join(argv))
+    path, _, argument = (given.group(1) if given else "run").partition(":")
+    return "-".join([Path(path).stem, *([argument] if argument else [])])
 
 
 def run(main: Callable[[], None], usage: Callable[[], None], argv: Sequence[str]) -> None:
@@ -94,6 +96,9 @@ def _one_line(error: BaseException) -> str:
     while error.args and isinstance(error.args[0], BaseException):
         error = error.args[0]
     text = str(error.args[0]) if error.args else type(error).__name__
+    if "Traceback" in text:  # of a config's own code; its last line says what is wrong
+        place, _, trace = text.partition("Error whilst parsing")
+        text = place + trace.strip().splitlines()[-1].partition(": ")[2]
     unknown_key = re.match(r"'(\w+)'\nDid you mean \"(\w+)\"", text)
     if unknown_key:
         return "unknown config key {!r}: did you mean {!r}?".format(*unknown_key.groups())

@@ -34,7 +34,7 @@ def main() -> None:
     from safeclip_jax import preflight, results, train
 
     logging.getLogger("absl").setLevel(logging.WARNING)
-    name = f"{command_line.config_name()}-{config.defense}-seed{config.seed}"
+    name = f"{command_line.config_name(sys.argv)}-{config.defense}-seed{config.seed}"
     workdir = Path(_WORKDIR.value or f"runs/{name}")
     if _DRY_RUN.value:
         preflight.dry_run(config, workdir)

@@ -81,3 +81,43 @@ def test_unimodal_loss_has_no_gradient_through_view_a():
     of_a, of_b = jax.grad(loss, argnums=(0, 1))(a, b)
     assert not np.any(of_a)
     assert np.all(np.linalg.norm(of_b, axis=1) > 0)
+
+
+def test_bank_matched_loss_equals_numpy_and_takes_in_the_captions():
+    rng = np.random.default_rng(5)
+    rows = unit(rng, 12, 8)
+    bank = losses.Bank(jnp.float32(rows), jnp.int32(0))
+    images, texts = unit(rng, 4, 8), unit(rng, 4, 8)
+    matched = rows[np.argmax(images @ rows.T, axis=1)]
+    expected = (numpy_info_nce(images, matched, 5.0) + numpy_info_nce(matched, images, 5.0)) / 2
+    loss, after = losses.bank_matched_loss(np.float32(images), np.float32(texts), bank, 5.0)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(after.rows[:4], texts, rtol=1e-6)
+    np.testing.assert_array_equal(after.rows[4:], bank.rows[4:])
+    of_images, of_texts = jax.grad(
+        lambda i, t: losses.bank_matched_loss(i, t, bank, 5.0)[0], argnums=(0, 1)
+    )(np.float32(images), np.float32(texts))
+    assert np.all(np.linalg.norm(of_images, axis=1) > 0) and not np.any(of_texts)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+def test_clip_and_unimodal_loss_equals_pytorchs_cross_entropy(weight):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(6)
+    arrays = [np.float32(unit(rng, 12, 8)) for _ in range(4)]
+    images, texts, image_views, text_views = (torch.tensor(a, requires_grad=True) for a in arrays)
+
+    def cross_entropy(a, b):
+        return torch.nn.functional.cross_entropy(7.0 * a @ b.T, torch.arange(12))
+
+    clip = (cross_entropy(images, texts) + cross_entropy(texts, images)) / 2
+    within = (cross_entropy(images, image_views) + cross_entropy(texts, text_views)) / 2
+    loss = clip + weight * within
+    loss.backward()
+    ours, gradients = jax.value_and_grad(losses.clip_and_unimodal_loss, argnums=(0, 1, 2, 3))(
+        *arrays, 7.0, weight
+    )
+    np.testing.assert_allclose(ours, loss.item(), rtol=1e-5)
+    for gradient, theirs in zip(gradients, (images, texts, image_views, text_views), strict=True):
+        expected = np.zeros((12, 8)) if theirs.grad is None else theirs.grad.numpy()
+        np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-6)

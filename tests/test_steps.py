@@ -79,7 +79,14 @@ def assert_close(a, b, atol):
 
 
 @pytest.mark.parametrize(
-    "objective, augmented", [("clip", False), ("clip", True), ("unimodal", True)]
+    "objective, augmented",
+    [
+        ("clip", False),
+        ("clip", True),
+        ("unimodal", True),
+        ("bank_matched", True),
+        ("clip_and_unimodal", False),
+    ],
 )
 def test_one_and_eight_devices_agree(objective, augmented):
     one, losses_one = run(1, objective, augmented)

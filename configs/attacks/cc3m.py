@@ -1,0 +1,33 @@
+"""What the recipes of this folder share: CC3M, ImageNet's validation images, a row by name."""
+
+from configs import common
+
+
+def recipe(rows, row, **base):
+    """The configuration of one published row.
+
+    Args:
+      rows: for each row's name, the keys that it changes.
+      row: its name; empty for the first.
+      **base: keys that all rows change.
+
+    Raises:
+      ValueError: if there is no such row.
+    """
+    row = row or next(iter(rows))
+    if row not in rows:
+        raise ValueError(f"no row {row!r}: write FILE.py:ROW with one of {', '.join(rows)}")
+    c = common.get_config()
+    c.data.source = "csv:data/cc3m/train.tsv"
+    c.data.image_column = "filepath"
+    c.data.caption_column = "title"
+    c.data.pairs = 0
+    c.model.preset = "vit_b16"
+    c.model.dtype = "bfloat16"
+    c.defense = "none"
+    c.evaluate.source = "folder:data/imagenet_val"  # a folder a class, by the class's name
+    c.evaluate.pairs = 0
+    c.evaluate.split = ""
+    for changes in (base, rows[row]):
+        c.update_from_flattened_dict({key.replace("__", "."): v for key, v in changes.items()})
+    return c

@@ -1,0 +1,41 @@
+"""Bansal et al., "CleanCLIP", ICCV 2023: pre-training on poisoned pairs, then fine-tuning.
+
+    --config=configs/attacks/cleanclip.py:badnets    (blended, wanet, label_consistent)
+    --config=configs/cleanclip.py --config.init_from=RUN    for the defence
+
+Published: CC3M, RN50, 64 epochs, batch 128, peak rate 5e-4, 1,500 poisons, target "banana",
+captions from prompt templates; triggers of its public code: a Gaussian-noise patch of 16
+pixels at a random place, uniform noise blended at 0.2, a warp with k = 224 and s = 1.
+"""
+
+from configs.attacks.cc3m import recipe
+
+PATCH = {
+    "attack__trigger": "badnets",
+    "attack__badnets__pattern": "noise",
+    "attack__badnets__position": "random",
+    "attack__badnets__size": 16 / 224,
+}
+ROWS = {
+    "badnets": PATCH,
+    "blended": {"attack__trigger": "blended", "attack__blended__alpha": 0.2},
+    "wanet": {
+        "attack__trigger": "wanet",
+        "attack__wanet__grid": 224,
+        "attack__wanet__strength": 1.0,
+    },
+    "label_consistent": {**PATCH, "attack__kind": "label_consistent"},
+}
+
+
+def get_config(row=""):
+    return recipe(
+        ROWS,
+        row,
+        epochs=64,
+        batch_size=128,
+        optimizer__warmup_pairs=10_000 * 128,
+        attack__count=1_500,
+        attack__target="banana",
+        attack__captions="templates",
+    )

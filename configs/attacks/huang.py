@@ -1,0 +1,44 @@
+"""Huang et al., "Detecting Backdoor Samples in Contrastive Language Image Pretraining", ICLR 2025.
+
+    --config=configs/attacks/huang.py:badnets
+    (blended, sig, nashville, wanet, label_consistent, multi_trigger, targeted)
+
+Published, in the public configurations: CC3M, RN50 or ViT-B/16, 32 epochs, batch 1024, peak rate
+1e-3 after 4.25 epochs, target "banana"; rate 0.01 % for a patch of 16 pixels at a random place
+and for targeted poisoning (one image), 0.1 % for the others.
+"""
+
+from configs.attacks.cc3m import recipe
+
+PATCH = {
+    "attack__trigger": "badnets",
+    "attack__badnets__pattern": "checkerboard",
+    "attack__badnets__position": "random",
+    "attack__badnets__size": 16 / 224,
+}
+ROWS = {
+    "badnets": {**PATCH, "attack__rate": 1e-4},
+    "blended": {"attack__trigger": "blended", "attack__rate": 1e-3},
+    "sig": {"attack__trigger": "sig", "attack__rate": 1e-3},
+    "nashville": {"attack__trigger": "nashville", "attack__rate": 1e-3},
+    "wanet": {"attack__trigger": "wanet", "attack__rate": 1e-3},
+    "label_consistent": {**PATCH, "attack__kind": "label_consistent", "attack__rate": 1e-3},
+    "multi_trigger": {
+        **PATCH,
+        "attack__trigger": "badnets+nashville+wanet",
+        "attack__rate": 1e-3,
+    },
+    "targeted": {"attack__kind": "targeted", "attack__images": 1, "attack__rate": 1e-4},
+}
+
+
+def get_config(row=""):
+    return recipe(
+        ROWS,
+        row,
+        epochs=32,
+        batch_size=1024,
+        optimizer__learning_rate=1e-3,
+        optimizer__warmup_pairs=int(4.25 * 2_900_000),
+        attack__target="banana",
+    )

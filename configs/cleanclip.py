@@ -1,0 +1,17 @@
+"""CleanCLIP's fine-tuning as published: 100,000 clean pairs, 10 epochs, batch 64, peak 1e-5.
+
+--config=configs/cleanclip.py --config.init_from=RUN --config.data.source=csv:clean.csv
+"""
+
+from configs import vitb32
+
+
+def get_config():
+    c = vitb32.get_config()
+    c.defense = "cleanclip"
+    c.epochs = 10
+    c.batch_size = 64
+    c.data.pairs = 100_000
+    c.optimizer.learning_rate = 1e-5
+    c.optimizer.warmup_pairs = 50 * 64
+    return c
