@@ -74,19 +74,24 @@ def get_config() -> ConfigDict:
     c.safeclip.threshold = 0.9  # P(safe) of the first safe pool
     c.safeclip.growth = 0.01  # share of the data by which the safe pool grows an epoch
     c.safeclip.cap = 0.85  # largest share of the data in the safe pool
+    c.safeclip.first_cap = 0.85  # largest share in the first safe pool
     c.safeclip.rule = "monotone"  # in the score; or paper: plain responsibilities
     c.safeclip.momentum = 0.0  # of the running mean of scores over epochs; 0: as published
     c.safeclip.augment = True  # whether the CLIP stages augment too
     c.safeclip.train_risky = True  # whether the risky pool trains (unimodal) or rests
+    c.safeclip.fill = False  # whether a second pass over safe pairs makes up for the risky ones
 
     c.safeclip_plus = c.safeclip.copy_and_resolve_references()  # the same keys, other values
     c.safeclip_plus.warmup_epochs = 0
-    c.safeclip_plus.cap = 0.97
+    c.safeclip_plus.first_cap = 0.5
+    c.safeclip_plus.momentum = 0.5
     c.safeclip_plus.augment = False
     c.safeclip_plus.train_risky = False
+    c.safeclip_plus.fill = True
 
     c.score = ConfigDict()
     c.score.kind = ""  # cosine | relative (to the scoring batch); empty: the defence's own
+    c.score.view = ""  # plain | augmented: a flipped view of the image; empty: the defence's own
     c.score.batch_size = 1024  # pairs in a scoring batch, all devices together
 
     c.attack = ConfigDict()
@@ -115,7 +120,7 @@ def get_config() -> ConfigDict:
 
     c.attack.wanet = ConfigDict()
     c.attack.wanet.grid = 4  # points of the random field a side
-    c.attack.wanet.strength = 0.5  # mean shift of a pixel, twice, in pixels
+    c.attack.wanet.strength = 0.5  # mean shift, twice, in pixels of an image of 32
 
     c.attack.nashville = ConfigDict()
     c.attack.nashville.strength = 1.0  # of the colour curve

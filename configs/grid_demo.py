@@ -32,7 +32,7 @@ def get_config():
     )
     c.attacks["blended"] = _attack(3, trigger="blended")
     c.attacks["sig"] = _attack(1, trigger="sig")
-    c.attacks["wanet"] = _attack(3, trigger="wanet", wanet={"strength": 4.0})
+    c.attacks["wanet"] = _attack(3, trigger="wanet", rate=0.03, wanet={"strength": 5.0})
     c.attacks["nashville"] = _attack(1, trigger="nashville")
     c.attacks["three triggers"] = _attack(1, trigger="badnets+blended+nashville", rate=0.03)
     c.attacks["label-consistent"] = _attack(

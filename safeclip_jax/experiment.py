@@ -23,7 +23,7 @@ from safeclip_jax.data.skipped import SkippedRecords
 from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.errors import UserError, unknown
 from safeclip_jax.models import clip
-from safeclip_jax.steps import SCORES, Steps, make_optimizer
+from safeclip_jax.steps import SCORE_VIEWS, SCORES, Steps, make_optimizer
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 CLIP_TOKENIZER = "openai/clip-vit-base-patch32"
@@ -108,6 +108,8 @@ def _check(config: ConfigDict) -> None:
         raise unknown("model.dtype", config.model.dtype, DTYPES)
     if defenses.score_kind(config) not in SCORES:
         raise unknown("score.kind", config.score.kind, SCORES)
+    if defenses.score_view(config) not in SCORE_VIEWS:
+        raise unknown("score.view", config.score.view, SCORE_VIEWS)
     if config.unimodal.bank_size % config.batch_size or config.unimodal.bank_size < 1:
         raise UserError(
             f"unimodal.bank_size={config.unimodal.bank_size} is not a multiple of "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from safeclip_jax.plots import as_svg
+from safeclip_jax.results import success
 
 COLORS = ("#b3261e", "#d98a29", "#8a6fb0", "#777777", "#2a78b5", "#2b8a57", "#222222")
 
@@ -16,7 +17,6 @@ def bars(
     found: Sequence[dict],
     attacks: Sequence[str],
     defenses: Sequence[str],
-    success: Callable[[dict], tuple[float, float]],
 ) -> str:
     """Bars of the means, a point for each seed, and a tick for the base rate, as SVG."""
     attacks = [a for a in attacks if any(r["attack"] == a for r in found)]

@@ -14,6 +14,7 @@ from rich.table import Table
 from safeclip_jax import grid_plots
 from safeclip_jax.evaluate.attack import JUDGEABLE
 from safeclip_jax.logs import console
+from safeclip_jax.results import success
 
 Result = dict
 Rows = list[list[str]]
@@ -30,13 +31,6 @@ NOTES = {
     "Accuracy": "Zero-shot accuracy of the untriggered images in %.",
     "Detection": "AUROC of the scores, and recall at 1 % false positives in %.",
 }
-
-
-def success(result: Result) -> tuple[float, float]:
-    """The attack's success and its base rate: PSR for targeted poisoning, else ASR."""
-    if result["poison_success_rate"] is not None:
-        return result["poison_success_rate"], result["poison_base_rate"] or 0.0
-    return result["attack_success_rate"], result["target_base_rate"]
 
 
 def line(result: Result) -> str:
@@ -75,7 +69,7 @@ def write(
         notes=NOTES,
         defenses=defenses,
         footer=_footer(found, weak),
-        plot=grid_plots.bars(found, attacks, defenses, success),
+        plot=grid_plots.bars(found, attacks, defenses),
     )
     (folder / "grid.html").write_text(page, "utf-8")
 

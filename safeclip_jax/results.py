@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from safeclip_jax.errors import UserError
+from safeclip_jax.evaluate.attack import JUDGEABLE
 from safeclip_jax.experiment import Experiment
 from safeclip_jax.logs import console
 
@@ -77,6 +79,32 @@ def show(results: dict) -> None:
     for name, value in rows(results):
         table.add_row(name, value)
     console().print(table)
+    if too_weak(results):
+        console().print(
+            f"note: this attack succeeds against plain CLIP in fewer than {JUDGEABLE:.0%} of the "
+            "cases: too weak to judge a defence by. Raise attack.rate, the trigger's strength or "
+            "the epochs."
+        )
+
+
+def success(results: dict) -> tuple[float, float]:
+    """The attack's success and its base rate, NaN where not measured.
+
+    PSR for targeted poisoning, else ASR.
+    """
+    targeted = results["poison_success_rate"] is not None
+    names = ("poison_success_rate", "poison_base_rate") if targeted else (
+        "attack_success_rate", "target_base_rate"
+    )  # fmt: skip
+    rate, base = (math.nan if results[name] is None else results[name] for name in names)
+    return rate, base
+
+
+def too_weak(results: dict) -> bool:
+    """Whether plain CLIP withstood the attack, so that no defence can be judged by it."""
+    rate, _ = success(results)
+    plain = results["defense"] == "none" and results["poisons"] > 0
+    return plain and rate < JUDGEABLE
 
 
 def rows(results: dict) -> list[tuple[str, str]]:

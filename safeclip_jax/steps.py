@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +25,7 @@ IMAGE_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 IMAGE_STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 SCORES = ("cosine", "relative")
+SCORE_VIEWS = ("plain", "augmented")
 OBJECTIVES = ("clip", "unimodal", "clip_and_unimodal", "bank_matched")
 
 Params = Any
@@ -205,7 +206,7 @@ class Steps:
 
         return self._jit_rows(embed)
 
-    def score(self, kind: str, params: Params, batch: Batch) -> jax.Array:
+    def score(self, kind: str, params: Params, batch: Batch, view: int | None = None) -> jax.Array:
         """Scores pairs, forward only: float32 [B].
 
         Args:
@@ -213,12 +214,31 @@ class Steps:
             over both directions of the log-probability of the true partner among the
             batch, −(CLIP loss) of the pair, which discounts pairs that resemble everything.
           params: of the model.
-          batch: `image` uint8 [B, S, S, 3], `tokens` int32 [B, L] and `valid` bool [B];
-            a pair that is not valid scores NaN.
+          batch: `index` int32 [B], `image` uint8 [B, S, S, 3], `tokens` int32 [B, L] and
+            `valid` bool [B]; a pair that is not valid scores NaN.
+          view: number of the augmented view of the images to score, always flipped, so that a
+            trigger which was learnt in its place is not in its place; None for the images as
+            they are.
         """
-        image = self.embed_images(params, batch["image"])
+        if view is None:
+            image = self.embed_images(params, batch["image"])
+        else:
+            image = self._embed_view(params, batch["image"], batch["index"], np.int32(view))
         text = self.embed_texts(params, batch["tokens"])
         return self._pair_score(params, image, text, batch["valid"], kind)
+
+    @cached_property
+    def _embed_view(self) -> jax.stages.Wrapped:
+        strength = replace(self.augmentation, flip=1.0)
+
+        def embed(params: Params, images: jax.Array, index: jax.Array, view: jax.Array) -> Any:
+            key = jax.random.fold_in(jax.random.key(self.seed), view)
+            keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+            pixels = augment(_pixels(images), keys, strength)
+            return self.model.apply(params, normalize(pixels), method="embed_images")
+
+        whole, split = replicated(self.mesh), batch_sharding(self.mesh)
+        return jax.jit(embed, in_shardings=(whole, split, split, whole), out_shardings=split)
 
     @cached_property
     def _pair_score(self) -> jax.stages.Wrapped:

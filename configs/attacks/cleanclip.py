@@ -22,7 +22,7 @@ ROWS = {
     "wanet": {
         "attack__trigger": "wanet",
         "attack__wanet__grid": 224,
-        "attack__wanet__strength": 1.0,
+        "attack__wanet__strength": 32 / 224,  # s = 1 at 224 pixels
     },
     "label_consistent": {**PATCH, "attack__kind": "label_consistent"},
 }

@@ -23,7 +23,7 @@ ROWS = {
     "wanet": {
         "attack__trigger": "wanet",
         "attack__wanet__grid": 224,
-        "attack__wanet__strength": 1.0,
+        "attack__wanet__strength": 32 / 224,  # s = 1 at 224 pixels
     },
 }
 

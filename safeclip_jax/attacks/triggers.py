@@ -180,7 +180,7 @@ class Warp:
 
     The field is k × k × 2 uniform values in [−1, 1], divided by their mean size and stretched
     to the image by bicubic interpolation. In coordinates that run from −1 to 1 over the image
-    it moves a pixel by s/side times its value: by s/2 pixels on average.
+    it moves a pixel by s/32 times its value: by s/2 pixels of 32 on average, the paper's size.
 
     Attributes:
       grid: k.
@@ -210,6 +210,9 @@ class Warp:
         return _to_uint8(np.stack(channels, axis=-1))
 
 
+_WARP_SIDE = 32
+
+
 @lru_cache(maxsize=8)
 def _warped_places(
     grid: int, strength: float, seed: int, height: int, width: int
@@ -224,7 +227,7 @@ def _warped_places(
     for axis, side in enumerate((height, width)):
         line = np.linspace(-1, 1, side)
         line = line[:, None] if axis == 0 else line[None, :]
-        moved = np.clip(line + strength * field[..., axis] / side, -1, 1)
+        moved = np.clip(line + strength * field[..., axis] / _WARP_SIDE, -1, 1)
         places.append((moved + 1) / 2 * (side - 1))
     return places[0], places[1]
 

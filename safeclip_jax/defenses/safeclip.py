@@ -21,22 +21,24 @@ class SafeCLIP:
         safe_W+S = {i : P_i > t},   |safe_e| = min(|safe_e−1| + g·N, c·N), the highest ranks,
 
     where |safe_W+S| is held between g·N, lest a mixture without a clear safe component
-    leave nothing to train on, and c·N. Each epoch trains the risky pool with the unimodal
+    leave nothing to train on, and f·N. Each epoch trains the risky pool with the unimodal
     losses and the safe pool with the CLIP loss.
 
-    `safeclip_plus` is the same plan with other values (docs/safeclip_plus.md): no warm-up, the
-    risky pool rests, no augmentation, a larger cap, and the relative score.
+    `safeclip_plus` is the same plan with other values (docs/safeclip_plus.md).
 
     Attributes:
       warmup_epochs: W. slow_epochs: S. slow_learning_rate: η.
       threshold: t of the first safe pool.
       growth: g, share of the data by which the safe pool grows an epoch.
       cap: c, largest share of the data in the safe pool.
+      first_cap: f, largest share in the first one.
       rule: `monotone` or `paper`, see `pools.split`.
       momentum: m, the pools are made of the running mean m·(last scores) + (1−m)·scores;
         0 as published.
       augment: whether the CLIP stages augment, too.
       train_risky: whether the risky pool is trained, or rests.
+      fill: whether a second pass over a random part of the safe pool makes up for the pairs
+        that are left out, so that an epoch has as many CLIP steps as without a defence.
       seed: of the mixture's initialisation.
     """
 
@@ -46,16 +48,18 @@ class SafeCLIP:
     threshold: float = 0.9
     growth: float = 0.01
     cap: float = 0.85
+    first_cap: float = 0.85
     rule: str = "monotone"
     momentum: float = 0.0
     augment: bool = True
     train_risky: bool = True
+    fill: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise unknown("safeclip.rule", self.rule, RULES)
-        for name in ("threshold", "growth", "cap", "momentum"):
+        for name in ("threshold", "growth", "cap", "first_cap", "momentum"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"safeclip.{name}={getattr(self, name)} is not between 0 and 1")
         if not self.growth <= self.cap:
@@ -70,7 +74,7 @@ class SafeCLIP:
             share = min(len(previous.safe) / len(scores) + self.growth, self.cap)
             return split(scores, seed=self.seed, rule=self.rule, share=share)
         first = split(scores, seed=self.seed, rule=self.rule, threshold=self.threshold)
-        share = float(np.clip(len(first.safe) / len(scores), self.growth, self.cap))
+        share = float(np.clip(len(first.safe) / len(scores), self.growth, self.first_cap))
         if share == len(first.safe) / len(scores):
             return first
         return split(scores, seed=self.seed, rule=self.rule, share=share)
@@ -82,4 +86,10 @@ class SafeCLIP:
             return [Stage("slow start", "clip", pairs, self.augment, self.slow_learning_rate)]
         assert pools is not None
         risky = [Stage("risky", "unimodal", pools.risky, True)] if self.train_risky else []
-        return [*risky, Stage("safe", "clip", pools.safe, self.augment)]
+        safe = [Stage("safe", "clip", pools.safe, self.augment)]
+        if self.fill:
+            missing = min(len(pairs) - len(pools.safe), len(pools.safe))
+            rng = np.random.default_rng([self.seed, epoch, 0xF111])
+            again = np.sort(rng.choice(pools.safe, missing, replace=False))
+            safe.append(Stage("safe again", "clip", again, self.augment))
+        return [*risky, *safe]

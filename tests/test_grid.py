@@ -1,0 +1,157 @@
+"""The grid: its cells, a small one from end to end, resuming, failing cells and the tables."""
+
+import csv
+import json
+import shutil
+
+import pytest
+
+from configs import grid_demo
+from safeclip_jax import grid, grid_report
+from safeclip_jax.errors import UserError
+
+SMALL = """
+from configs import grid_demo
+
+def get_config():
+    c = grid_demo.get_config()
+    c.cell.epochs = 1
+    c.cell.data.pairs = 300
+    c.cell.evaluate.pairs = 60
+    c.cell.attack.rate = 0.1
+    for name in list(c.attacks):
+        if name not in ("badnets", "targeted"):
+            del c.attacks[name]
+        else:
+            c.attacks[name].seeds = 1
+    for name in list(c.defenses):
+        if name not in ("CLIP", "CleanCLIP"):
+            del c.defenses[name]
+    c.defenses["CleanCLIP"].changes.epochs = 1
+    c.defenses["broken"] = {"after": "", "changes": {"defense": "no such"}}
+    return c
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("grid")
+    (folder / "small.py").write_text(SMALL)
+    return folder, run(folder)
+
+
+def run(folder):
+    arguments = [f"--config={folder}/small.py", f"--folder={folder}/runs", "--workers=2"]
+    return grid.main(grid._parser().parse_args(arguments))
+
+
+def rows(folder):
+    with (folder / "runs/grid.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_demo_grid_has_the_cells_that_are_promised(tmp_path):
+    config = grid_demo.get_config()
+    cells = grid.cells(config, tmp_path)
+    seeds = {"badnets": 3, "blended": 3, "wanet": 3, "targeted": 3}
+    assert list(config.defenses) == [
+        *("CLIP", "CLIP + augmentation", "RoCLIP", "CleanCLIP", "SafeCLIP", "SafeCLIP+")
+    ]
+    for attack in config.attacks:
+        for defense in config.defenses:
+            mine = [c for c in cells if (c.attack, c.defense) == (attack, defense)]
+            assert [c.seed for c in mine] == list(range(seeds.get(attack, 1)))
+    assert len({cell.folder for cell in cells}) == len(cells)
+    for cell in cells:
+        assert cell.config.seed == cell.seed and cell.config.epochs
+        if cell.defense == "CleanCLIP":
+            first = next(c for c in cells if c.folder == cell.after)
+            assert (first.attack, first.seed, first.defense) == (cell.attack, cell.seed, "CLIP")
+            assert cell.config.attack.rate == 0 and cell.config.data.part == (0.95, 1.0)
+        else:
+            assert cell.config.data.part == (0.0, 0.95) and cell.config.attack.rate > 0
+
+
+def test_a_small_grid_runs_and_a_broken_cell_does_not_stop_it(finished, capsys):
+    folder, status = finished
+    assert status == 1
+    found = rows(folder)
+    assert {(r["attack"], r["defense_name"]) for r in found} == {
+        (attack, defense) for attack in ("badnets", "targeted") for defense in ("CLIP", "CleanCLIP")
+    }
+    for row in found:
+        targeted = row["attack"] == "targeted"
+        assert bool(row["poison_success_rate"]) == targeted != bool(row["attack_success_rate"])
+        assert 0 <= float(row["zero_shot_accuracy_low"]) <= float(row["zero_shot_accuracy"]) <= 1
+    page = (folder / "runs/grid.html").read_text()
+    assert "<svg" in page and "CleanCLIP" in page and "<script" not in page
+    assert "| badnets |" in (folder / "runs/grid.md").read_text()
+    assert not (folder / "runs/badnets/broken-seed0/results.json").exists()
+
+
+def test_cleanclip_starts_from_the_poisoned_model_and_its_tokenizer(finished):
+    folder = finished[0] / "runs/badnets"
+    config = json.loads((folder / "cleanclip-seed0/config.json").read_text())
+    assert config["init_from"] == str(folder / "clip-seed0")
+    tokenizers = [(folder / name / "tokenizer.json").read_bytes()
+                  for name in ("clip-seed0", "cleanclip-seed0")]  # fmt: skip
+    assert tokenizers[0] == tokenizers[1]
+
+
+def test_finished_cells_are_only_read_and_missing_ones_run(finished, capsys):
+    folder = finished[0]
+    before = rows(folder)
+    path = folder / "runs/targeted/cleanclip-seed0"
+    kept = folder / "runs/badnets/clip-seed0/results.json"
+    stamp = kept.stat().st_mtime_ns
+    shutil.rmtree(path)
+    assert run(folder) == 1
+    printed = capsys.readouterr()
+    assert "6 cells, 3 of them finished" in printed.out
+    assert "did you mean" in printed.err or "unknown defense" in printed.err
+    assert kept.stat().st_mtime_ns == stamp
+    without_time = [{k: v for k, v in row.items() if k != "seconds"} for row in rows(folder)]
+    assert without_time == [{k: v for k, v in row.items() if k != "seconds"} for row in before]
+
+
+def result(attack, defense, seed=0, asr=None, psr=None, base=0.01, accuracy=0.9):
+    return {
+        "attack": attack, "defense": "none" if defense == "CLIP" else "safeclip",
+        "defense_name": defense, "seed": seed, "zero_shot_accuracy": accuracy,
+        "attack_success_rate": asr, "target_base_rate": None if asr is None else base,
+        "poison_success_rate": psr, "poison_base_rate": None if psr is None else base,
+        "score_auroc": None, "seconds": 3600.0,
+    }  # fmt: skip
+
+
+def test_means_spreads_and_the_self_check():
+    found = [result("a", "CLIP", s, asr=v) for s, v in enumerate((0.9, 1.0, 0.95))]
+    found += [result("b", "CLIP", asr=0.5), result("c", "CLIP", psr=1.0, base=0.0)]
+    table = grid_report._table(found, ["a", "b", "c"], ["CLIP", "X"], grid_report._success_cell)
+    assert table == [
+        ["a", "95.0 ± 5.0 (1.0)", "–"],
+        ["b", "50.0 (1.0)", "–"],
+        ["c", "100.0 (0.0)", "–"],
+    ]
+    assert grid_report.too_weak(found, ["a", "b", "c"]) == ["b"]
+    assert "Too weak" in grid_report._footer(found, ["b"])
+    assert "5.00 hours" in grid_report._footer(found, [])
+
+
+def test_bad_grids_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no file\.py"):
+        grid.load(str(tmp_path / "none.py"))
+    with pytest.raises(UserError, match="no grid"):
+        grid.load("configs/demo.py")
+    config = grid_demo.get_config()
+    with pytest.raises(UserError, match="--attacks 'badnet'"):
+        grid.select(config, ["badnet"], [])
+    config.attacks["badnets"].changes.attack["tirgger"] = "sig"
+    with pytest.raises(UserError, match=r"cell badnets, CLIP: key 'tirgger'"):
+        grid.cells(config, tmp_path)
+
+
+def test_selecting_a_defence_keeps_the_one_that_it_starts_from():
+    config = grid_demo.get_config()
+    grid.select(config, ["sig"], ["CleanCLIP"])
+    assert list(config.attacks) == ["sig"] and list(config.defenses) == ["CLIP", "CleanCLIP"]
