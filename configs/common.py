@@ -12,7 +12,7 @@ def get_config() -> ConfigDict:
     c.seed = 0  # every random draw of the run derives from it
     c.defense = "safeclip"  # none | augmentation | roclip | cleanclip | safeclip | safeclip_plus
     c.init_from = ""  # folder of a finished run whose weights training starts from
-    c.epochs = 32  # passes over the data, warm-up included
+    c.epochs = 32  # passes over the data, warm-up included; 0 with init_from: only evaluates
     c.batch_size = 512  # pairs in a global batch, all devices together
     c.max_steps = 0  # stop each stage after this many steps, to try things out; 0: no limit
 
@@ -83,6 +83,7 @@ def get_config() -> ConfigDict:
 
     c.safeclip_plus = c.safeclip.copy_and_resolve_references()  # the same keys, other values
     c.safeclip_plus.warmup_epochs = 0
+    c.safeclip_plus.cap = 0.97
     c.safeclip_plus.first_cap = 0.5
     c.safeclip_plus.momentum = 0.5
     c.safeclip_plus.augment = False
@@ -91,7 +92,7 @@ def get_config() -> ConfigDict:
 
     c.score = ConfigDict()
     c.score.kind = ""  # cosine | relative (to the scoring batch); empty: the defence's own
-    c.score.view = ""  # plain | augmented: a flipped view of the image; empty: the defence's own
+    c.score.view = "plain"  # the image as it is: plain | a flipped, cropped view: augmented
     c.score.batch_size = 1024  # pairs in a scoring batch, all devices together
 
     c.attack = ConfigDict()

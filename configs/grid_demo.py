@@ -10,12 +10,17 @@ from ml_collections import ConfigDict
 
 from configs import demo
 
+_WARP = {"grid": 32, "strength": 3.0}  # a step for each pixel, 1.5 long on average
+
 
 def get_config():
     c = ConfigDict()
     c.first_seed = 0
     c.cell = _cell()
     c.attacks = ConfigDict(sort_keys=False)
+    c.attacks["clean data"] = _attack(
+        1, rate=0.0, trigger="badnets+blended+sig+wanet+nashville", wanet=_WARP
+    )
     # 16 of 224 pixels are 2 of 32; patches here have 4, as in the demo.
     c.attacks["badnets"] = _attack(3, trigger="badnets")
     c.attacks["badnets, noise, random place"] = _attack(
@@ -32,7 +37,7 @@ def get_config():
     )
     c.attacks["blended"] = _attack(3, trigger="blended")
     c.attacks["sig"] = _attack(1, trigger="sig")
-    c.attacks["wanet"] = _attack(3, trigger="wanet", rate=0.03, wanet={"strength": 5.0})
+    c.attacks["wanet"] = _attack(3, trigger="wanet", rate=0.03, wanet=_WARP)
     c.attacks["nashville"] = _attack(1, trigger="nashville")
     c.attacks["three triggers"] = _attack(1, trigger="badnets+blended+nashville", rate=0.03)
     c.attacks["label-consistent"] = _attack(
@@ -40,6 +45,10 @@ def get_config():
     )
     c.attacks["targeted"] = _attack(3, kind="targeted", target="", images=24)
     c.defenses = ConfigDict(sort_keys=False)
+    # What the triggers alone do to a model that never saw them.
+    c.defenses["CLIP, clean data"] = _defense(
+        "none", "clean data/CLIP", epochs=0, attack={"rate": 0.0}
+    )
     c.defenses["CLIP"] = _defense("none")
     c.defenses["CLIP + augmentation"] = _defense("augmentation")
     c.defenses["RoCLIP"] = _defense("roclip")

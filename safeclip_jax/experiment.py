@@ -100,15 +100,15 @@ def build(config: ConfigDict, workdir: Path | None = None) -> Experiment:
 
 def _check(config: ConfigDict) -> None:
     """Checks what no other part checks by itself."""
-    if config.epochs < 1:
-        raise UserError(f"epochs={config.epochs}: at least 1 is needed")
+    if config.epochs < (0 if config.init_from else 1):
+        raise UserError(f"epochs={config.epochs}: at least 1 is needed, or 0 with init_from")
     if config.seed < 0:
         raise UserError(f"seed={config.seed}: it must not be negative")
     if config.model.dtype not in DTYPES:
         raise unknown("model.dtype", config.model.dtype, DTYPES)
     if defenses.score_kind(config) not in SCORES:
         raise unknown("score.kind", config.score.kind, SCORES)
-    if defenses.score_view(config) not in SCORE_VIEWS:
+    if config.score.view not in SCORE_VIEWS:
         raise unknown("score.view", config.score.view, SCORE_VIEWS)
     if config.unimodal.bank_size % config.batch_size or config.unimodal.bank_size < 1:
         raise UserError(

@@ -76,13 +76,25 @@ def cells(grid: ConfigDict, folder: Path) -> list[Cell]:
                 for changes in (attack.changes, defense.changes):
                     _change(config, changes, f"{attack_name}, {defense_name}")
                 if defense.after:
-                    after = place / f"{_as_path(defense.after)}-seed{config.seed}"
+                    after = _first_run(defense.after, place, grid.first_seed, config.seed)
                     config.init_from = str(after)
                 cell_folder = place / f"{_as_path(defense_name)}-seed{config.seed}"
                 found.append(
                     Cell(attack_name, defense_name, config.seed, config, cell_folder, after)
                 )
     return found
+
+
+def _first_run(after: str, place: Path, first_seed: int, seed: int) -> Path:
+    """The run that a cell starts from.
+
+    `DEFENSE` is the run with the same attack and seed, `ATTACK/DEFENSE` the first one of
+    another attack.
+    """
+    attack, _, defense = after.rpartition("/")
+    if attack:
+        return place.parent / _as_path(attack) / f"{_as_path(defense)}-seed{first_seed}"
+    return place / f"{_as_path(defense)}-seed{seed}"
 
 
 def _change(config: ConfigDict, changes: ConfigDict, where: str) -> None:
@@ -231,16 +243,17 @@ def load(path: str) -> ConfigDict:
 
 def select(grid: ConfigDict, attacks: Sequence[str], defenses: Sequence[str]) -> None:
     """Leaves only the named attacks and defences, and what those start from."""
-    for part, wanted in (("attacks", list(attacks)), ("defenses", list(defenses))):
-        known = list(grid[part])
-        for name in wanted:
-            if name not in known:
-                raise UserError(f"--{part} {name!r}: the grid has {', '.join(known)}")
-        if part == "defenses":
-            wanted += [grid.defenses[name].after for name in wanted if grid.defenses[name].after]
-        for name in known:
-            if wanted and name not in wanted:
-                del grid[part][name]
+    for part, names in (("attacks", attacks), ("defenses", defenses)):
+        for name in names:
+            if name not in grid[part]:
+                raise UserError(f"--{part} {name!r}: the grid has {', '.join(grid[part])}")
+    defenses = list(defenses or grid.defenses)
+    starts = [grid.defenses[name].after.rpartition("/") for name in defenses]
+    defenses += [defense for _, _, defense in starts]
+    attacks = list(attacks or grid.attacks) + [attack for attack, _, _ in starts]
+    for part, names in (("attacks", attacks), ("defenses", defenses)):
+        for name in [name for name in grid[part] if name not in names]:
+            del grid[part][name]
 
 
 def _parser() -> argparse.ArgumentParser:

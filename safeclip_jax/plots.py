@@ -32,7 +32,7 @@ def losses(metrics: Sequence[dict], steps_in_all: int) -> str:
     for stage in dict.fromkeys(line["stage"] for line in lines):
         points = [(line["step"], line["loss"]) for line in lines if line["stage"] == stage]
         axes.plot(*zip(*points, strict=True), ".", markersize=4, label=stage)
-    axes.set(xlabel="step", ylabel="loss (nats)", xlim=(0, steps_in_all))
+    axes.set(xlabel="step", ylabel="loss (nats)", xlim=(0, max(steps_in_all, 1)))
     if lines:
         axes.legend(frameon=False)
     return as_svg(figure)

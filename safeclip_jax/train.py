@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from safeclip_jax import pools, report, results, sharding, workdir
 from safeclip_jax.checkpoint import Checkpoints, Position, initial_params
 from safeclip_jax.data.pipeline import steps_in_stage
-from safeclip_jax.defenses import score_kind, score_view
+from safeclip_jax.defenses import score_kind
 from safeclip_jax.defenses.plan import Stage, outline
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluate.evaluator import (
@@ -166,7 +166,7 @@ class Trainer:
     def score(self, epoch: int) -> np.ndarray:
         """Scores every pair with the current weights, float32 [N]; NaN for unusable pairs."""
         config, kind = self.x.config.score, score_kind(self.x.config)
-        view = epoch if score_view(self.x.config) == "augmented" else None
+        view = epoch if config.view == "augmented" else None
         order = np.random.default_rng([self.x.config.seed, epoch]).permutation(self.x.pairs)
         scores = np.zeros(len(order), np.float32)
         parts = [

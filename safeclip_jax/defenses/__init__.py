@@ -45,11 +45,6 @@ def score_kind(config: ConfigDict) -> str:
     return config.score.kind or ("relative" if config.defense == "safeclip_plus" else "cosine")
 
 
-def score_view(config: ConfigDict) -> str:
-    """`score.view`, or where it is empty the defence's own."""
-    return config.score.view or ("augmented" if config.defense == "safeclip_plus" else "plain")
-
-
 def create(config: ConfigDict) -> Defense:
     """Returns the defence that `config.defense` names; `UserError` if there is none."""
     if config.defense not in DEFENSES:

@@ -1,0 +1,72 @@
+"""Local-density scores against scikit-learn and plain loops."""
+
+import numpy as np
+import pytest
+from sklearn.neighbors import NearestNeighbors
+
+from safeclip_jax import density
+
+K = 7
+
+
+@pytest.fixture(scope="module", params=[300, 5000])
+def points(request):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((request.param, 6))
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def near(points):
+    reference = np.sort(np.random.default_rng(1).choice(len(points), 120, replace=False))
+    return reference, density.neighbors(points, reference, K)
+
+
+def test_neighbours_equal_scikit_learns(points, near):
+    reference, found = near
+    model = NearestNeighbors(n_neighbors=K + 1, algorithm="brute").fit(points[reference])
+    distances, _ = model.kneighbors(points)
+    itself = np.isin(np.arange(len(points)), reference)
+    np.testing.assert_allclose(found.distances[itself], distances[itself, 1:], atol=1e-6)
+    np.testing.assert_allclose(found.distances[~itself], distances[~itself, :-1], atol=1e-6)
+    for i in (0, len(points) - 1):
+        expected = np.linalg.norm(points[reference[found.indices[i]]] - points[i], axis=1)
+        np.testing.assert_allclose(found.distances[i], expected, atol=1e-6)
+
+
+def test_scores_equal_loops(points, near):
+    reference, found = near
+
+    def distances(i):
+        others = np.array([j for j in reference if j != i])
+        d = np.linalg.norm(points[others] - points[i], axis=1)
+        order = np.argsort(d)[:K]
+        return d[order], others[order]
+
+    def lid(d):
+        return -1 / np.mean([np.log(x / d[-1]) for x in d])
+
+    for i in (0, 5, int(reference[0]), len(points) - 1):
+        d, others = distances(i)
+        theirs = [distances(j)[0] for j in others]
+        ratios = np.array([d[-1] / t[-1] for t in theirs])
+        dimensions = np.array([lid(t) for t in theirs])
+        expected = {
+            density.k_distance: d[-1],
+            density.slof: ratios.mean(),
+            density.lid: lid(d),
+            density.dao: np.mean(dimensions * np.log(ratios)),
+        }
+        for score, value in expected.items():
+            np.testing.assert_allclose(score(found)[i], value, rtol=1e-5, err_msg=score.__name__)
+
+
+def test_an_outlier_scores_higher_and_duplicates_stay_finite():
+    rng = np.random.default_rng(3)
+    x = np.concatenate([0.01 * rng.standard_normal((200, 4)), np.full((1, 4), 3.0)])
+    scores = (density.k_distance, density.slof, density.dao)
+    for score in scores:
+        assert np.argmax(score(density.neighbors(x, np.arange(201), K))) == 200
+    x[:20] = x[0]
+    for score in (*scores, density.lid):
+        assert np.isfinite(score(density.neighbors(x, np.arange(201), K))).all()
