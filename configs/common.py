@@ -70,10 +70,11 @@ def get_config() -> ConfigDict:
     c.safeclip = ConfigDict()
     c.safeclip.warmup_epochs = 5  # unimodal only
     c.safeclip.slow_epochs = 1  # CLIP on everything at the slow rate
-    c.safeclip.slow_learning_rate = 5e-6
+    c.safeclip.slow_learning_rate = 5e-6  # of the slow epochs
     c.safeclip.threshold = 0.9  # P(safe) of the first safe pool
     c.safeclip.growth = 0.01  # share of the data by which the safe pool grows an epoch
     c.safeclip.cap = 0.85  # largest share of the data in the safe pool
+    c.safeclip.adaptive = False  # whether each epoch's share of P(safe) > threshold caps it too
     c.safeclip.first_cap = 0.85  # largest share in the first safe pool
     c.safeclip.rule = "monotone"  # in the score; or paper: plain responsibilities
     c.safeclip.momentum = 0.0  # of the running mean of scores over epochs; 0: as published
@@ -83,7 +84,8 @@ def get_config() -> ConfigDict:
 
     c.safeclip_plus = c.safeclip.copy_and_resolve_references()  # the same keys, other values
     c.safeclip_plus.warmup_epochs = 0
-    c.safeclip_plus.cap = 0.97
+    c.safeclip_plus.cap = 0.99
+    c.safeclip_plus.adaptive = True
     c.safeclip_plus.first_cap = 0.5
     c.safeclip_plus.momentum = 0.5
     c.safeclip_plus.augment = False

@@ -24,7 +24,7 @@ def get_config():
     c.safeclip.slow_learning_rate = 5e-4
     c.safeclip.growth = 0.15
     c.safeclip_plus.slow_learning_rate = 5e-4
-    c.safeclip_plus.growth = 0.05
+    c.safeclip_plus.growth = 0.08
     c.score.kind = "relative"
     c.score.batch_size = 128
     c.attack.rate = 0.01

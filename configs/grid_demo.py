@@ -18,43 +18,41 @@ def get_config():
     c.first_seed = 0
     c.cell = _cell()
     c.attacks = ConfigDict(sort_keys=False)
-    c.attacks["clean data"] = _attack(
+    c.attacks["clean data"] = attack(
         1, rate=0.0, trigger="badnets+blended+sig+wanet+nashville", wanet=_WARP
     )
     # 16 of 224 pixels are 2 of 32; patches here have 4, as in the demo.
-    c.attacks["badnets"] = _attack(3, trigger="badnets")
-    c.attacks["badnets, noise, random place"] = _attack(
+    c.attacks["badnets"] = attack(3, trigger="badnets")
+    c.attacks["badnets, noise, random place"] = attack(
         1,
         trigger="badnets",
         rate=0.03,
         badnets={"pattern": "noise", "position": "random", "size": 0.1875},
     )
-    c.attacks["badnets, four corners"] = _attack(
+    c.attacks["badnets, four corners"] = attack(
         1, trigger="badnets", badnets={"pattern": "noise", "position": "four_corners"}
     )
-    c.attacks["badnets, white 50 px"] = _attack(
+    c.attacks["badnets, white 50 px"] = attack(
         1, trigger="badnets", rate=0.02, badnets={"pattern": "white", "size": 50 / 224}
     )
-    c.attacks["blended"] = _attack(3, trigger="blended")
-    c.attacks["sig"] = _attack(1, trigger="sig")
-    c.attacks["wanet"] = _attack(3, trigger="wanet", rate=0.03, wanet=_WARP)
-    c.attacks["nashville"] = _attack(1, trigger="nashville")
-    c.attacks["three triggers"] = _attack(1, trigger="badnets+blended+nashville", rate=0.03)
-    c.attacks["label-consistent"] = _attack(
-        1, kind="label_consistent", trigger="blended", rate=0.03
-    )
-    c.attacks["targeted"] = _attack(3, kind="targeted", target="", images=24)
+    c.attacks["blended"] = attack(3, trigger="blended")
+    c.attacks["sig"] = attack(1, trigger="sig")
+    c.attacks["wanet"] = attack(3, trigger="wanet", rate=0.03, wanet=_WARP)
+    c.attacks["nashville"] = attack(1, trigger="nashville")
+    c.attacks["three triggers"] = attack(1, trigger="badnets+blended+nashville", rate=0.03)
+    c.attacks["label-consistent"] = attack(1, kind="label_consistent", trigger="blended", rate=0.03)
+    c.attacks["targeted"] = attack(3, kind="targeted", target="", images=24)
     c.defenses = ConfigDict(sort_keys=False)
     # What the triggers alone do to a model that never saw them.
-    c.defenses["CLIP, clean data"] = _defense(
+    c.defenses["CLIP, clean data"] = defense(
         "none", "clean data/CLIP", epochs=0, attack={"rate": 0.0}
     )
-    c.defenses["CLIP"] = _defense("none")
-    c.defenses["CLIP + augmentation"] = _defense("augmentation")
-    c.defenses["RoCLIP"] = _defense("roclip")
-    c.defenses["CleanCLIP"] = _defense("cleanclip", "CLIP", **_fine_tuning())
-    c.defenses["SafeCLIP"] = _defense("safeclip")
-    c.defenses["SafeCLIP+"] = _defense("safeclip_plus")
+    c.defenses["CLIP"] = defense("none")
+    c.defenses["CLIP + augmentation"] = defense("augmentation")
+    c.defenses["RoCLIP"] = defense("roclip")
+    c.defenses["CleanCLIP"] = defense("cleanclip", "CLIP", **_fine_tuning())
+    c.defenses["SafeCLIP"] = defense("safeclip")
+    c.defenses["SafeCLIP+"] = defense("safeclip_plus")
     c.fast_attacks = ("badnets", "targeted")
     c.fast = ConfigDict({"attacks": {name: {"seeds": 1} for name in c.fast_attacks}})
     return c
@@ -72,12 +70,12 @@ def _cell():
     return c
 
 
-def _attack(seeds, **changes):
+def attack(seeds, **changes):
     """An attack and the number of its seeds."""
     return ConfigDict({"seeds": seeds, "changes": {"attack": changes}})
 
 
-def _defense(defense, after="", **changes):
+def defense(defense, after="", **changes):
     """A defence; `after` names the one whose runs it starts from."""
     return ConfigDict({"after": after, "changes": {"defense": defense, **changes}})
 

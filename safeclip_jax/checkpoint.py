@@ -29,6 +29,14 @@ class Position:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
+def newest_state(folder: Path) -> Path:
+    """Where the newest checkpoint of the run in `folder` has its state; `UserError` if nowhere."""
+    steps = [int(p.name) for p in (folder / "checkpoints").glob("*") if p.name.isdigit()]
+    if not steps:
+        raise UserError(f"init_from={folder} holds no checkpoint of a run")
+    return folder / "checkpoints" / str(max(steps)) / "state"
+
+
 def initial_params(folder: Path, like: Params) -> Params:
     """The parameters of a run's newest checkpoint, laid out as `like` is.
 
@@ -39,10 +47,7 @@ def initial_params(folder: Path, like: Params) -> Params:
     Raises:
       UserError: if there is no checkpoint, or it is of another model.
     """
-    steps = [int(p.name) for p in (folder / "checkpoints").glob("*") if p.name.isdigit()]
-    if not steps:
-        raise UserError(f"init_from={folder} holds no checkpoint of a run")
-    path = folder / "checkpoints" / str(max(steps)) / "state"
+    path = newest_state(folder)
     try:
         with ocp.StandardCheckpointer() as reader:
             found = reader.restore(path.absolute())["params"]

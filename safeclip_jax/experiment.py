@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from safeclip_jax import defenses, sharding
 from safeclip_jax.attacks import attack
 from safeclip_jax.attacks.attack import Attack
+from safeclip_jax.checkpoint import newest_state
 from safeclip_jax.data import from_config, wordnet
 from safeclip_jax.data import tokenizer as tokenizers
 from safeclip_jax.data.augment_image import ImageAugmentation
@@ -71,6 +72,8 @@ def build(config: ConfigDict, workdir: Path | None = None) -> Experiment:
     sharding.check_batch("batch_size", config.batch_size, mesh)
     sharding.check_batch("score.batch_size", config.score.batch_size, mesh)
     _check(config)
+    if config.init_from:
+        newest_state(Path(config.init_from))
     cache = workdir and workdir / "index"
     clean = from_config.training_pairs(config, cache)
     exchange = sharding.exchange if jax.process_count() > 1 else None

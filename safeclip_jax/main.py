@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from safeclip_jax import command_line
 
@@ -50,9 +53,21 @@ def main() -> None:
 def _help() -> None:
     from configs import common
 
-    source = inspect.getsource(common.get_config).splitlines()[2:-1]
-    keys = [line.strip().replace("c.", "", 1) for line in source]
-    print(USAGE + "\n".join(f"  {key}" for key in keys if "ConfigDict()" not in key))
+    found = re.findall(r"c\.(\S+) = .*?  # (.*)", inspect.getsource(common))
+    meaning = dict(found)
+    print(USAGE, end="")
+    for key, value in _leaves(common.get_config(), ""):
+        about = meaning.get(key) or meaning[key.replace("safeclip_plus", "safeclip")]
+        print(f"  {key} = {value!r}  # {about}")
+
+
+def _leaves(config: ConfigDict, prefix: str) -> Iterator[tuple[str, object]]:
+    """Keys and values, sorted."""
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def cli() -> None:

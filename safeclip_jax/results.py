@@ -39,7 +39,7 @@ def collect(
     """
     config = experiment.config
     activities = {f"seconds_{a}": round(seconds.get(a, 0.0), 2) for a in ACTIVITIES}
-    total = seconds["total"]
+    total, training = seconds["total"], seconds.get("train", 0.0)
     return {
         "defense": config.defense,
         "seed": config.seed,
@@ -51,10 +51,10 @@ def collect(
         "skipped_records": len(experiment.skipped),
         "steps": steps,
         "skipped_steps": skipped_steps,
-        "pairs_per_second": round(steps * config.batch_size / max(seconds["train"], 1e-9), 1),
+        "pairs_per_second": round(steps * config.batch_size / max(training, 1e-9), 1),
         "seconds": round(total, 2),
         **activities,
-        "share_beyond_train_steps": round(1 - seconds["train"] / total, 4),
+        "share_beyond_train_steps": round(1 - training / total, 4),
     }
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 import types
 
@@ -58,8 +59,15 @@ def flag_values():
         ([DEMO, "--config.batch_size=100"], "batch_size=100 does not divide over 8 devices"),
         ([DEMO, "--config.data.pairs=0"], "0 pairs"),
         ([DEMO, "--config.attack.rate=0.00001"], "rounds to no poison"),
-        ([DEMO, "--config.attack.target=boat"], "'boat' is in none of the 12000 captions"),
-        ([DEMO, "--config.attack.pattern=chekerboard"], "did you mean 'checkerboard'"),
+        ([DEMO, "--config.attack.target=boat"], "unknown attack.target 'boat'"),
+        ([DEMO, "--config.attack.badnets.pattern=chekerboard"], "did you mean 'checkerboard'"),
+        ([DEMO, "--config.attack.trigger=badnet"], "did you mean 'badnets'"),
+        ([DEMO, "--config.attack.kind=target"], "did you mean 'targeted'"),
+        ([DEMO, "--config.defense=cleanclip"], "set init_from to its folder"),
+        ([DEMO, "--config.init_from=nowhere"], "nowhere"),
+        ([DEMO, "--config.roclip.every=0", "--config.defense=roclip"], "roclip.every=0"),
+        ([DEMO, "--config.score.view=flipped"], "unknown score.view"),
+        (["--config=configs/attacks/huang.py:badnet"], "write FILE.py:ROW with one of"),
         ([DEMO, "--config.safeclip.rule=papr"], "did you mean 'paper'"),
         ([DEMO, "--config.safeclip.cap=1.2"], "safeclip.cap=1.2 is not between 0 and 1"),
         ([DEMO, "--config.model.image_size=33"], "not a multiple"),
@@ -84,10 +92,16 @@ def test_help_documents_every_key(capsys, monkeypatch):
 
     status, out, _ = cli(capsys, monkeypatch, "--help")
     assert status == 0
-    for name, value in common.get_config().items():
-        for key in value if hasattr(value, "items") else [None]:
-            full = f"{name}.{key}" if key else name
-            assert f"  {full} = " in out, full
+    lines = dict(line.strip().split(" = ", 1) for line in out.splitlines() if " = " in line)
+
+    def check(config, prefix=""):
+        for name, value in config.items():
+            if hasattr(value, "items"):
+                check(value, f"{prefix}{name}.")
+            else:
+                assert re.search(r"  # \w", lines[f"{prefix}{name}"]), f"{prefix}{name}"
+
+    check(common.get_config())
 
 
 def test_dry_run_prints_the_plan_and_trains_nothing(capsys, monkeypatch, tmp_path):

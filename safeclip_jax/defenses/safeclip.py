@@ -31,6 +31,7 @@ class SafeCLIP:
       threshold: t of the first safe pool.
       growth: g, share of the data by which the safe pool grows an epoch.
       cap: c, largest share of the data in the safe pool.
+      adaptive: whether every epoch's own {i : P_i > t} caps the pool as well.
       first_cap: f, largest share in the first one.
       rule: `monotone` or `paper`, see `pools.split`.
       momentum: m, the pools are made of the running mean m·(last scores) + (1−m)·scores;
@@ -48,6 +49,7 @@ class SafeCLIP:
     threshold: float = 0.9
     growth: float = 0.01
     cap: float = 0.85
+    adaptive: bool = False
     first_cap: float = 0.85
     rule: str = "monotone"
     momentum: float = 0.0
@@ -71,12 +73,16 @@ class SafeCLIP:
     def pools(self, epoch: int, scores: np.ndarray, previous: Pools | None) -> Pools:
         if previous is not None:
             scores = self.momentum * previous.scores + (1 - self.momentum) * scores
+        probable = split(scores, seed=self.seed, rule=self.rule, threshold=self.threshold)
+        found = len(probable.safe) / len(scores)
+        if previous is None:
+            share = min(found, self.first_cap, self.cap)
+        else:
             share = min(len(previous.safe) / len(scores) + self.growth, self.cap)
-            return split(scores, seed=self.seed, rule=self.rule, share=share)
-        first = split(scores, seed=self.seed, rule=self.rule, threshold=self.threshold)
-        share = float(np.clip(len(first.safe) / len(scores), self.growth, self.first_cap))
-        if share == len(first.safe) / len(scores):
-            return first
+            share = min(share, found) if self.adaptive else share
+        share = max(share, min(self.growth, self.first_cap, self.cap))
+        if share == found:
+            return probable
         return split(scores, seed=self.seed, rule=self.rule, share=share)
 
     def stages(self, epoch: int, pairs: np.ndarray, pools: Pools | None) -> list[Stage]:

@@ -1,0 +1,104 @@
+"""Defences as plans: which stages an epoch has, on which pairs."""
+
+import numpy as np
+import pytest
+
+from configs import common
+from safeclip_jax import defenses
+from safeclip_jax.defenses.safeclip import SafeCLIP
+from safeclip_jax.errors import UserError
+from safeclip_jax.pools import split
+
+PAIRS = np.arange(2000, dtype=np.int32)
+
+
+def scores(safe=1600, seed=0):
+    rng = np.random.default_rng(seed)
+    low, high = rng.normal(0.2, 0.05, 2000 - safe), rng.normal(0.6, 0.05, safe)
+    return np.float32(np.concatenate([low, high]))
+
+
+def planned(name, **changes):
+    config = common.get_config()
+    config.defense = name
+    config.update_from_flattened_dict(changes)
+    return defenses.create(config)
+
+
+def kinds(defense, epoch, pools=None):
+    return [(s.objective, s.augment, len(s.pairs)) for s in defense.stages(epoch, PAIRS, pools)]
+
+
+def test_plans_without_pools():
+    for epoch in range(5):
+        assert kinds(planned("none"), epoch) == [("clip", False, 2000)]
+        assert kinds(planned("augmentation"), epoch) == [("clip", True, 2000)]
+        tuned = planned("cleanclip", init_from="runs/poisoned")
+        assert kinds(tuned, epoch) == [("clip_and_unimodal", False, 2000)]
+        matched = "bank_matched" if epoch % 2 else "clip"
+        assert kinds(planned("roclip"), epoch) == [(matched, True, 2000)]
+        assert not planned("roclip").needs_scores(epoch)
+    third = [kinds(planned("roclip", **{"roclip.every": 3}), e)[0][0] for e in range(6)]
+    assert third == ["clip", "clip", "bank_matched"] * 2
+
+
+def test_safeclip_has_the_published_values():
+    assert planned("safeclip") == SafeCLIP(
+        warmup_epochs=5, slow_epochs=1, slow_learning_rate=5e-6, threshold=0.9, growth=0.01,
+        cap=0.85, adaptive=False, first_cap=0.85, rule="monotone", momentum=0.0, augment=True,
+        train_risky=True, fill=False, seed=0,
+    )  # fmt: skip
+    assert defenses.score_kind(common.get_config()) == "cosine"
+
+
+def test_safeclip_plus_rests_the_risky_pool_and_makes_up_for_it():
+    plus = planned("safeclip_plus")
+    assert kinds(plus, 0) == [("clip", False, 2000)] and not plus.needs_scores(0)
+    pools = plus.pools(1, scores(), None)
+    assert len(pools.safe) == 1000
+    first, again = plus.stages(1, PAIRS, pools)
+    np.testing.assert_array_equal(first.pairs, pools.safe)
+    assert len(again.pairs) == 1000 and np.isin(again.pairs, pools.safe).all()
+    assert len(np.unique(again.pairs)) == len(again.pairs)
+    later = split(scores(), seed=0, share=0.9)
+    sizes = [len(stage.pairs) for stage in plus.stages(7, PAIRS, later)]
+    assert sizes == [1800, 200]
+    repeated = plus.stages(7, PAIRS, later)[1].pairs
+    np.testing.assert_array_equal(
+        repeated, planned("safeclip_plus").stages(7, PAIRS, later)[1].pairs
+    )
+    assert (repeated != plus.stages(8, PAIRS, later)[1].pairs).any()
+
+
+@pytest.mark.parametrize("safe", [1200, 1600, 1900])
+def test_an_adaptive_pool_stops_at_the_mixtures_share(safe):
+    defense = SafeCLIP(adaptive=True, cap=0.99, growth=0.1, first_cap=0.5)
+    pools, sizes = None, []
+    for epoch in range(6, 16):
+        pools = defense.pools(epoch, scores(safe, epoch), pools)
+        sizes.append(len(pools.safe))
+        assert (np.diff(np.sort(pools.scores)) >= 0).all()
+        assert pools.scores[pools.safe].min() >= pools.scores[pools.risky].max()
+    assert sizes[0] == 1000 and sizes[1] == min(1200, sizes[-1])
+    assert abs(sizes[-1] - safe) <= 0.01 * 2000
+
+
+def test_the_pool_shrinks_when_the_mixture_does():
+    defense = SafeCLIP(adaptive=True, cap=0.99, growth=0.1, first_cap=0.9)
+    wide = defense.pools(6, scores(1700), None)
+    assert len(defense.pools(7, scores(1100), wide).safe) < len(wide.safe)
+
+
+@pytest.mark.parametrize(
+    "name, changes, message",
+    [
+        ("cleanclip", {}, "set init_from"),
+        ("cleanclip", {"init_from": "x", "attack.rate": 0.1}, "trusted pairs"),
+        ("roclip", {"roclip.every": 0}, r"roclip\.every=0"),
+        ("safeclip", {"safeclip.first_cap": 2.0}, r"safeclip\.first_cap=2\.0"),
+        ("safeclip+", {}, "did you mean 'safeclip"),
+    ],
+)
+def test_bad_plans_are_refused(name, changes, message):
+    with pytest.raises(UserError, match=message):
+        planned(name, **changes)
