@@ -85,6 +85,7 @@ def get_config() -> ConfigDict:
     c.safeclip_plus = c.safeclip.copy_and_resolve_references()  # the same keys, other values
     c.safeclip_plus.warmup_epochs = 0
     c.safeclip_plus.cap = 0.99
+    c.safeclip_plus.threshold = 0.5
     c.safeclip_plus.adaptive = True
     c.safeclip_plus.first_cap = 0.5
     c.safeclip_plus.momentum = 0.5

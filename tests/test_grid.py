@@ -55,7 +55,8 @@ def test_the_demo_grid_has_the_cells_that_are_promised(tmp_path):
     cells = grid.cells(config, tmp_path)
     seeds = {"badnets": 3, "blended": 3, "wanet": 3, "targeted": 3}
     assert list(config.defenses) == [
-        *("CLIP", "CLIP + augmentation", "RoCLIP", "CleanCLIP", "SafeCLIP", "SafeCLIP+")
+        *("CLIP, clean data", "CLIP", "CLIP + augmentation", "RoCLIP", "CleanCLIP"),
+        *("SafeCLIP", "SafeCLIP+"),
     ]
     for attack in config.attacks:
         for defense in config.defenses:
@@ -63,13 +64,16 @@ def test_the_demo_grid_has_the_cells_that_are_promised(tmp_path):
             assert [c.seed for c in mine] == list(range(seeds.get(attack, 1)))
     assert len({cell.folder for cell in cells}) == len(cells)
     for cell in cells:
-        assert cell.config.seed == cell.seed and cell.config.epochs
+        assert cell.config.seed == cell.seed
         if cell.defense == "CleanCLIP":
             first = next(c for c in cells if c.folder == cell.after)
             assert (first.attack, first.seed, first.defense) == (cell.attack, cell.seed, "CLIP")
             assert cell.config.attack.rate == 0 and cell.config.data.part == (0.95, 1.0)
+        elif cell.defense == "CLIP, clean data":
+            assert cell.after == tmp_path / "clean_data/clip-seed0" and cell.config.epochs == 0
         else:
-            assert cell.config.data.part == (0.0, 0.95) and cell.config.attack.rate > 0
+            assert cell.config.data.part == (0.0, 0.95)
+            assert (cell.config.attack.rate > 0) == (cell.attack != "clean data")
 
 
 def test_a_small_grid_runs_and_a_broken_cell_does_not_stop_it(finished, capsys):
@@ -147,7 +151,7 @@ def test_bad_grids_are_refused(tmp_path):
     with pytest.raises(UserError, match="--attacks 'badnet'"):
         grid.select(config, ["badnet"], [])
     config.attacks["badnets"].changes.attack["tirgger"] = "sig"
-    with pytest.raises(UserError, match=r"cell badnets, CLIP: key 'tirgger'"):
+    with pytest.raises(UserError, match=r"cell badnets, CLIP, clean data: key 'tirgger'"):
         grid.cells(config, tmp_path)
 
 
@@ -155,3 +159,7 @@ def test_selecting_a_defence_keeps_the_one_that_it_starts_from():
     config = grid_demo.get_config()
     grid.select(config, ["sig"], ["CleanCLIP"])
     assert list(config.attacks) == ["sig"] and list(config.defenses) == ["CLIP", "CleanCLIP"]
+    config = grid_demo.get_config()
+    grid.select(config, ["sig"], ["CLIP, clean data"])
+    assert list(config.attacks) == ["clean data", "sig"]
+    assert list(config.defenses) == ["CLIP, clean data", "CLIP"]
