@@ -17,9 +17,10 @@ import numpy as np
 from ml_collections import ConfigDict
 from scipy.stats import rankdata
 
-from safeclip_jax import command_line, density, grid, sharding, train
+from safeclip_jax import command_line, density, sharding, train
 from safeclip_jax.evaluate.attack import score_auroc, score_recall
 from safeclip_jax.experiment import build
+from safeclip_jax.grid import cells as grid
 from safeclip_jax.pools import Pools
 
 REFERENCE, NEIGHBORS = 1024, 16
@@ -126,7 +127,7 @@ if __name__ == "__main__":
     whole.first_seed, whole.cell.evaluate.split = arguments.seed, "validation"
     grid.select(whole, arguments.attacks, [arguments.defense])
     measured = {}
-    for cell in grid.cells(whole, arguments.folder):
+    for cell in grid.of(whole, arguments.folder):
         if cell.seed == arguments.seed:
             measured[cell.attack] = run(cell.config, cell.folder)
             print(json.dumps({"attack": cell.attack, "scores": measured[cell.attack]}))

@@ -7,8 +7,10 @@ import shutil
 import pytest
 
 from configs import grid_demo
-from safeclip_jax import grid, grid_report
 from safeclip_jax.errors import UserError
+from safeclip_jax.grid import __main__ as command
+from safeclip_jax.grid import cells as grid
+from safeclip_jax.grid import report
 
 SMALL = """
 from configs import grid_demo
@@ -42,7 +44,7 @@ def finished(tmp_path_factory):
 
 def run(folder):
     arguments = [f"--config={folder}/small.py", f"--folder={folder}/runs", "--workers=2"]
-    return grid.main(grid._parser().parse_args(arguments))
+    return command.main(command._parser().parse_args(arguments))
 
 
 def rows(folder):
@@ -52,7 +54,7 @@ def rows(folder):
 
 def test_the_demo_grid_has_the_cells_that_are_promised(tmp_path):
     config = grid_demo.get_config()
-    cells = grid.cells(config, tmp_path)
+    cells = grid.of(config, tmp_path)
     seeds = {"badnets": 3, "blended": 3, "wanet": 3, "targeted": 3}
     assert list(config.defenses) == [
         *("CLIP, clean data", "CLIP", "CLIP + augmentation", "RoCLIP", "CleanCLIP"),
@@ -131,15 +133,15 @@ def result(attack, defense, seed=0, asr=None, psr=None, base=0.01, accuracy=0.9)
 def test_means_spreads_and_the_self_check():
     found = [result("a", "CLIP", s, asr=v) for s, v in enumerate((0.9, 1.0, 0.95))]
     found += [result("b", "CLIP", asr=0.5), result("c", "CLIP", psr=1.0, base=0.0)]
-    table = grid_report._table(found, ["a", "b", "c"], ["CLIP", "X"], grid_report._success_cell)
+    table = report._table(found, ["a", "b", "c"], ["CLIP", "X"], report._success_cell)
     assert table == [
         ["a", "95.0 ± 5.0 (1.0)", "–"],
         ["b", "50.0 (1.0)", "–"],
         ["c", "100.0 (0.0)", "–"],
     ]
-    assert grid_report.too_weak(found, ["a", "b", "c"]) == ["b"]
-    assert "Too weak" in grid_report._footer(found, ["b"])
-    assert "5.00 hours" in grid_report._footer(found, [])
+    assert report.too_weak(found, ["a", "b", "c"]) == ["b"]
+    assert "Too weak" in report._footer(found, ["b"])
+    assert "5.00 hours" in report._footer(found, [])
 
 
 def test_bad_grids_are_refused(tmp_path):
@@ -152,7 +154,7 @@ def test_bad_grids_are_refused(tmp_path):
         grid.select(config, ["badnet"], [])
     config.attacks["badnets"].changes.attack["tirgger"] = "sig"
     with pytest.raises(UserError, match=r"cell badnets, CLIP, clean data: key 'tirgger'"):
-        grid.cells(config, tmp_path)
+        grid.of(config, tmp_path)
 
 
 def test_selecting_a_defence_keeps_the_one_that_it_starts_from():

@@ -11,8 +11,8 @@ from pathlib import Path
 import jinja2
 from rich.table import Table
 
-from safeclip_jax import grid_plots
 from safeclip_jax.evaluate.attack import JUDGEABLE
+from safeclip_jax.grid import plots
 from safeclip_jax.logs import console
 from safeclip_jax.results import success
 
@@ -69,7 +69,7 @@ def write(
         notes=NOTES,
         defenses=defenses,
         footer=_footer(found, weak),
-        plot=grid_plots.bars(found, attacks, defenses),
+        plot=plots.bars(found, attacks, defenses),
     )
     (folder / "grid.html").write_text(page, "utf-8")
 

@@ -1,0 +1,93 @@
+"""Attacks × defences × seeds in one command: `python -m safeclip_jax.grid`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from safeclip_jax import command_line, results, workdir
+from safeclip_jax.errors import UserError
+from safeclip_jax.grid import cells, report, runner
+
+_EXAMPLE = """
+examples:
+  python -m safeclip_jax.grid --config=configs/grid_demo.py
+  python -m safeclip_jax.grid --config=configs/grid_demo.py --fast
+  python -m safeclip_jax.grid --config=configs/grid_demo.py --attacks badnets --defenses CLIP
+
+The same command goes on where it stopped: finished cells are only read, and one that was
+interrupted resumes at its last checkpoint.
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m safeclip_jax.grid",
+        description="Trains every defence under every attack, and makes one table of it.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", required=True, help="the grid's file")
+    parser.add_argument("--folder", type=Path, help="of the runs; default: runs/NAME")
+    parser.add_argument("--fast", action="store_true", help="the grid's short form")
+    parser.add_argument("--attacks", nargs="+", default=[], help="only these")
+    parser.add_argument("--defenses", nargs="+", default=[], help="only these")
+    parser.add_argument("--workers", type=int, help="runs at a time; default: one a CPU core")
+    return parser
+
+
+def _workers(asked: int | None) -> tuple[int, int]:
+    """Processes at a time and cores for each (0: any); with accelerators, one process."""
+    import jax
+
+    if asked is not None and asked < 1:
+        raise UserError(f"--workers={asked}: at least 1 is needed")
+    if jax.default_backend() != "cpu":
+        return asked or 1, 0
+    cores = os.cpu_count() or 1
+    workers = asked or cores
+    return workers, max(1, cores // workers)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    grid = cells.load(arguments.config)
+    if arguments.fast:
+        grid.update(grid.fast)
+        arguments.attacks = arguments.attacks or list(grid.fast_attacks)
+    cells.select(grid, arguments.attacks, arguments.defenses)
+    name = Path(arguments.config).stem + ("_fast" if arguments.fast else "")
+    folder = arguments.folder or Path("runs") / name
+    workdir.check_writable(folder)
+    grid_cells = cells.of(grid, folder)
+    failed = runner.run(grid_cells, *_workers(arguments.workers))
+    found = [
+        {"attack": cell.attack, "defense_name": cell.defense, **results.read(path)}
+        for cell in grid_cells
+        if cell.folder not in failed and (path := cell.folder / "results.json").exists()
+    ]
+    if found:
+        report.write(folder, found, list(grid.attacks), list(grid.defenses))
+        (folder / "grid.json").write_text(json.dumps(found, indent=1) + "\n")
+        print(f"tables: {folder}/grid.md, grid.csv   report: {folder}/grid.html")
+    for place, reason in failed.items():
+        print(f"error: {place}: {reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def cli() -> int:
+    """Runs `main`; what a user can mend is one line on standard error and exit status 2."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        return main(_parser().parse_args())
+    except UserError as error:
+        return command_line.fail(str(error), 2)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(cli())
