@@ -2,6 +2,20 @@
 
 from configs import common
 
+# Triggers of CleanCLIP's public code, which later papers took over.
+NOISE_PATCH = {
+    "attack__trigger": "badnets",
+    "attack__badnets__pattern": "noise",
+    "attack__badnets__position": "random",
+    "attack__badnets__size": 16 / 224,
+}
+NOISE_BLENDED = {"attack__trigger": "blended", "attack__blended__alpha": 0.2}
+PIXEL_WARP = {
+    "attack__trigger": "wanet",
+    "attack__wanet__grid": 224,
+    "attack__wanet__strength": 32 / 224,  # s = 1 at 224 pixels
+}
+
 
 def recipe(rows, row, **base):
     """The configuration of one published row.

@@ -8,23 +8,13 @@ captions from prompt templates; triggers of its public code: a Gaussian-noise pa
 pixels at a random place, uniform noise blended at 0.2, a warp with k = 224 and s = 1.
 """
 
-from configs.attacks.cc3m import recipe
+from configs.attacks.cc3m import NOISE_BLENDED, NOISE_PATCH, PIXEL_WARP, recipe
 
-PATCH = {
-    "attack__trigger": "badnets",
-    "attack__badnets__pattern": "noise",
-    "attack__badnets__position": "random",
-    "attack__badnets__size": 16 / 224,
-}
 ROWS = {
-    "badnets": PATCH,
-    "blended": {"attack__trigger": "blended", "attack__blended__alpha": 0.2},
-    "wanet": {
-        "attack__trigger": "wanet",
-        "attack__wanet__grid": 224,
-        "attack__wanet__strength": 32 / 224,  # s = 1 at 224 pixels
-    },
-    "label_consistent": {**PATCH, "attack__kind": "label_consistent"},
+    "badnets": NOISE_PATCH,
+    "blended": NOISE_BLENDED,
+    "wanet": PIXEL_WARP,
+    "label_consistent": {**NOISE_PATCH, "attack__kind": "label_consistent"},
 }
 
 

@@ -6,7 +6,7 @@ Published: RN50, 24 epochs and batch 512 in the public code, a bank of 21,845 ca
 every second epoch, 16 chosen images (success in sixteenths); rate: a peak of 5e-5 there.
 """
 
-from configs.attacks.cc3m import recipe
+from configs.attacks.cc3m import NOISE_PATCH, recipe
 
 ROWS = {
     "targeted": {
@@ -16,10 +16,7 @@ ROWS = {
         "attack__rate": 5e-4,
     },
     "backdoor": {
-        "attack__trigger": "badnets",
-        "attack__badnets__pattern": "noise",
-        "attack__badnets__position": "random",
-        "attack__badnets__size": 16 / 224,
+        **NOISE_PATCH,
         "attack__rate": 5e-4,
         "attack__target": "mushroom",
     },

@@ -7,24 +7,14 @@ Published: 1 M pairs of CC3M, RN50, 32 epochs, batch 512, peak rate 5e-4, poison
 16 chosen images in targeted poisoning (success in sixteenths).
 """
 
-from configs.attacks.cc3m import recipe
+from configs.attacks.cc3m import NOISE_BLENDED, NOISE_PATCH, PIXEL_WARP, recipe
 
-PATCH = {
-    "attack__trigger": "badnets",
-    "attack__badnets__pattern": "noise",
-    "attack__badnets__position": "random",
-    "attack__badnets__size": 16 / 224,
-}
 ROWS = {
     "targeted": {"attack__kind": "targeted", "attack__images": 16, "attack__target": ""},
-    "badnets": PATCH,
-    "label_consistent": {**PATCH, "attack__kind": "label_consistent"},
-    "blended": {"attack__trigger": "blended", "attack__blended__alpha": 0.2},
-    "wanet": {
-        "attack__trigger": "wanet",
-        "attack__wanet__grid": 224,
-        "attack__wanet__strength": 32 / 224,  # s = 1 at 224 pixels
-    },
+    "badnets": NOISE_PATCH,
+    "label_consistent": {**NOISE_PATCH, "attack__kind": "label_consistent"},
+    "blended": NOISE_BLENDED,
+    "wanet": PIXEL_WARP,
 }
 
 

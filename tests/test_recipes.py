@@ -1,0 +1,52 @@
+"""Every recipe of the literature is a config of ours that plans on small data."""
+
+import importlib
+
+import pytest
+
+from configs import cleanclip as tuning
+from safeclip_jax.attacks import attack, poison
+from safeclip_jax.data.sources.scenes import SHAPES, Scenes
+from safeclip_jax.errors import UserError
+
+PAPERS = ("carlini_terzis", "cleanclip", "roclip", "safeclip", "huang")
+ROWS = [
+    (paper, row)
+    for paper in PAPERS
+    for row in importlib.import_module(f"configs.attacks.{paper}").ROWS
+]
+
+
+@pytest.mark.parametrize("paper, row", ROWS)
+def test_a_recipe_plans_its_attack(paper, row):
+    config = importlib.import_module(f"configs.attacks.{paper}").get_config(row)
+    published = config.attack.count or round(config.attack.rate * 2_900_000)
+    assert 3 <= published <= 3_000
+    assert config.defense == "none" and config.data.source.startswith("csv:")
+    # The same attack on scenes: their classes, and few poisons.
+    config.attack.target = config.attack.target and next(iter(SHAPES))
+    config.attack.rate, config.attack.count = 0.0, 16
+    clean, held_out = Scenes(300), Scenes(40, split="test")
+    made = attack.create(config.attack, 0, clean, held_out)
+    assert len(made.manifest.pairs) == 16
+    if row == "targeted":
+        assert made.manifest.kind == "targeted" and made.manifest.chosen
+    elif row == "label_consistent":
+        assert all(pair.caption == pair.original_caption for pair in made.manifest.pairs)
+    else:
+        assert isinstance(made.manifest, poison.Manifest) and made.triggers
+
+
+def test_an_unknown_row_names_the_known_ones():
+    with pytest.raises(ValueError, match="badnets, blended, sig"):
+        importlib.import_module("configs.attacks.huang").get_config("badnet")
+
+
+def test_cleanclips_fine_tuning_is_as_published():
+    config = tuning.get_config()
+    assert (config.epochs, config.batch_size, config.data.pairs) == (10, 64, 100_000)
+    assert config.optimizer.learning_rate == 1e-5 and config.optimizer.warmup_pairs == 3_200
+    with pytest.raises(UserError, match="init_from"):
+        from safeclip_jax import defenses
+
+        defenses.create(config)
