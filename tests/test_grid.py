@@ -126,20 +126,21 @@ def result(attack, defense, seed=0, asr=None, psr=None, base=0.01, accuracy=0.9)
         "defense_name": defense, "seed": seed, "zero_shot_accuracy": accuracy,
         "attack_success_rate": asr, "target_base_rate": None if asr is None else base,
         "poison_success_rate": psr, "poison_base_rate": None if psr is None else base,
-        "score_auroc": None, "seconds": 3600.0,
+        "score_auroc": None, "seconds": 3600.0, "poisons": 0 if attack == "clean" else 9,
     }  # fmt: skip
 
 
 def test_means_spreads_and_the_self_check():
     found = [result("a", "CLIP", s, asr=v) for s, v in enumerate((0.9, 1.0, 0.95))]
     found += [result("b", "CLIP", asr=0.5), result("c", "CLIP", psr=1.0, base=0.0)]
+    found.append(result("clean", "CLIP", asr=0.0))
     table = report._table(found, ["a", "b", "c"], ["CLIP", "X"], report._success_cell)
     assert table == [
         ["a", "95.0 ± 5.0 (1.0)", "–"],
         ["b", "50.0 (1.0)", "–"],
         ["c", "100.0 (0.0)", "–"],
     ]
-    assert report.too_weak(found, ["a", "b", "c"]) == ["b"]
+    assert report.too_weak(found, ["clean", "a", "b", "c"]) == ["b"]
     assert "Too weak" in report._footer(found, ["b"])
     assert "5.00 hours" in report._footer(found, [])
 

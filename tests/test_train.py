@@ -211,3 +211,51 @@ def test_checkpoints_restore_bit_for_bit_and_report_damage(config, tmp_path):
             file.write_bytes(b"")
     with pytest.raises(UserError, match=r"checkpoint .*77 cannot be read"):
         Checkpoints(tmp_path, keep=2).restore(other)
+
+
+def test_training_starts_from_another_runs_weights_and_tokenizer(finished, config, tmp_path):
+    from safeclip_jax.checkpoint import initial_params
+    from safeclip_jax.experiment import build
+
+    folder = finished[0]
+    config.init_from, config.defense, config.data.seed = str(folder), "none", 5
+    x = build(config)
+    like = init_state(x.steps.model, x.steps.optimizer, 128, 3, x.mesh).params
+    found = initial_params(folder, like)
+    expected = outcome(folder)[1]["params"]
+    for (path, a), b in zip(
+        jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True
+    ):
+        np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
+    x.tokenizer.save(tmp_path / "tokenizer.json")
+    assert (tmp_path / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
+    config.model.preset = "nano"
+    smaller = build(config)
+    like = init_state(smaller.steps.model, smaller.steps.optimizer, 128, 3, x.mesh).params
+    with pytest.raises(UserError, match="is another model"):
+        initial_params(folder, like)
+
+
+def test_zero_epochs_evaluate_a_finished_run_under_another_attack(finished, tmp_path):
+    flags = (f"--config.init_from={finished[0]}", "--config.epochs=0", "--config.defense=none")
+    attack = ("--config.attack.rate=0", "--config.attack.trigger=badnets+sig")
+    result = main(tmp_path / "only", *flags, *attack)
+    assert result.returncode == 0, result.stderr[-3000:]
+    first = json.loads((finished[0] / "results.json").read_text())
+    found = json.loads((tmp_path / "only/results.json").read_text())
+    assert found["steps"] == 0 and found["zero_shot_accuracy"] == first["zero_shot_accuracy"]
+    assert found["attack_success_by_trigger"]["badnets"] == first["attack_success_rate"]
+    assert set(found["attack_success_by_trigger"]) == {"badnets", "sig"}
+
+
+@pytest.mark.parametrize("defense", ["roclip", "safeclip_plus"])
+def test_other_defences_train_to_the_end(tmp_path, defense):
+    targeted = ("--config.attack.kind=targeted", "--config.attack.target=")
+    flags = (f"--config.defense={defense}", "--config.attack.images=4", "--config.epochs=3")
+    result = main(tmp_path / defense, *targeted, *flags)
+    assert result.returncode == 0, result.stderr[-3000:]
+    found = json.loads((tmp_path / defense / "results.json").read_text())
+    assert found["attack_success_rate"] is None and 0 <= found["poison_success_rate"] <= 1
+    stages = {m.get("stage") for m in logs.read(tmp_path / defense / "metrics.jsonl")}
+    expected = {"matched", "clip"} if defense == "roclip" else {"slow start", "safe", "safe again"}
+    assert expected <= stages

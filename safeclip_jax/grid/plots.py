@@ -20,7 +20,7 @@ def bars(
 ) -> str:
     """Bars of the means, a point for each seed, and a tick for the base rate, as SVG."""
     attacks = [a for a in attacks if any(r["attack"] == a for r in found)]
-    figure = Figure(figsize=(max(7.0, 1.15 * len(attacks) + 2), 6.4), layout="constrained")
+    figure = Figure(figsize=(max(9.0, 1.15 * len(attacks) + 2), 6.4), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
     width = 0.84 / max(len(defenses), 1)
     for number, defense in enumerate(defenses):
@@ -42,6 +42,6 @@ def bars(
     bottom.set(ylabel="zero-shot accuracy, %", ylim=(0, 101))
     bottom.set_xticks(range(len(attacks)), attacks, rotation=20, ha="right")
     figure.legend(
-        *top.get_legend_handles_labels(), loc="outside upper center", ncols=6, frameon=False
+        *top.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False
     )
     return as_svg(figure)

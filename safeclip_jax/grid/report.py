@@ -78,7 +78,8 @@ def too_weak(found: Sequence[Result], attacks: Sequence[str]) -> list[str]:
     """Attacks that succeed too rarely against plain CLIP for a defence to be judged by them."""
     weak = []
     for attack in attacks:
-        rates = [success(r)[0] for r in found if r["attack"] == attack and r["defense"] == "none"]
+        plain = [r for r in found if r["attack"] == attack and r["defense"] == "none"]
+        rates = [success(run)[0] for run in plain if run["poisons"]]
         if rates and statistics.mean(rates) < JUDGEABLE:
             weak.append(attack)
     return weak
