@@ -91,7 +91,7 @@ def pool_sizes(metrics: Sequence[dict], poisons: int) -> str:
 
 
 def evaluations(metrics: Sequence[dict]) -> str:
-    """Accuracy, attack success and the target's base rate over the epochs."""
+    """Accuracy, the attack's success and its base rate over the epochs, where measured."""
     lines = [line for line in metrics if line.get("kind") == "evaluation"]
     figure = Figure(figsize=(8, 2.6), layout="constrained")
     axes = figure.subplots()
@@ -99,10 +99,13 @@ def evaluations(metrics: Sequence[dict]) -> str:
         ("zero_shot_accuracy", SAFE),
         ("attack_success_rate", POISON),
         ("target_base_rate", NEUTRAL),
+        ("poison_success_rate", POISON),
+        ("poison_base_rate", NEUTRAL),
     ):
-        values = [100 * line[name] for line in lines]
-        label = name.replace("_", " ")
-        axes.plot([line["epoch"] + 1 for line in lines], values, "o-", color=color, label=label)
+        points = [(line["epoch"] + 1, 100 * line[name]) for line in lines if line[name] is not None]
+        if points:
+            label = name.replace("_", " ")
+            axes.plot(*zip(*points, strict=True), "o-", color=color, label=label)
     axes.set(xlabel="epoch", ylabel="%", ylim=(0, 101))
     axes.legend(frameon=False)
     return as_svg(figure)

@@ -142,7 +142,7 @@ def test_means_spreads_and_the_self_check():
     ]
     assert report.too_weak(found, ["clean", "a", "b", "c"]) == ["b"]
     assert "Too weak" in report._footer(found, ["b"])
-    assert "5.00 hours" in report._footer(found, [])
+    assert "6.00 hours" in report._footer(found, [])
 
 
 def test_bad_grids_are_refused(tmp_path):
