@@ -21,6 +21,7 @@ def config():
     """The demo at a size of seconds, with every stage in it."""
     c = demo.get_config()
     c.epochs = 5
+    c.model.preset = "nano"
     c.batch_size = 64
     c.data.pairs = 400
     c.evaluate.pairs = 64

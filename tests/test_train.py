@@ -23,6 +23,7 @@ TIMES = re.compile("second|share_beyond")
 SMALL = [
     "--config=configs/demo.py",
     "--config.epochs=5",
+    "--config.model.preset=nano",
     "--config.batch_size=64",
     "--config.data.pairs=400",
     "--config.evaluate.pairs=64",
@@ -229,9 +230,9 @@ def test_training_starts_from_another_runs_weights_and_tokenizer(finished, confi
         np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
     x.tokenizer.save(tmp_path / "tokenizer.json")
     assert (tmp_path / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
-    config.model.preset = "nano"
-    smaller = build(config)
-    like = init_state(smaller.steps.model, smaller.steps.optimizer, 128, 3, x.mesh).params
+    config.model.preset = "tiny"
+    larger = build(config)
+    like = init_state(larger.steps.model, larger.steps.optimizer, 128, 3, x.mesh).params
     with pytest.raises(UserError, match="is another model"):
         initial_params(folder, like)
 
