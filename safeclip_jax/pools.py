@@ -117,6 +117,8 @@ def split(
     rule: str = "monotone",
     threshold: float | None = None,
     share: float | None = None,
+    least: float = 0.0,
+    most: float = 1.0,
 ) -> Pools:
     """Splits pairs into a safe and a risky pool.
 
@@ -130,6 +132,8 @@ def split(
       threshold: a pair is safe if P(safe) is larger. Without a mixture (see `fit`) no
         pair can be told from another and half of them, those with the larger scores,
         are safe.
+      least, most: bounds of the share that is safe by the threshold; beyond them the pairs
+        that rank highest are.
       share: this share of the N pairs, those that rank highest, is safe; ties go to the
         smaller index.
 
@@ -147,16 +151,24 @@ def split(
     if mixture is not None:
         probability = mixture.p_safe if rule == "paper" else mixture.monotone_p_safe
         p_safe[usable] = probability(scores[usable])
+    rank = p_safe if rule == "paper" and mixture is not None else scores
     if threshold is not None and mixture is not None:
         safe = usable & (p_safe > threshold)
     else:
-        rank = p_safe if rule == "paper" and mixture is not None else scores
-        count = round((0.5 if share is None else share) * len(scores))
-        order = np.argsort(-np.where(usable, rank, -np.inf), kind="stable")
-        safe = np.zeros(len(scores), bool)
-        safe[order[: min(count, int(usable.sum()))]] = True
+        safe = _highest(rank, usable, 0.5 if share is None else share)
+    found = np.count_nonzero(safe) / len(scores)
+    if threshold is not None and not least <= found <= most:
+        safe = _highest(rank, usable, max(least, min(found, most)))
     indices = np.arange(len(scores), dtype=np.int32)
     return Pools(indices[safe], indices[~safe], scores, p_safe, mixture)
+
+
+def _highest(rank: np.ndarray, usable: np.ndarray, share: float) -> np.ndarray:
+    """Marks the share of all pairs that rank highest, unusable ones never; bool [N]."""
+    order = np.argsort(-np.where(usable, rank, -np.inf), kind="stable")
+    marked = np.zeros(len(rank), bool)
+    marked[order[: min(round(share * len(rank)), int(usable.sum()))]] = True
+    return marked
 
 
 def path(folder: Path, epoch: int) -> Path:

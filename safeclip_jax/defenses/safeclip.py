@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -71,19 +72,16 @@ class SafeCLIP:
         return epoch >= self.warmup_epochs + self.slow_epochs
 
     def pools(self, epoch: int, scores: np.ndarray, previous: Pools | None) -> Pools:
-        if previous is not None:
-            scores = self.momentum * previous.scores + (1 - self.momentum) * scores
-        probable = split(scores, seed=self.seed, rule=self.rule, threshold=self.threshold)
-        found = len(probable.safe) / len(scores)
+        most = min(self.first_cap, self.cap)
+        least = min(self.growth, most)
+        by_rule = partial(split, seed=self.seed, rule=self.rule)
         if previous is None:
-            share = min(found, self.first_cap, self.cap)
-        else:
-            share = min(len(previous.safe) / len(scores) + self.growth, self.cap)
-            share = min(share, found) if self.adaptive else share
-        share = max(share, min(self.growth, self.first_cap, self.cap))
-        if share == found:
-            return probable
-        return split(scores, seed=self.seed, rule=self.rule, share=share)
+            return by_rule(scores, threshold=self.threshold, least=least, most=most)
+        scores = self.momentum * previous.scores + (1 - self.momentum) * scores
+        share = min(len(previous.safe) / len(scores) + self.growth, self.cap)
+        if not self.adaptive:
+            return by_rule(scores, share=share)
+        return by_rule(scores, threshold=self.threshold, least=least, most=share)
 
     def stages(self, epoch: int, pairs: np.ndarray, pools: Pools | None) -> list[Stage]:
         if epoch < self.warmup_epochs:
