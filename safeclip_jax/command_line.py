@@ -63,6 +63,20 @@ def run(main: Callable[[], None], usage: Callable[[], None], argv: Sequence[str]
         sys.exit(fail(str(error), 2))
 
 
+def resumable(main: Callable[[], int]) -> int:
+    """Runs a command of its own flags that goes on where it stopped; returns the exit status.
+
+    What a user can mend is one line on standard error and status 2, Ctrl-C is 130.
+    """
+    try:
+        return main()
+    except UserError as error:
+        return fail(str(error), 2)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
 def set_up_jax() -> None:
     """Keeps compiled steps in the user's cache for the next run of the same shape.
 

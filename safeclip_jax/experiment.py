@@ -12,13 +12,13 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from safeclip_jax import defenses, sharding
-from safeclip_jax.attacks import attack
+from safeclip_jax.attacks import attack as attacks
 from safeclip_jax.attacks.attack import Attack
 from safeclip_jax.checkpoint import newest_state
 from safeclip_jax.data import from_config, wordnet
 from safeclip_jax.data import tokenizer as tokenizers
 from safeclip_jax.data.augment_image import ImageAugmentation
-from safeclip_jax.data.from_config import HeldOut, own_seed
+from safeclip_jax.data.from_config import HeldOut
 from safeclip_jax.data.pipeline import ImageReader, Loader
 from safeclip_jax.data.skipped import SkippedRecords
 from safeclip_jax.data.sources.base import ImageSource, Source
@@ -78,19 +78,13 @@ def build(config: ConfigDict, workdir: Path | None = None) -> Experiment:
     clean = from_config.training_pairs(config, cache)
     exchange = sharding.exchange if jax.process_count() > 1 else None
     skipped = SkippedRecords(clean, config.data.max_skipped_share, exchange)
-    held_out = from_config.held_out(config, clean, cache)
-    planned = attack.create(
-        config.attack,
-        own_seed(config, config.attack.seed),
-        clean,
-        held_out.images if held_out else None,
-    )
-    source = planned.poisoned(clean)
+    held_out, attack = attacks.planned(config, clean, cache)
+    source = attack.poisoned(clean)
     tokenizer = _tokenizer(config, clean, workdir)
     return Experiment(
         config=config,
         source=source,
-        attack=planned,
+        attack=attack,
         held_out=held_out,
         loader=_loader(config, source, tokenizer, skipped),
         skipped=skipped,

@@ -17,7 +17,7 @@ from safeclip_jax.attacks import attack as attacks
 from safeclip_jax.attacks import export
 from safeclip_jax.data import from_config
 from safeclip_jax.data.decode import Resized
-from safeclip_jax.data.from_config import own_seed
+from safeclip_jax.data.skipped import write_rejected
 from safeclip_jax.errors import UserError
 from safeclip_jax.logs import ProgressLine, console
 
@@ -69,13 +69,7 @@ def main() -> None:
 def _write(config: ConfigDict, folder: Path) -> Table:
     raw = from_config.raw_pairs(config, None)
     clean = Resized(raw, config.model.image_size)
-    held_out = from_config.held_out(config, clean, None)
-    attack = attacks.create(
-        config.attack,
-        own_seed(config, config.attack.seed),
-        clean,
-        held_out.images if held_out else None,
-    )
+    held_out, attack = attacks.planned(config, clean, None)
     share = config.data.max_skipped_share
     with _progress(len(raw), "pairs written") as progress:
         rejected = export.write_training(raw, clean, attack, folder, _FORMAT.value, share, progress)
@@ -83,7 +77,7 @@ def _write(config: ConfigDict, folder: Path) -> Table:
         with _progress(len(held_out.images), "test images written") as progress:
             export.write_test(held_out.images, attack, folder / "test", progress)
     attack.manifest.save(folder / "poison_manifest.json")
-    export.write_skipped(rejected, folder / "skipped.jsonl")
+    write_rejected(folder / "skipped.jsonl", rejected)
     table = Table("", "", title=config.attack.kind, show_header=False)
     table.add_row("pairs", f"{len(raw)}")
     table.add_row("poisoned", f"{len(attack.manifest.pairs)}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from safeclip_jax import command_line
 from safeclip_jax.data import prepare
 from safeclip_jax.data.sources import KINDS, SourceOptions, open_source
 from safeclip_jax.errors import UserError
@@ -53,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: argparse.Namespace) -> None:
+def main(arguments: argparse.Namespace) -> int:
     for name, least, most in (("size", 0, 4096), ("quality", 1, 95), ("pairs_a_shard", 1, 10**7)):
         if not least <= getattr(arguments, name) <= most:
             raise UserError(f"--{name.replace('_', '-')} is not between {least} and {most}")
@@ -85,18 +86,12 @@ def main(arguments: argparse.Namespace) -> None:
         table.add_row("", f"{count} × {reason[:80]}")
     console().print(table)
     print(f"train on it with --config.data.source=arrayrecord:{arguments.out}")
+    return 0
 
 
 def cli() -> None:
-    """Runs `main`; what a user can mend is one line on standard error and exit status 2."""
-    try:
-        main(_parser().parse_args())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+    """Runs the command with the program's arguments."""
+    sys.exit(command_line.resumable(lambda: main(_parser().parse_args())))
 
 
 if __name__ == "__main__":

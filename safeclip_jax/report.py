@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-from importlib import resources
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from PIL import Image
 
-from safeclip_jax import logs, plots, pools
+from safeclip_jax import logs, pages, plots, pools
 from safeclip_jax.errors import BadRecord
 from safeclip_jax.experiment import Experiment
 from safeclip_jax.results import rows
@@ -44,16 +42,15 @@ def write(
         names = experiment.held_out.class_names
         figures.append(("Zero-shot confusion", plots.confusion(confusion, names)))
     groups = _examples(experiment, pools.load(files[-1]) if files else None)
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = resources.files("safeclip_jax") / "templates" / "report.html"
-    page = environment.from_string(template.read_text("utf-8")).render(
+    pages.write(
+        folder / "report.html",
+        "report.html",
         title=f"{results['defense']}, seed {results['seed']}",
         rows=rows(results),
         figures=figures,
         groups=groups,
         config=(folder / "config.json").read_text(),
     )
-    (folder / "report.html").write_text(page, "utf-8")
 
 
 def _examples(experiment: Experiment, last: pools.Pools | None) -> list[tuple[str, list[dict]]]:

@@ -108,6 +108,16 @@ def _pixels(images: jax.Array) -> jax.Array:
     return images.astype(jnp.float32) / 255
 
 
+def _key_of_each(key: jax.Array, index: jax.Array) -> jax.Array:
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+
+
+def _two_views(keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """From each pair's key one for each of two views of it."""
+    first, second = (jax.vmap(lambda k, v=v: jax.random.fold_in(k, v))(keys) for v in (0, 1))
+    return first, second
+
+
 @dataclass(frozen=True)
 class Steps:
     """Compiled functions of one run.
@@ -232,8 +242,7 @@ class Steps:
         strength = replace(self.augmentation, flip=1.0)
 
         def embed(params: Params, images: jax.Array, index: jax.Array, view: jax.Array) -> Any:
-            key = jax.random.fold_in(jax.random.key(self.seed), view)
-            keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+            keys = _key_of_each(jax.random.fold_in(jax.random.key(self.seed), view), index)
             pixels = augment(_pixels(images), keys, strength)
             return self.model.apply(params, normalize(pixels), method="embed_images")
 
@@ -269,7 +278,7 @@ class Steps:
     def _keys(self, place: jax.Array, index: jax.Array) -> jax.Array:
         """One key a pair from (seed, epoch, stage, pair index)."""
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.seed), place[0]), place[1])
-        return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+        return _key_of_each(key, index)
 
     def _clip(
         self, params: Params, state: TrainState, batch: Batch, keys: jax.Array, augmented: bool
@@ -287,7 +296,7 @@ class Steps:
     def _clip_and_unimodal(
         self, params: Params, state: TrainState, batch: Batch, keys: jax.Array, augmented: bool
     ) -> LossAndBanks:
-        keys, view_keys = (jax.vmap(lambda k, v=v: jax.random.fold_in(k, v))(keys) for v in (0, 1))
+        keys, view_keys = _two_views(keys)
         image, text, scale = self._pair(params, batch, keys, augmented)
         view = normalize(augment(_pixels(batch["image"]), view_keys, self.augmentation))
         image_view, text_view, _ = self._embed(params, view, batch["tokens"][:, 1])
@@ -308,7 +317,7 @@ class Steps:
     ) -> LossAndBanks:
         del augmented  # both views always are
         pixels = _pixels(batch["image"])
-        keys_a, keys_b = (jax.vmap(lambda k, v=v: jax.random.fold_in(k, v))(keys) for v in (0, 1))
+        keys_a, keys_b = _two_views(keys)
         fixed = jax.lax.stop_gradient(params)
         views = [
             self._embed(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from configs import demo
 from safeclip_jax.attacks import attack, export, poison
+from safeclip_jax.data.skipped import write_rejected
 from safeclip_jax.data.sources import SourceOptions, open_source
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.errors import UserError
@@ -186,7 +187,7 @@ def test_bad_pairs_are_left_out_and_too_many_stop(tmp_path):
         broken, broken, made, tmp_path / "a", "csv", 0.5, lambda done: None
     )
     assert [r.key for r in rejected] == [broken.keys[i] for i in range(0, 30, 3)]
-    export.write_skipped(rejected, tmp_path / "skipped.jsonl")
+    write_rejected(tmp_path / "skipped.jsonl", rejected)
     first = json.loads((tmp_path / "skipped.jsonl").read_text().splitlines()[0])
     assert first == {"key": broken.keys[0], "reason": "torn"}
     (tmp_path / "b").mkdir()

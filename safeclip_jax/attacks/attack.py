@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from safeclip_jax.attacks import poison, triggers
 from safeclip_jax.attacks.triggers import Trigger
+from safeclip_jax.data import from_config
+from safeclip_jax.data.from_config import HeldOut
 from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.errors import UserError, unknown
 
@@ -42,6 +45,22 @@ class Attack:
         if not self.manifest.pairs:
             return source
         return poison.PoisonedSource(source, self.manifest, self.change)
+
+
+def planned(config: ConfigDict, clean: Source, cache: Path | None) -> tuple[HeldOut | None, Attack]:
+    """The held-out images that a config names, and its attack on the clean pairs.
+
+    Args:
+      config: the run's.
+      clean: the training pairs.
+      cache: folder for indices, or None.
+
+    Raises:
+      UserError: if either cannot be used.
+    """
+    held_out = from_config.held_out(config, clean, cache)
+    seed = from_config.own_seed(config, config.attack.seed)
+    return held_out, create(config.attack, seed, clean, held_out.images if held_out else None)
 
 
 def create(attack: ConfigDict, seed: int, clean: Source, held_out: ImageSource | None) -> Attack:

@@ -8,7 +8,6 @@ import json
 import tarfile
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -161,11 +160,6 @@ def write_test(held_out: ImageSource, attack: Attack, folder: Path, progress: Pr
                 place = names[held_out.class_names.index(chosen.label)]
                 name = f"clean/{place}/{chosen.index:09d}.png"
                 rows.writerow([name, chosen.label, chosen.target])
-
-
-def write_skipped(rejected: list[Rejected], path: Path) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(asdict(record)) + "\n" for record in rejected)
 
 
 def png(image: np.ndarray) -> bytes:

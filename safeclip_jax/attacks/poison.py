@@ -92,7 +92,11 @@ def load(path: Path) -> Manifest:
 
 def mentions(caption: str, name: str) -> bool:
     """Whether the caption names it as a whole word, whatever the case."""
-    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", caption, re.IGNORECASE) is not None
+    return re.search(_whole_word(name), caption, re.IGNORECASE) is not None
+
+
+def _whole_word(name: str) -> str:
+    return rf"(?<!\w){re.escape(name)}(?!\w)"
 
 
 def poison_count(pairs: int, rate: float, count: int) -> int:
@@ -222,7 +226,7 @@ def plan_targeted(
 def _captions_of(source: Source, names: Sequence[str]) -> dict[str, np.ndarray]:
     """For each class that captions name: the indices of those captions."""
     found: dict[str, list[int]] = {name: [] for name in names}
-    words = re.compile("|".join(rf"(?<!\w){re.escape(n)}(?!\w)" for n in names), re.IGNORECASE)
+    words = re.compile("|".join(map(_whole_word, names)), re.IGNORECASE)
     by_lower = {name.lower(): name for name in names}
     for index, caption in enumerate(source.captions):
         for word in {match.lower() for match in words.findall(caption)}:

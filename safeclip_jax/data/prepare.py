@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from safeclip_jax.data.decode import open_image
+from safeclip_jax.data.skipped import write_rejected
 from safeclip_jax.data.sources.array_record import SCHEMA, shard_path
 from safeclip_jax.data.sources.base import Columns, Rejected, Source
 from safeclip_jax.data.sources.columns_file import load_columns, save_columns
@@ -174,8 +175,7 @@ def _finish(source: Source, folder: Path, shards: int) -> dict:
         columns, _ = load_columns(shard_path(folder, number, ".npz"))
         pairs += len(columns.keys)
         rejected += columns.rejected
-    with (folder / "skipped.jsonl").open("w") as file:
-        file.writelines(json.dumps(asdict(record)) + "\n" for record in rejected)
+    write_rejected(folder / "skipped.jsonl", rejected)
     reasons = Counter(record.reason for record in rejected)
     described = {
         "schema": SCHEMA,

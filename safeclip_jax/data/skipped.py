@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
-from safeclip_jax.data.sources.base import Source
+from safeclip_jax.data.sources.base import Rejected, Source
 from safeclip_jax.errors import UserError
 
 Exchange = Callable[[str], list[str]]
@@ -89,6 +90,12 @@ class SkippedRecords:
             f"{len(self)} of {total} records cannot be used, more than "
             f"data.max_skipped_share={self._max_share} allows (the last: {last}){where}"
         )
+
+
+def write_rejected(path: Path, rejected: Iterable[Rejected]) -> None:
+    """Lists records that have no index in a file of JSON lines."""
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(asdict(record)) + "\n" for record in rejected)
 
 
 def _append(path: Path, lines: list[dict]) -> None:

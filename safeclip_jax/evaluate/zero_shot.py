@@ -35,8 +35,3 @@ def confusion(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.n
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (labels, predictions), 1)
     return counts
-
-
-def accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
-    """Share of correct predictions."""
-    return float(np.mean(labels == predictions))

@@ -77,17 +77,11 @@ def main(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def cli() -> int:
-    """Runs `main`; what a user can mend is one line on standard error and exit status 2."""
+def cli() -> None:
+    """Runs the command with the program's arguments."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        return main(_parser().parse_args())
-    except UserError as error:
-        return command_line.fail(str(error), 2)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    sys.exit(command_line.resumable(lambda: main(_parser().parse_args())))
 
 
 if __name__ == "__main__":
-    sys.exit(cli())
+    cli()

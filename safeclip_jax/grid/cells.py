@@ -42,26 +42,26 @@ def of(grid: ConfigDict, folder: Path) -> list[Cell]:
     Raises:
       UserError: if the grid changes a key that a run does not have.
     """
-    found = []
-    for seed in range(max(attack.seeds for attack in grid.attacks.values())):
-        for attack_name, attack in grid.attacks.items():
-            if seed >= attack.seeds:
-                continue
-            place = folder / _as_path(attack_name)
-            for defense_name, defense in grid.defenses.items():
-                config = ConfigDict(grid.cell.to_dict())
-                config.seed = grid.first_seed + seed
-                after = None
-                for changes in (attack.changes, defense.changes):
-                    _change(config, changes, f"{attack_name}, {defense_name}")
-                if defense.after:
-                    after = _first_run(defense.after, place, grid.first_seed, config.seed)
-                    config.init_from = str(after)
-                cell_folder = place / f"{_as_path(defense_name)}-seed{config.seed}"
-                found.append(
-                    Cell(attack_name, defense_name, config.seed, config, cell_folder, after)
-                )
-    return found
+    seeds = range(max(attack.seeds for attack in grid.attacks.values()))
+    return [
+        _cell(grid, folder, attack_name, defense_name, grid.first_seed + number)
+        for number in seeds
+        for attack_name, attack in grid.attacks.items()
+        if number < attack.seeds
+        for defense_name in grid.defenses
+    ]
+
+
+def _cell(grid: ConfigDict, folder: Path, attack: str, defense: str, seed: int) -> Cell:
+    config = ConfigDict(grid.cell.to_dict())
+    config.seed = seed
+    for changes in (grid.attacks[attack].changes, grid.defenses[defense].changes):
+        _change(config, changes, f"{attack}, {defense}")
+    place, after = folder / _as_path(attack), None
+    if grid.defenses[defense].after:
+        after = _first_run(grid.defenses[defense].after, place, grid.first_seed, seed)
+        config.init_from = str(after)
+    return Cell(attack, defense, seed, config, place / f"{_as_path(defense)}-seed{seed}", after)
 
 
 def _first_run(after: str, place: Path, first_seed: int, seed: int) -> Path:

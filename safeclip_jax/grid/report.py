@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import statistics
 from collections.abc import Callable, Sequence
-from importlib import resources
 from pathlib import Path
 
-import jinja2
 from rich.table import Table
 
+from safeclip_jax import pages
 from safeclip_jax.evaluate.attack import JUDGEABLE
 from safeclip_jax.grid import plots
 from safeclip_jax.logs import console
@@ -62,16 +61,15 @@ def write(
     text = "\n\n".join(_markdown(n, NOTES[n], rows, defenses) for n, rows in tables.items())
     (folder / "grid.md").write_text(f"{text}\n\n{_footer(found, weak)}\n")
     _write_csv(folder / "grid.csv", found)
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = resources.files("safeclip_jax") / "templates" / "grid.html"
-    page = environment.from_string(template.read_text("utf-8")).render(
+    pages.write(
+        folder / "grid.html",
+        "grid.html",
         tables=tables,
         notes=NOTES,
         defenses=defenses,
         footer=_footer(found, weak),
         plot=plots.bars(found, attacks, defenses),
     )
-    (folder / "grid.html").write_text(page, "utf-8")
 
 
 def too_weak(found: Sequence[Result], attacks: Sequence[str]) -> list[str]:
