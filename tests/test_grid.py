@@ -166,3 +166,14 @@ def test_selecting_a_defence_keeps_the_one_that_it_starts_from():
     grid.select(config, ["sig"], ["CLIP, clean data"])
     assert list(config.attacks) == ["clean data", "sig"]
     assert list(config.defenses) == ["CLIP, clean data", "CLIP"]
+
+
+def test_seeds_can_be_fewer_than_the_grids(tmp_path):
+    config = grid_demo.get_config()
+    whole = {cell.folder for cell in grid.of(config, tmp_path)}
+    grid.limit_seeds(config, 1)
+    first = grid.of(config, tmp_path)
+    assert {cell.seed for cell in first} == {0}
+    assert {cell.folder for cell in first} == {f for f in whole if f.name.endswith("seed0")}
+    with pytest.raises(UserError, match="--seeds=0"):
+        grid.limit_seeds(config, 0)

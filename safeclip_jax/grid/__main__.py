@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fast", action="store_true", help="the grid's short form")
     parser.add_argument("--attacks", nargs="+", default=[], help="only these")
     parser.add_argument("--defenses", nargs="+", default=[], help="only these")
+    parser.add_argument("--seeds", type=int, help="at most so many of each attack's")
     parser.add_argument("--workers", type=int, help="runs at a time; default: one a CPU core")
     return parser
 
@@ -58,6 +59,8 @@ def main(arguments: argparse.Namespace) -> int:
         grid.update(grid.fast)
         arguments.attacks = arguments.attacks or list(grid.fast_attacks)
     cells.select(grid, arguments.attacks, arguments.defenses)
+    if arguments.seeds is not None:
+        cells.limit_seeds(grid, arguments.seeds)
     name = Path(arguments.config).stem + ("_fast" if arguments.fast else "")
     folder = arguments.folder or Path("runs") / name
     workdir.check_writable(folder)

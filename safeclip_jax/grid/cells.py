@@ -120,3 +120,11 @@ def select(grid: ConfigDict, attacks: Sequence[str], defenses: Sequence[str]) ->
     for part, names in (("attacks", attacks), ("defenses", defenses)):
         for name in [name for name in grid[part] if name not in names]:
             del grid[part][name]
+
+
+def limit_seeds(grid: ConfigDict, most: int) -> None:
+    """Leaves at most so many seeds of each attack."""
+    if most < 1:
+        raise UserError(f"--seeds={most}: at least 1 is needed")
+    for attack in grid.attacks.values():
+        attack.seeds = min(attack.seeds, most)

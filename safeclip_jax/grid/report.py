@@ -125,7 +125,9 @@ def _percent(values: Sequence[float]) -> str:
 
 
 def _print(rows: Rows, defenses: Sequence[str], weak: Sequence[str]) -> None:
-    table = Table("attack", *defenses, title=f"Success: {NOTES['Success']}")
+    table = Table(title=f"Success: {NOTES['Success']}")
+    for name in ("attack", *defenses):
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*row)
     console().print(table)
