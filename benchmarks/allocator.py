@@ -37,7 +37,7 @@ def measure(keep: bool) -> float:
     batches = [sharding.to_devices(batch, x.mesh) for batch in host]
     for _ in range(2):
         start = time.perf_counter()
-        scores = [x.steps.score("cosine", state.params, batch) for batch in batches]
+        scores = [x.steps.score("cosine", state.variables, batch) for batch in batches]
         jax.block_until_ready(scores)
     return time.perf_counter() - start
 

@@ -73,8 +73,9 @@ class Observer(train.Trainer):
         images, texts = [], []
         for batch in x.loader.scoring_batches(x.pairs, size):
             placed = sharding.to_devices(batch, x.mesh)
-            images.append(np.asarray(x.steps.embed_images(self.state.params, placed["image"])))
-            texts.append(np.asarray(x.steps.embed_texts(self.state.params, placed["tokens"])))
+            embedder, variables = x.steps.embedder, self.state.variables
+            images.append(np.asarray(embedder.on_images(variables, placed["image"])))
+            texts.append(np.asarray(embedder.on_texts(variables, placed["tokens"])))
         count = len(x.pairs)
         return np.concatenate(images)[:count], np.concatenate(texts)[:count]
 

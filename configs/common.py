@@ -11,7 +11,7 @@ def get_config() -> ConfigDict:
     c = ConfigDict()
     c.seed = 0  # every random draw of the run derives from it
     c.defense = "safeclip"  # none | augmentation | roclip | cleanclip | safeclip | safeclip_plus
-    c.init_from = ""  # folder of a finished run whose weights training starts from
+    c.init_from = ""  # a run's folder, or a model of Hugging Face, open_clip or ours, to start from
     c.epochs = 32  # passes over the data, warm-up included; 0 with init_from: only evaluates
     c.batch_size = 512  # pairs in a global batch, all devices together
     c.max_steps = 0  # stop each stage after this many steps, to try things out; 0: no limit
@@ -38,10 +38,12 @@ def get_config() -> ConfigDict:
     c.data.context = 77  # tokens in a caption, start and end included
 
     c.model = ConfigDict()
-    c.model.preset = "vit_b32"  # nano | tiny | vit_b32 | vit_b16
+    c.model.preset = "vit_b32"  # vit_b32 | rn50 | tiny | others in docs/models.md
     c.model.image_size = 224  # side in pixels
-    c.model.activation = ""  # gelu | quick_gelu | empty: the preset's
-    c.model.pool = ""  # class_token | mean | empty: the preset's
+    c.model.activation = ""  # gelu | quick_gelu (OpenAI's weights) | empty: the preset's, gelu
+    c.model.pool = ""  # of a ViT: class_token | mean | empty: the preset's
+    c.model.mean = (0.48145466, 0.4578275, 0.40821073)  # of each colour in [0, 1]: CLIP's
+    c.model.std = (0.26862954, 0.26130258, 0.27577711)  # of each colour in [0, 1]: CLIP's
     c.model.dtype = "float32"  # of the computation: float32 | bfloat16
 
     c.optimizer = ConfigDict()

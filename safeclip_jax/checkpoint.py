@@ -6,10 +6,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
+from safeclip_jax.embed import Variables
 from safeclip_jax.errors import UserError, first_line
-from safeclip_jax.steps import Params, TrainState
+from safeclip_jax.steps import TrainState
 
 
 @dataclass(frozen=True)
@@ -29,38 +31,23 @@ class Position:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def newest_state(folder: Path) -> Path:
-    """Where the newest checkpoint of the run in `folder` has its state; `UserError` if nowhere."""
-    steps = [int(p.name) for p in (folder / "checkpoints").glob("*") if p.name.isdigit()]
-    if not steps:
-        raise UserError(f"init_from={folder} holds no checkpoint of a run")
-    return folder / "checkpoints" / str(max(steps)) / "state"
-
-
-def initial_params(folder: Path, like: Params) -> Params:
-    """The parameters of a run's newest checkpoint, laid out as `like` is.
-
-    Args:
-      folder: of the run.
-      like: parameters of the same model.
+def read_variables(folder: Path) -> Variables:
+    """The model's arrays of a run's newest checkpoint, all its collections, on the host.
 
     Raises:
-      UserError: if there is no checkpoint, or it is of another model.
+      UserError: if there is no checkpoint or it cannot be read.
     """
-    path = newest_state(folder)
+    steps = [int(p.name) for p in (folder / "checkpoints").glob("*") if p.name.isdigit()]
+    if not steps:
+        raise UserError(f"{folder} holds no checkpoint of a run")
+    path = folder / "checkpoints" / str(max(steps)) / "state"
     try:
         with ocp.StandardCheckpointer() as reader:
-            found = reader.restore(path.absolute())["params"]
+            found = reader.restore(path.absolute())
     except Exception as error:
-        raise UserError(f"init_from: {path} cannot be read ({first_line(error)})") from None
-    shapes = {jax.tree_util.keystr(p): x.shape for p, x in jax.tree.leaves_with_path(found)}
-    for place, wanted in jax.tree.leaves_with_path(like):
-        name = jax.tree_util.keystr(place)
-        if shapes.pop(name, None) != wanted.shape:
-            raise UserError(f"init_from={folder} is another model: {name} is not {wanted.shape}")
-    if shapes:
-        raise UserError(f"init_from={folder} is another model: it has {min(shapes)}")
-    return jax.tree.map(lambda x, y: jax.device_put(x, y.sharding), found, like)
+        raise UserError(f"{path} cannot be read ({first_line(error)})") from None
+    variables = {**found["params"], **(found.get("batch_stats") or {})}
+    return jax.tree.map(np.asarray, variables)
 
 
 class Checkpoints:

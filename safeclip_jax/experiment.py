@@ -14,7 +14,6 @@ from ml_collections import ConfigDict
 from safeclip_jax import defenses, sharding
 from safeclip_jax.attacks import attack as attacks
 from safeclip_jax.attacks.attack import Attack
-from safeclip_jax.checkpoint import newest_state
 from safeclip_jax.data import from_config, wordnet
 from safeclip_jax.data import tokenizer as tokenizers
 from safeclip_jax.data.augment_image import ImageAugmentation
@@ -22,12 +21,14 @@ from safeclip_jax.data.from_config import HeldOut
 from safeclip_jax.data.pipeline import ImageReader, Loader
 from safeclip_jax.data.skipped import SkippedRecords
 from safeclip_jax.data.sources.base import ImageSource, Source
+from safeclip_jax.embed import Variables
 from safeclip_jax.errors import UserError, unknown
 from safeclip_jax.models import clip
 from safeclip_jax.steps import SCORE_VIEWS, SCORES, Steps, make_optimizer
+from safeclip_jax.weights import pretrained
+from safeclip_jax.weights.pretrained import Pretrained
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-CLIP_TOKENIZER = "openai/clip-vit-base-patch32"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Experiment:
       tokenizer: of the captions.
       steps: compiled functions.
       defense: the plan.
+      initial: the model's arrays that training starts from, on the host; None for random ones.
     """
 
     config: ConfigDict
@@ -55,6 +57,7 @@ class Experiment:
     steps: Steps
     defense: defenses.Defense
     mesh: Mesh
+    initial: Variables | None
 
     @property
     def pairs(self) -> np.ndarray:
@@ -72,15 +75,18 @@ def build(config: ConfigDict, workdir: Path | None = None) -> Experiment:
     sharding.check_batch("batch_size", config.batch_size, mesh)
     sharding.check_batch("score.batch_size", config.score.batch_size, mesh)
     _check(config)
+    initial = None
     if config.init_from:
-        newest_state(Path(config.init_from))
+        model = config.model
+        initial = pretrained.read(Path(config.init_from), model.preset, model.activation)
     cache = workdir and workdir / "index"
     clean = from_config.training_pairs(config, cache)
     exchange = sharding.exchange if jax.process_count() > 1 else None
     skipped = SkippedRecords(clean, config.data.max_skipped_share, exchange)
     held_out, attack = attacks.planned(config, clean, cache)
     source = attack.poisoned(clean)
-    tokenizer = _tokenizer(config, clean, workdir)
+    tokenizer = _tokenizer(config, clean, workdir, initial)
+    steps = _steps(config, tokenizer, mesh)
     return Experiment(
         config=config,
         source=source,
@@ -89,9 +95,11 @@ def build(config: ConfigDict, workdir: Path | None = None) -> Experiment:
         loader=_loader(config, source, tokenizer, skipped),
         skipped=skipped,
         tokenizer=tokenizer,
-        steps=_steps(config, tokenizer, mesh),
+        steps=steps,
         defense=defenses.create(config),
         mesh=mesh,
+        initial=initial
+        and pretrained.fitted(initial, steps.model.config, f"init_from={config.init_from}"),
     )
 
 
@@ -138,15 +146,19 @@ def _loader(
     )
 
 
-def _tokenizer(config: ConfigDict, source: Source, workdir: Path | None) -> tokenizers.Tokenizer:
+def _tokenizer(
+    config: ConfigDict, source: Source, workdir: Path | None, initial: Pretrained | None
+) -> tokenizers.Tokenizer:
+    """The run's own if it has one, else that of the model it starts from, else as asked for."""
     data = config.data
-    for folder in (workdir, Path(config.init_from) if config.init_from else None):
-        if folder is not None and (folder / "tokenizer.json").exists():
-            return tokenizers.load(folder / "tokenizer.json", data.context)
+    if workdir is not None and (workdir / "tokenizer.json").exists():
+        return tokenizers.load(workdir / "tokenizer.json", data.context)
+    if initial is not None:
+        return initial.tokenizer
     trained = data.tokenizer == "train" or (data.tokenizer == "auto" and data.source == "scenes")
     if trained:
         return tokenizers.train(source.captions, data.vocab_size, data.context)
-    name = CLIP_TOKENIZER if data.tokenizer == "auto" else data.tokenizer
+    name = tokenizers.CLIP_TOKENIZER if data.tokenizer == "auto" else data.tokenizer
     return tokenizers.pretrained(name, data.context)
 
 
@@ -159,6 +171,8 @@ def _steps(config: ConfigDict, tokenizer: tokenizers.Tokenizer, mesh: Mesh) -> S
         end_id=tokenizer.end_id,
         activation=config.model.activation,
         pool=config.model.pool,
+        mean=config.model.mean,
+        std=config.model.std,
     )
     optimizer = config.optimizer
     return Steps(

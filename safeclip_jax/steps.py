@@ -1,8 +1,8 @@
-"""The jitted, sharded functions: one train step an objective, the score and the embeddings."""
+"""The jitted, sharded functions: one train step an objective, and the score."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,13 +16,10 @@ from jax.sharding import Mesh
 
 from safeclip_jax import losses
 from safeclip_jax.data.augment_image import ImageAugmentation, augment
+from safeclip_jax.embed import Embedder, Variables, pixels
 from safeclip_jax.errors import unknown
 from safeclip_jax.models.clip import CLIP
 from safeclip_jax.sharding import batch_sharding, replicated
-
-# Channel means and deviations of CLIP's training images (Radford et al., 2021).
-IMAGE_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
-IMAGE_STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 SCORES = ("cosine", "relative")
 SCORE_VIEWS = ("plain", "augmented")
@@ -31,16 +28,15 @@ OBJECTIVES = ("clip", "unimodal", "clip_and_unimodal", "bank_matched")
 Params = Any
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
-Banks = tuple[losses.Bank, losses.Bank]
 Kind = tuple[str, bool]  # objective, augmented
-LossAndBanks = tuple[jax.Array, Banks]
 
 
 class TrainState(flax.struct.PyTreeNode):
     """All that training changes.
 
     Attributes:
-      params: of the model, float32.
+      params: of the model, float32: the collection `params`.
+      batch_stats: its other collections: running statistics of batch norms, if it has any.
       opt_state: of the optimiser.
       image_bank, text_bank: of the unimodal losses.
       skipped: steps without an update because loss or gradient was not finite, int32.
@@ -48,11 +44,25 @@ class TrainState(flax.struct.PyTreeNode):
     """
 
     params: Params
+    batch_stats: Variables
     opt_state: optax.OptState
     image_bank: losses.Bank
     text_bank: losses.Bank
     skipped: jax.Array
     skipped_in_a_row: jax.Array
+
+    @property
+    def variables(self) -> Variables:
+        """All collections of the model."""
+        return {**self.params, **self.batch_stats}
+
+    def starting_from(self, variables: Variables) -> TrainState:
+        """The state with these arrays, from the host, in place of the model's own."""
+        placed = jax.tree.map(lambda x, y: jax.device_put(x, y.sharding), variables, self.variables)
+        return self.replace(params={"params": placed.pop("params")}, batch_stats=placed)
+
+
+LossAndState = tuple[jax.Array, TrainState]  # the state with new banks and batch statistics
 
 
 def caption_views(kind: Kind) -> tuple[bool, ...]:
@@ -85,10 +95,12 @@ def init_state(
     def init(key: jax.Array) -> TrainState:
         params_key, image_key, text_key = jax.random.split(key, 3)
         images = jnp.zeros((1, image.image_size, image.image_size, 3))
-        params = model.init(params_key, images, jnp.zeros((1, text.context), jnp.int32))
+        variables = model.init(params_key, images, jnp.zeros((1, text.context), jnp.int32))
+        params = {"params": variables.pop("params")}
         width = model.config.embedding
         return TrainState(
             params=params,
+            batch_stats=variables,
             opt_state=optimizer.init(params),
             image_bank=losses.empty_bank(image_key, bank_size, width),
             text_bank=losses.empty_bank(text_key, bank_size, width),
@@ -97,15 +109,6 @@ def init_state(
         )
 
     return jax.jit(init, out_shardings=replicated(mesh))(jax.random.key(seed))
-
-
-def normalize(images: jax.Array) -> jax.Array:
-    """Images in [0, 1] to the model's input."""
-    return (images - IMAGE_MEAN) / IMAGE_STD
-
-
-def _pixels(images: jax.Array) -> jax.Array:
-    return images.astype(jnp.float32) / 255
 
 
 def _key_of_each(key: jax.Array, index: jax.Array) -> jax.Array:
@@ -153,12 +156,12 @@ class Steps:
         def step(
             state: TrainState, batch: Batch, learning_rate: jax.Array, place: jax.Array
         ) -> tuple[TrainState, Metrics]:
-            def loss_fn(params: Params) -> LossAndBanks:
+            def loss_fn(params: Params) -> LossAndState:
                 return loss_of(params, state, batch, self._keys(place, batch["index"]), augmented)
 
-            (loss, banks), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+            (loss, new_state), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
             grad_norm = optax.global_norm(grads)
-            new_state = self._update(state, grads, banks, learning_rate)
+            new_state = self._update(new_state, grads, learning_rate)
             finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
             kept = state.replace(
                 skipped=state.skipped + 1, skipped_in_a_row=state.skipped_in_a_row + 1
@@ -199,31 +202,20 @@ class Steps:
         return lowered
 
     @cached_property
-    def embed_images(self) -> jax.stages.Wrapped:
-        """The jitted image embedding: params, uint8 [B, S, S, 3] to float32 [B, D]."""
+    def embedder(self) -> Embedder:
+        """Embeds images and texts."""
+        return Embedder(self.model, self.mesh)
 
-        def embed(params: Params, images: jax.Array) -> Any:
-            return self.model.apply(params, normalize(_pixels(images)), method="embed_images")
-
-        return self._jit_rows(embed)
-
-    @cached_property
-    def embed_texts(self) -> jax.stages.Wrapped:
-        """The jitted text embedding: params, int32 [B, L] to float32 [B, D]."""
-
-        def embed(params: Params, tokens: jax.Array) -> Any:
-            return self.model.apply(params, tokens, method="embed_texts")
-
-        return self._jit_rows(embed)
-
-    def score(self, kind: str, params: Params, batch: Batch, view: int | None = None) -> jax.Array:
+    def score(
+        self, kind: str, variables: Variables, batch: Batch, view: int | None = None
+    ) -> jax.Array:
         """Scores pairs, forward only: float32 [B].
 
         Args:
           kind: `cosine`, the similarity of a pair's own embeddings; or `relative`, the mean
             over both directions of the log-probability of the true partner among the
             batch, −(CLIP loss) of the pair, which discounts pairs that resemble everything.
-          params: of the model.
+          variables: of the model.
           batch: `index` int32 [B], `image` uint8 [B, S, S, 3], `tokens` int32 [B, L] and
             `valid` bool [B]; a pair that is not valid scores NaN.
           view: number of the augmented view of the images to score, always flipped, so that a
@@ -231,20 +223,22 @@ class Steps:
             they are.
         """
         if view is None:
-            image = self.embed_images(params, batch["image"])
+            image = self.embedder.on_images(variables, batch["image"])
         else:
-            image = self._embed_view(params, batch["image"], batch["index"], np.int32(view))
-        text = self.embed_texts(params, batch["tokens"])
-        return self._pair_score(params, image, text, batch["valid"], kind)
+            image = self._embed_view(variables, batch["image"], batch["index"], np.int32(view))
+        text = self.embedder.on_texts(variables, batch["tokens"])
+        return self._pair_score(variables, image, text, batch["valid"], kind)
 
     @cached_property
     def _embed_view(self) -> jax.stages.Wrapped:
         strength = replace(self.augmentation, flip=1.0)
 
-        def embed(params: Params, images: jax.Array, index: jax.Array, view: jax.Array) -> Any:
+        def embed(
+            variables: Variables, images: jax.Array, index: jax.Array, view: jax.Array
+        ) -> Any:
             keys = _key_of_each(jax.random.fold_in(jax.random.key(self.seed), view), index)
-            pixels = augment(_pixels(images), keys, strength)
-            return self.model.apply(params, normalize(pixels), method="embed_images")
+            inputs = self._normalize(augment(pixels(images), keys, strength))
+            return self.model.apply(variables, inputs, method="embed_images")
 
         whole, split = replicated(self.mesh), batch_sharding(self.mesh)
         return jax.jit(embed, in_shardings=(whole, split, split, whole), out_shardings=split)
@@ -252,11 +246,11 @@ class Steps:
     @cached_property
     def _pair_score(self) -> jax.stages.Wrapped:
         def score(
-            params: Params, image: jax.Array, text: jax.Array, valid: jax.Array, kind: str
+            variables: Variables, image: jax.Array, text: jax.Array, valid: jax.Array, kind: str
         ) -> jax.Array:
             if kind == "cosine":
                 return jnp.where(valid, jnp.sum(image * text, axis=1), jnp.nan)
-            scale: Any = self.model.apply(params, method="logit_scale")
+            scale: Any = self.model.apply(variables, method="logit_scale")
             logits = scale * image @ text.T
             rows, columns = (jax.nn.logsumexp(logits, axis=axis) for axis in (1, 0))
             relative = jnp.diagonal(logits) - (rows + columns) / 2
@@ -267,13 +261,21 @@ class Steps:
             score, in_shardings=(whole, split, split, split), out_shardings=split, static_argnums=4
         )
 
-    def _jit_rows(self, function: Callable[[Params, jax.Array], Any]) -> jax.stages.Wrapped:
-        whole, split = replicated(self.mesh), batch_sharding(self.mesh)
-        return jax.jit(function, in_shardings=(whole, split), out_shardings=split)
+    def _normalize(self, images: jax.Array) -> jax.Array:
+        return self.model.config.normalize(images)
 
-    def _embed(self, params: Params, images: jax.Array, tokens: jax.Array) -> Any:
-        """Image embeddings, text embeddings and the logit scale."""
-        return self.model.apply(params, images, tokens)
+    def _embed(
+        self, params: Params, state: TrainState, images: jax.Array, tokens: jax.Array
+    ) -> tuple[Any, TrainState]:
+        """Image embeddings, text embeddings and logit scale; the state's new batch statistics.
+
+        Images are float [B, S, S, 3] in [0, 1].
+        """
+        variables = {**params, **state.batch_stats}
+        embedded, batch_stats = self.model.apply(
+            variables, self._normalize(images), tokens, train=True, mutable=["batch_stats"]
+        )
+        return embedded, state.replace(batch_stats=jax.lax.stop_gradient(batch_stats))
 
     def _keys(self, place: jax.Array, index: jax.Array) -> jax.Array:
         """One key a pair from (seed, epoch, stage, pair index)."""
@@ -282,64 +284,59 @@ class Steps:
 
     def _clip(
         self, params: Params, state: TrainState, batch: Batch, keys: jax.Array, augmented: bool
-    ) -> LossAndBanks:
-        image, text, scale = self._pair(params, batch, keys, augmented)
-        return losses.clip_loss(image, text, scale), (state.image_bank, state.text_bank)
+    ) -> LossAndState:
+        (image, text, scale), state = self._pair(params, state, batch, keys, augmented)
+        return losses.clip_loss(image, text, scale), state
 
     def _bank_matched(
         self, params: Params, state: TrainState, batch: Batch, keys: jax.Array, augmented: bool
-    ) -> LossAndBanks:
-        image, text, scale = self._pair(params, batch, keys, augmented)
+    ) -> LossAndState:
+        (image, text, scale), state = self._pair(params, state, batch, keys, augmented)
         loss, text_bank = losses.bank_matched_loss(image, text, state.text_bank, scale)
-        return loss, (state.image_bank, text_bank)
+        return loss, state.replace(text_bank=text_bank)
 
     def _clip_and_unimodal(
         self, params: Params, state: TrainState, batch: Batch, keys: jax.Array, augmented: bool
-    ) -> LossAndBanks:
+    ) -> LossAndState:
         keys, view_keys = _two_views(keys)
-        image, text, scale = self._pair(params, batch, keys, augmented)
-        view = normalize(augment(_pixels(batch["image"]), view_keys, self.augmentation))
-        image_view, text_view, _ = self._embed(params, view, batch["tokens"][:, 1])
+        (image, text, scale), state = self._pair(params, state, batch, keys, augmented)
+        view = augment(pixels(batch["image"]), view_keys, self.augmentation)
+        (image_view, text_view, _), state = self._embed(params, state, view, batch["tokens"][:, 1])
         loss = losses.clip_and_unimodal_loss(
             image, text, image_view, text_view, scale, self.unimodal_weight
         )
-        return loss, (state.image_bank, state.text_bank)
+        return loss, state
 
-    def _pair(self, params: Params, batch: Batch, keys: jax.Array, augmented: bool) -> Any:
+    def _pair(
+        self, params: Params, state: TrainState, batch: Batch, keys: jax.Array, augmented: bool
+    ) -> tuple[Any, TrainState]:
         """Embeds images, augmented or not, and their first caption view."""
-        images = _pixels(batch["image"])
+        images = pixels(batch["image"])
         if augmented:
             images = augment(images, keys, self.augmentation)
-        return self._embed(params, normalize(images), batch["tokens"][:, 0])
+        return self._embed(params, state, images, batch["tokens"][:, 0])
 
     def _unimodal(
         self, params: Params, state: TrainState, batch: Batch, keys: jax.Array, augmented: bool
-    ) -> LossAndBanks:
+    ) -> LossAndState:
         del augmented  # both views always are
-        pixels = _pixels(batch["image"])
-        keys_a, keys_b = _two_views(keys)
-        fixed = jax.lax.stop_gradient(params)
-        views = [
-            self._embed(
-                p, normalize(augment(pixels, k, self.augmentation)), batch["tokens"][:, view]
-            )
-            for view, (p, k) in enumerate(((fixed, keys_a), (params, keys_b)))
-        ]
+        views = []
+        for view, fixed in enumerate((True, False)):  # no gradient reaches the first view
+            images = augment(pixels(batch["image"]), _two_views(keys)[view], self.augmentation)
+            weights = jax.lax.stop_gradient(params) if fixed else params
+            embedded, state = self._embed(weights, state, images, batch["tokens"][:, view])
+            views.append(embedded)
         (image_a, text_a, _), (image_b, text_b, scale) = views
         image_loss, image_bank = losses.unimodal_loss(image_a, image_b, state.image_bank, scale)
         text_loss, text_bank = losses.unimodal_loss(text_a, text_b, state.text_bank, scale)
-        return (image_loss + text_loss) / 2, (image_bank, text_bank)
+        loss = (image_loss + text_loss) / 2
+        return loss, state.replace(image_bank=image_bank, text_bank=text_bank)
 
-    def _update(
-        self, state: TrainState, grads: Params, banks: Banks, learning_rate: jax.Array
-    ) -> TrainState:
+    def _update(self, state: TrainState, grads: Params, learning_rate: jax.Array) -> TrainState:
         updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
         updates = jax.tree.map(lambda u: -learning_rate * u, updates)
-        image_bank, text_bank = banks
         return state.replace(
             params=optax.apply_updates(state.params, updates),
             opt_state=opt_state,
-            image_bank=image_bank,
-            text_bank=text_bank,
             skipped_in_a_row=jnp.zeros((), jnp.int32),
         )

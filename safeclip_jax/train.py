@@ -23,7 +23,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from safeclip_jax import pools, report, results, sharding, workdir
-from safeclip_jax.checkpoint import Checkpoints, Position, initial_params
+from safeclip_jax.checkpoint import Checkpoints, Position
 from safeclip_jax.data.pipeline import steps_in_stage
 from safeclip_jax.defenses import score_kind
 from safeclip_jax.defenses.plan import Stage, outline
@@ -84,20 +84,15 @@ class Trainer:
     """A run between two of its steps."""
 
     def __init__(self, experiment: Experiment, folder: Path):
-        config, steps = experiment.config, experiment.steps
+        config = experiment.config
         self.x, self.folder = experiment, folder
-        self.state: TrainState = init_state(
-            steps.model, steps.optimizer, config.unimodal.bank_size, config.seed, experiment.mesh
-        )
+        self.state: TrainState = self._initial_state()
         self.checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
         restored = self.checkpoints.restore(self.state)
         if restored:
             self.state, self.position = restored
         else:
             self.position = Position()
-            if config.init_from:
-                params = initial_params(Path(config.init_from), self.state.params)
-                self.state = self.state.replace(params=params)
         self.clock = Clock(self.position.seconds)
         lead = jax.process_index() == 0
         self.metrics = MetricsLog(folder, self.position.total_steps) if lead else None
@@ -117,6 +112,13 @@ class Trainer:
                 f"resumed in epoch {self.position.epoch + 1} of {config.epochs}, "
                 f"after {self.position.total_steps} steps"
             )
+
+    def _initial_state(self) -> TrainState:
+        """Random weights, or those of `init_from`."""
+        x, config = self.x, self.x.config
+        model, optimizer = x.steps.model, x.steps.optimizer
+        state = init_state(model, optimizer, config.unimodal.bank_size, config.seed, x.mesh)
+        return state if x.initial is None else state.starting_from(x.initial)
 
     def train(self) -> None:
         """Runs every epoch that is left."""
@@ -171,7 +173,7 @@ class Trainer:
         scores = np.zeros(len(order), np.float32)
         parts = [
             self.x.steps.score(
-                kind, self.state.params, sharding.to_devices(batch, self.x.mesh), view
+                kind, self.state.variables, sharding.to_devices(batch, self.x.mesh), view
             )
             for batch in self.x.loader.scoring_batches(order, config.batch_size)
         ]
@@ -185,7 +187,7 @@ class Trainer:
         step = self.position.total_steps
         if self._figures is None or self._figures[0] != step:
             with self.clock("evaluation"):
-                self._figures = step, self.evaluate(self.state.params)
+                self._figures = step, self.evaluate(self.state.variables)
         return self._figures[1]
 
     def learning_rate(self, stage: Stage, pairs: float) -> np.float32:

@@ -27,9 +27,7 @@ class Resized(ImageSource):
         image = self._source.image(index)
         if isinstance(image, bytes):
             return decode(image, self._size)
-        if image.shape == (self._size, self._size, 3):
-            return image
-        return np.asarray(_fit(Image.fromarray(image), self._size))
+        return fit(image, self._size)
 
 
 def decode(content: bytes, size: int) -> np.ndarray:
@@ -46,7 +44,7 @@ def decode(content: bytes, size: int) -> np.ndarray:
       BadRecord: if the bytes are no image, are cut off, or hold more than `MAX_PIXELS`.
     """
     try:
-        return np.asarray(_fit(open_image(content, size), size))
+        return fit(open_image(content, size), size)
     except BadRecord:
         raise
     except Exception as error:
@@ -81,5 +79,19 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _fit(image: Image.Image, size: int) -> Image.Image:
-    return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+def fit(image: Image.Image | np.ndarray, size: int) -> np.ndarray:
+    """Resizes the shorter side, bicubically, and centre-crops.
+
+    Args:
+      image: a picture, or uint8 [H, W, 3].
+      size: side of the result in pixels.
+
+    Returns:
+      uint8 [size, size, 3], RGB.
+    """
+    if isinstance(image, np.ndarray):
+        if image.shape == (size, size, 3):
+            return image
+        image = Image.fromarray(image)
+    image = image if image.mode == "RGB" else _rgb(image)
+    return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC))

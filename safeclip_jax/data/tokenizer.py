@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer as BackendTokenizer
-from tokenizers import models, normalizers, pre_tokenizers, trainers
+from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from safeclip_jax.errors import UserError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
+CLIP_TOKENIZER = "openai/clip-vit-base-patch32"
 _BYTES = 256
 
 
@@ -56,6 +58,47 @@ class Tokenizer:
     def save(self, path: Path) -> None:
         """Writes the tokenizer as one JSON file."""
         path.write_text(self._backend.to_str(pretty=True))
+
+    def end_last(self) -> tuple[Tokenizer, np.ndarray]:
+        """The same tokenizer with the end token's id moved to the last one.
+
+        Other programs read a text at its largest id.
+
+        Returns:
+          The tokenizer, and for each of its ids the one of this tokenizer, int [vocab_size].
+        """
+        order = np.array([*np.delete(np.arange(self.vocab_size), self.end_id), self.end_id])
+        new = {int(old): i for i, old in enumerate(order)}
+        content = json.loads(self._backend.to_str())
+        content["post_processor"] = None  # it would hold ids, and `encode` needs none
+        model = content["model"]
+        model["vocab"] = {token: new[i] for token, i in model["vocab"].items()}
+        for token in content["added_tokens"]:
+            token["id"] = new[token["id"]]
+        content["added_tokens"].sort(key=lambda token: token["id"])
+        return Tokenizer(BackendTokenizer.from_str(json.dumps(content)), self.context), order
+
+    def save_for_transformers(self, folder: Path) -> None:
+        """Writes `tokenizer.json` and `tokenizer_config.json` as transformers reads them.
+
+        There the file itself says that a caption lies between start and end token.
+        """
+        backend = BackendTokenizer.from_str(self._backend.to_str())
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"{START} $A {END}",
+            special_tokens=[(START, self.start_id), (END, self.end_id)],
+        )
+        backend.save(str(folder / "tokenizer.json"))
+        config = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": START,
+            "eos_token": END,
+            "unk_token": END,
+            "pad_token": self._backend.id_to_token(self.pad_id),
+            "model_max_length": self.context,
+            "model_input_names": ["input_ids", "attention_mask"],
+        }
+        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
 def train(captions: Iterable[str], vocab_size: int, context: int) -> Tokenizer:

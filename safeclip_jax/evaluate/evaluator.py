@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import jax
 import numpy as np
 
-from safeclip_jax import sharding
-from safeclip_jax.data.pipeline import ImageReader, pad_to_multiple
+from safeclip_jax.data.pipeline import ImageReader
+from safeclip_jax.embed import Variables
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluate import attack, zero_shot
 from safeclip_jax.evaluate.attack import Share
@@ -99,17 +98,17 @@ class Evaluator:
         self._batch = experiment.config.score.batch_size
         self._read: _HeldOutImages | None = None
 
-    def __call__(self, params) -> Figures:
-        x = self._x
+    def __call__(self, variables: Variables) -> Figures:
+        x, embedder = self._x, self._x.steps.embedder
         if x.held_out is None:
             return Figures()
         classes = zero_shot.class_vectors(
-            lambda texts: self._embed(x.steps.embed_texts, params, x.tokenizer.encode(texts)),
+            lambda texts: embedder.texts(variables, x.tokenizer.encode(texts), self._batch),
             x.held_out.prompts,
         )
 
         def predict(images: np.ndarray) -> np.ndarray:
-            return zero_shot.predict(self._embed(x.steps.embed_images, params, images), classes)
+            return zero_shot.predict(embedder.images(variables, images, self._batch), classes)
 
         images = self._held_out_images()
         labels, clean = images.labels, predict(images.clean)
@@ -143,18 +142,6 @@ class Evaluator:
             attack_success_by_trigger={n: rate.value for n, rate in rates.items() if rate},
             target_base_rate=attack.target_rate(labels, clean, target),
         )
-
-    def _embed(self, embed, params, inputs: np.ndarray) -> np.ndarray:
-        """Embeds [n, …] to [n, D] in equal batches, so that one compiled function serves."""
-        index = pad_to_multiple(np.arange(len(inputs)), self._batch)
-        share = self._batch // jax.process_count()
-        first = share * jax.process_index()
-        parts = []
-        for start in range(0, len(index), self._batch):
-            mine = inputs[index[start + first : start + first + share]]
-            batch = sharding.to_devices({"inputs": mine}, self._x.mesh)["inputs"]
-            parts.append(embed(params, batch))
-        return np.concatenate([sharding.to_host(part) for part in parts])[: len(inputs)]
 
     def _held_out_images(self) -> _HeldOutImages:
         """Pictures that cannot be read are left out."""

@@ -8,23 +8,38 @@ from dataclasses import dataclass, replace
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from safeclip_jax.errors import UserError, unknown
+from safeclip_jax.models.resnet import ResNet, ResNetConfig
 from safeclip_jax.models.text import TextConfig, TextTransformer
 from safeclip_jax.models.transformer import ACTIVATIONS
 from safeclip_jax.models.vit import ViT, ViTConfig
 
 MAX_LOG_SCALE = math.log(100.0)
 _INITIAL_LOG_SCALE = math.log(1 / 0.07)
+POOLS = ("class_token", "mean")
 
 
 @dataclass(frozen=True)
 class CLIPConfig:
-    """Shape of the model: both towers and the width of the shared space."""
+    """Shape of the model, and what its images must look like.
 
-    image: ViTConfig
+    Attributes:
+      image, text: the towers.
+      embedding: width of the shared space.
+      mean, std: of each colour channel in [0, 1]; the default is CLIP's (Radford et al., 2021).
+    """
+
+    image: ViTConfig | ResNetConfig
     text: TextConfig
     embedding: int = 512
+    mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)
+
+    def normalize(self, images: jax.Array) -> jax.Array:
+        """Images float [B, S, S, 3] in [0, 1] to the model's input."""
+        return (images - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
 
 
 _TINY_IMAGE = ViTConfig(
@@ -38,11 +53,35 @@ _TINY_IMAGE = ViTConfig(
     activation="quick_gelu",
 )
 _TINY_TEXT = TextConfig(context=20, width=64, depth=2, heads=2, activation="quick_gelu")
+
+
+def _vit(
+    patch: int, width: int, depth: int, heads: int, text: TextConfig, embedding: int
+) -> CLIPConfig:
+    image = ViTConfig(patch=patch, width=width, depth=depth, heads=heads)
+    return CLIPConfig(image, text, embedding)
+
+
 PRESETS = {
     "nano": CLIPConfig(replace(_TINY_IMAGE, depth=1), replace(_TINY_TEXT, depth=1), embedding=64),
     "tiny": CLIPConfig(_TINY_IMAGE, _TINY_TEXT, embedding=64),
-    "vit_b32": CLIPConfig(ViTConfig(patch=32), TextConfig()),
-    "vit_b16": CLIPConfig(ViTConfig(patch=16), TextConfig()),
+    # Small ones that Hugging Face and open_clip can hold: without a stem, with a class token.
+    "vit_nano8": CLIPConfig(
+        replace(_TINY_IMAGE, stem=(), pool="class_token"), _TINY_TEXT, embedding=64
+    ),
+    "rn_nano": CLIPConfig(ResNetConfig(32, (1, 1, 1, 1), 16, 8), _TINY_TEXT, embedding=64),
+    "vit_ti16": _vit(16, 192, 12, 3, TextConfig(width=192, heads=3), 192),
+    "vit_s32": _vit(32, 384, 12, 6, TextConfig(width=384, heads=6), 384),
+    "vit_s16": _vit(16, 384, 12, 6, TextConfig(width=384, heads=6), 384),
+    "vit_b32": _vit(32, 768, 12, 12, TextConfig(), 512),
+    "vit_b16": _vit(16, 768, 12, 12, TextConfig(), 512),
+    "vit_l14": _vit(14, 1024, 24, 16, TextConfig(width=768, heads=12), 768),
+    "vit_h14": _vit(14, 1280, 32, 16, TextConfig(width=1024, depth=24, heads=16), 1024),
+    "rn50": CLIPConfig(ResNetConfig(), TextConfig(), 1024),
+    "rn101": CLIPConfig(ResNetConfig(blocks=(3, 4, 23, 3)), TextConfig(), 512),
+    "rn50x4": CLIPConfig(
+        ResNetConfig(288, (4, 6, 10, 6), 80, 40), TextConfig(width=640, heads=10), 640
+    ),
 }
 
 
@@ -55,6 +94,8 @@ def configure(
     end_id: int,
     activation: str | None = None,
     pool: str | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
 ) -> CLIPConfig:
     """Returns a preset fitted to the data.
 
@@ -63,7 +104,8 @@ def configure(
       image_size: side of the images in pixels, a multiple of the preset's patch.
       context: tokens in a caption.
       vocab_size, end_id: of the tokenizer.
-      activation, pool: replace the preset's own where given.
+      activation, pool, mean, std: replace the preset's own where given. A ResNet's image
+        tower has ReLUs and attention pooling, whatever they say.
 
     Raises:
       UserError: if a name is not known or the sizes do not fit.
@@ -71,22 +113,48 @@ def configure(
     if preset not in PRESETS:
         raise unknown("model.preset", preset, PRESETS)
     base = PRESETS[preset]
-    activation = activation or base.image.activation
-    pool = pool or base.image.pool
-    if activation not in ACTIVATIONS:
-        raise unknown("model.activation", activation, ACTIVATIONS)
-    if pool not in ("class_token", "mean"):
-        raise unknown("model.pool", pool, ("class_token", "mean"))
-    if image_size < base.image.patch or image_size % base.image.patch:
+    stride = base.image.stride
+    if image_size < stride or image_size % stride:
         raise UserError(
             f"model.image_size={image_size} is not a multiple of {preset}'s "
-            f"patch of {base.image.patch} pixels"
+            f"patch of {stride} pixels"
         )
-    image = replace(base.image, image_size=image_size, activation=activation, pool=pool)
+    activation = activation or base.text.activation
+    if activation not in ACTIVATIONS:
+        raise unknown("model.activation", activation, ACTIVATIONS)
     text = replace(
         base.text, context=context, vocab_size=vocab_size, end_id=end_id, activation=activation
     )
-    return replace(base, image=image, text=text)
+    return replace(
+        base,
+        image=_fitted(base.image, preset, image_size, activation, pool),
+        text=text,
+        mean=_channels("model.mean", mean or base.mean),
+        std=_channels("model.std", std or base.std),
+    )
+
+
+def _fitted(
+    image: ViTConfig | ResNetConfig,
+    preset: str,
+    image_size: int,
+    activation: str,
+    pool: str | None,
+) -> ViTConfig | ResNetConfig:
+    if isinstance(image, ResNetConfig):
+        if pool:
+            raise UserError(f"model.pool={pool!r}: {preset} has attention pooling; leave it empty")
+        return replace(image, image_size=image_size)
+    pool = pool or image.pool
+    if pool not in POOLS:
+        raise unknown("model.pool", pool, POOLS)
+    return replace(image, image_size=image_size, activation=activation, pool=pool)
+
+
+def _channels(key: str, values: tuple[float, ...]) -> tuple[float, ...]:
+    if len(values) != 3 or (key == "model.std" and min(values) <= 0):
+        raise UserError(f"{key}={tuple(values)}: one number for each of red, green and blue")
+    return tuple(float(value) for value in values)
 
 
 class CLIP(nn.Module):
@@ -102,29 +170,37 @@ class CLIP(nn.Module):
 
     def setup(self) -> None:
         c = self.config
-        self.image = ViT(c.image, self.dtype)
+        if isinstance(c.image, ResNetConfig):
+            self.image: ResNet | ViT = ResNet(c.image, self.dtype)
+        else:
+            self.image = ViT(c.image, self.dtype)
         self.text = TextTransformer(c.text, self.dtype)
-        self.image_projection = self._projection(c.image.width)
-        self.text_projection = self._projection(c.text.width)
+        self.image_projection = self._projection(c.image.features, bias=isinstance(c.image, ResNetConfig))
+        self.text_projection = self._projection(c.text.width, bias=False)
         self.log_scale = self.param(
             "log_scale", nn.initializers.constant(_INITIAL_LOG_SCALE), (), jnp.float32
         )
 
-    def _projection(self, width: int) -> nn.Dense:
+    def _projection(self, width: int, bias: bool) -> nn.Dense:
         return nn.Dense(
             self.config.embedding,
-            use_bias=False,
+            use_bias=bias,
             dtype=self.dtype,
             kernel_init=nn.initializers.normal(width**-0.5),
         )
 
-    def __call__(self, images: jax.Array, tokens: jax.Array) -> tuple[jax.Array, ...]:
-        """Returns image embeddings [B, D], text embeddings [B, D] and the logit scale."""
-        return self.embed_images(images), self.embed_texts(tokens), self.logit_scale()
+    def __call__(
+        self, images: jax.Array, tokens: jax.Array, train: bool = False
+    ) -> tuple[jax.Array, ...]:
+        """Returns image embeddings [B, D], text embeddings [B, D] and the logit scale.
 
-    def embed_images(self, images: jax.Array) -> jax.Array:
+        With `train`, batch norms use the batch's statistics and update `batch_stats`.
+        """
+        return self.embed_images(images, train), self.embed_texts(tokens), self.logit_scale()
+
+    def embed_images(self, images: jax.Array, train: bool = False) -> jax.Array:
         """Normalised images float [B, S, S, 3] to unit vectors float32 [B, D]."""
-        return _unit(self.image_projection(self.image(images)))
+        return _unit(self.image_projection(self.image(images, train)))
 
     def embed_texts(self, tokens: jax.Array) -> jax.Array:
         """Token ids int [B, L] to unit vectors float32 [B, D]."""

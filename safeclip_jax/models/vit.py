@@ -36,6 +36,15 @@ class ViTConfig:
     mlp_ratio: float = 4.0
     activation: str = "gelu"
 
+    @property
+    def stride(self) -> int:
+        """Pixels a side for each place of the feature map."""
+        return self.patch
+
+    @property
+    def features(self) -> int:
+        return self.width
+
 
 class StemConv(nn.Module):
     """A 3×3 convolution of stride 2, [B, S, S, C] to [B, S/2, S/2, features].
@@ -62,7 +71,8 @@ class ViT(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        del train  # nothing here differs in training
         c = self.config
         x = images.astype(self.dtype)
         for i, channels in enumerate(c.stem):

@@ -1,0 +1,1 @@
+"""A model's files: ours, Hugging Face's and open_clip's, read and written."""

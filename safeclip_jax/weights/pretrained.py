@@ -1,0 +1,233 @@
+"""Reads a trained model, whoever wrote it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from safeclip_jax import checkpoint
+from safeclip_jax.data import tokenizer as tokenizers
+from safeclip_jax.data.tokenizer import Tokenizer
+from safeclip_jax.embed import Variables
+from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.models import clip
+from safeclip_jax.models.clip import CLIP, CLIPConfig
+from safeclip_jax.weights import huggingface, links, native, open_clip, positions, tensor_files
+from safeclip_jax.weights.links import Link
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model on the host.
+
+    Attributes:
+      config: shape and preprocessing.
+      variables: float32 arrays of all its collections.
+      tokenizer: of its captions.
+      origin: where it was read.
+    """
+
+    config: CLIPConfig
+    variables: Variables
+    tokenizer: Tokenizer
+    origin: str
+
+
+def read(path: Path, preset: str = "", activation: str = "") -> Pretrained:
+    """Reads a run's folder, or a model of ours, of Hugging Face's or of open_clip's.
+
+    Args:
+      path: a folder; or a file of tensors in open_clip's layout, which says neither its
+        shape nor its activation.
+      preset, activation: for such a file, as in `configs/common.py`.
+
+    Raises:
+      UserError: if there is no model, or it is not like ours; it names file and reason.
+    """
+    if path.is_file():
+        return _read_file(path, preset, activation)
+    if not path.is_dir():
+        raise UserError(f"{path} does not exist: give a run's folder or a model's")
+    for marker, reader in _READERS.items():
+        if (path / marker).exists():
+            return reader(path)
+    raise UserError(f"{path} holds no model: none of {', '.join(_READERS)} is there")
+
+
+def fitted(model: Pretrained, config: CLIPConfig, where: str) -> Variables:
+    """The model's arrays for a config that may ask for another resolution.
+
+    Raises:
+      UserError: if the config asks for another model; it names the key that differs.
+    """
+    resized = replace(
+        model.config, image=replace(model.config.image, image_size=config.image.image_size)
+    )
+    differing = _difference(asdict(resized), asdict(config))
+    if differing or type(model.config.image) is not type(config.image):
+        what = differing or "the image tower is of another kind"
+        raise UserError(f"{where} is another model than the config's: {what}")
+    if resized == model.config:
+        return model.variables
+    shapes = shapes_of(config)
+
+    def fit(place: Any, array: np.ndarray, wanted: Any) -> np.ndarray:
+        names = [entry.key for entry in place]
+        if names[:2] == ["params", "image"] and names[-1] == "positions":
+            return positions.resize(array, wanted.shape[0])
+        return array
+
+    return jax.tree.map_with_path(fit, model.variables, shapes)
+
+
+def _difference(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> str:
+    """The first key that differs, as `key: there X, here Y`; empty if none does."""
+    for key in there.keys() | here.keys():
+        a, b = there.get(key), here.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            inner = _difference(a, b, f"{prefix}{key}.")
+            if inner:
+                return inner
+        elif a != b:
+            return f"{prefix}{key}: there {a}, here {b}"
+    return ""
+
+
+def shapes_of(config: CLIPConfig) -> Any:
+    """Shapes of all arrays of a model, by collection."""
+    size = config.image.image_size
+    images = jnp.zeros((1, size, size, 3))
+    tokens = jnp.zeros((1, config.text.context), jnp.int32)
+    return jax.eval_shape(CLIP(config).init, jax.random.key(0), images, tokens)
+
+
+def _read_arrays(
+    links_of: Callable[[CLIPConfig], Sequence[Link]], config: CLIPConfig, path: Path
+) -> Variables:
+    return links.read(links_of(config), tensor_files.read(path), shapes_of(config), str(path))
+
+
+def _read_run(folder: Path) -> Pretrained:
+    content = _json(folder / "config.json")
+    if "model" not in content:
+        return _read_huggingface(folder, content)
+    model, context = content["model"], content["data"]["context"]
+    tokenizer = tokenizers.load(folder / "tokenizer.json", context)
+    config = clip.configure(
+        model["preset"],
+        image_size=model["image_size"],
+        context=context,
+        vocab_size=tokenizer.vocab_size,
+        end_id=tokenizer.end_id,
+        activation=model["activation"],
+        pool=model["pool"],
+        mean=model.get("mean"),
+        std=model.get("std"),
+    )
+    variables = checkpoint.read_variables(folder)
+    found = {jax.tree_util.keystr(p): x.shape for p, x in jax.tree.leaves_with_path(variables)}
+    for place, wanted in jax.tree.leaves_with_path(shapes_of(config)):
+        name = jax.tree_util.keystr(place)
+        if found.pop(name, None) != wanted.shape:
+            raise UserError(f"checkpoint of {folder} does not fit its config: {name}")
+    return Pretrained(config, variables, tokenizer, str(folder))
+
+
+def _read_native(folder: Path) -> Pretrained:
+    config = native.understand(_json(folder / native.CONFIG), str(folder / native.CONFIG))
+    tokenizer = tokenizers.load(folder / "tokenizer.json", config.text.context)
+    variables = _read_arrays(
+        lambda c: native.links_of(shapes_of(c)), config, folder / native.WEIGHTS
+    )
+    return Pretrained(config, variables, tokenizer, str(folder))
+
+
+def _read_huggingface(folder: Path, content: dict[str, Any]) -> Pretrained:
+    if not (folder / huggingface.PREPROCESSOR).exists():
+        raise UserError(f"{folder} has no {huggingface.PREPROCESSOR}: how are images prepared?")
+    images = _json(folder / huggingface.PREPROCESSOR)
+    context = (content.get("text_config") or {}).get("max_position_embeddings", 77)
+    tokenizer = _tokenizer(folder, context)
+    config = huggingface.understand(content, images, tokenizer.end_id, str(folder))
+    file = _first(folder, (huggingface.WEIGHTS, "pytorch_model.bin"))
+    variables = _read_arrays(huggingface.links_of, config, file)
+    return Pretrained(config, variables, tokenizer, str(folder))
+
+
+def _read_open_clip(folder: Path) -> Pretrained:
+    where, content = folder / open_clip.CONFIG, _json(folder / open_clip.CONFIG)
+    text = (content.get("model_cfg") or {}).get("text_cfg") or {}
+    tokenizer = _tokenizer(folder, text.get("context_length", 77))
+    config = open_clip.understand(content, tokenizer.end_id, str(where))
+    file = _first(folder, (open_clip.WEIGHTS, "open_clip_pytorch_model.bin"))
+    variables = _read_arrays(open_clip.links_of, config, file)
+    return Pretrained(config, variables, tokenizer, str(folder))
+
+
+def _read_file(path: Path, preset: str, activation: str) -> Pretrained:
+    if not preset or not activation:
+        raise UserError(
+            f"{path} does not say its preset and activation, and the wrong activation is "
+            "silently worse: give --preset and --activation (quick_gelu for OpenAI's weights)"
+        )
+    tensors = tensor_files.read(path)
+    context = 77
+    if "positional_embedding" in tensors:
+        context = len(tensors["positional_embedding"])
+    tokenizer = _tokenizer(path.parent, context)
+    config = clip.configure(
+        preset,
+        image_size=clip.PRESETS.get(preset, clip.PRESETS["vit_b32"]).image.image_size,
+        context=context,
+        vocab_size=tokenizer.vocab_size,
+        end_id=tokenizer.end_id,
+        activation=activation,
+    )
+    length = len(tensors.get(_POSITIONS_OF_IMAGES[isinstance(config.image, clip.ResNetConfig)], ()))
+    if length > 1:
+        side = round((length - 1) ** 0.5) * config.image.stride
+        config = replace(config, image=replace(config.image, image_size=side))
+    variables = links.read(open_clip.links_of(config), tensors, shapes_of(config), str(path))
+    return Pretrained(config, variables, tokenizer, str(path))
+
+
+_POSITIONS_OF_IMAGES = ("visual.positional_embedding", "visual.attnpool.positional_embedding")
+
+
+def _tokenizer(folder: Path, context: int) -> Tokenizer:
+    """The folder's tokenizer, or CLIP's where it has none."""
+    if (folder / "tokenizer.json").exists():
+        return tokenizers.load(folder / "tokenizer.json", context)
+    own = (folder / "vocab.json").exists()
+    return tokenizers.pretrained(str(folder) if own else tokenizers.CLIP_TOKENIZER, context)
+
+
+def _first(folder: Path, names: Sequence[str]) -> Path:
+    for name in names:
+        if (folder / name).exists():
+            return folder / name
+    raise UserError(f"{folder} has no {names[0]}")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {first_line(error)}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds no JSON object")
+    return found
+
+
+_READERS: dict[str, Callable[[Path], Pretrained]] = {
+    native.CONFIG: _read_native,
+    open_clip.CONFIG: _read_open_clip,
+    "config.json": _read_run,
+}
