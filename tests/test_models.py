@@ -5,6 +5,7 @@ import pytest
 
 from safeclip_jax.errors import UserError
 from safeclip_jax.models import clip, vit
+from safeclip_jax.weights.pretrained import shapes_of
 
 END = 49
 
@@ -57,15 +58,21 @@ def test_logit_scale_is_held_at_100():
 
 
 def test_preset_sizes_are_clips():
-    """Parameter counts of OpenAI's ViT-B/32 and B/16, less 2 biasless differences."""
-    for preset, patch in (("vit_b32", 32), ("vit_b16", 16)):
-        config = clip.configure(preset, image_size=224, context=77, vocab_size=49408, end_id=49407)
-        model = clip.CLIP(config)
-        shapes = jax.eval_shape(
-            model.init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)), jnp.zeros((1, 77), int)
-        )
-        count = sum(x.size for x in jax.tree.leaves(shapes))
-        assert count == {32: 151_277_313, 16: 149_620_737}[patch]
+    """Parameter counts of OpenAI's and open_clip's models of these names."""
+    counts = {
+        ("vit_b32", 224): 151_277_313,
+        ("vit_b16", 224): 149_620_737,
+        ("vit_l14", 224): 427_616_513,
+        ("vit_l14", 336): 427_944_193,
+        ("vit_h14", 224): 986_109_441,
+        ("rn50", 224): 102_007_137,
+        ("rn101", 224): 119_688_033,
+        ("rn50x4", 288): 178_300_601,
+    }
+    for (preset, side), count in counts.items():
+        config = clip.configure(preset, image_size=side, context=77, vocab_size=49408, end_id=49407)
+        shapes = shapes_of(config)
+        assert sum(x.size for x in jax.tree.leaves(shapes["params"])) == count, preset
 
 
 def test_bad_shapes_are_refused():
@@ -77,32 +84,12 @@ def test_bad_shapes_are_refused():
         small(pool="max")
     with pytest.raises(UserError, match=r"model\.activation"):
         small(activation="relu6")
-
-
-def test_forward_equals_transformers():
-    """Our weights in transformers' CLIPModel give the same embeddings."""
-    torch = pytest.importorskip("torch")
-    from tests.transformers_reference import reference_model
-
-    config = clip.configure(
-        "vit_b32", image_size=64, context=16, vocab_size=60, end_id=59, activation="quick_gelu"
-    )
-    model, theirs = reference_model(config)
-    rng = np.random.default_rng(0)
-    images = rng.standard_normal((3, 64, 64, 3)).astype(np.float32)
-    ids = np.zeros((3, 16), np.int32)
-    for row, length in zip(ids, (3, 9, 14), strict=True):
-        row[:length] = rng.integers(1, 59, length)
-        row[length] = 59
-    params = model.init(jax.random.key(0), images, ids)
-    theirs.copy_from(params)
-    image, text, _ = model.apply(params, images, ids)
-    with torch.no_grad():
-        out = theirs.model(
-            pixel_values=torch.tensor(images.transpose(0, 3, 1, 2)), input_ids=torch.tensor(ids)
+    with pytest.raises(UserError, match=r"model\.std=\(0\.0, 1\.0, 1\.0\)"):
+        small(std=(0.0, 1.0, 1.0))
+    with pytest.raises(UserError, match="attention pooling"):
+        clip.configure(
+            "rn_nano", image_size=32, context=8, vocab_size=50, end_id=END, pool="class_token"
         )
-    np.testing.assert_allclose(image, out.image_embeds.numpy(), atol=2e-5)
-    np.testing.assert_allclose(text, out.text_embeds.numpy(), atol=2e-5)
 
 
 def test_stem_convolution_equals_xlas():
@@ -118,3 +105,17 @@ def test_stem_convolution_equals_xlas():
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
     np.testing.assert_allclose(stem.apply(params, x), expected + dense["bias"], atol=1e-5)
+
+
+def test_average_pooling_before_a_stride_sees_every_pixel():
+    """CLIP's ResNets move when any pixel does; plain strides would skip three of four."""
+    model = clip.CLIP(
+        clip.configure("rn_nano", image_size=32, context=8, vocab_size=50, end_id=END)
+    )
+    images = jax.random.normal(jax.random.key(0), (1, 32, 32, 3))
+    variables = model.init(jax.random.key(1), images, tokens(2))
+
+    def first(images):
+        return model.apply(variables, images, method="embed_images")[0, 0]
+
+    assert np.all(np.abs(jax.grad(first)(images)).max(axis=-1) > 0)

@@ -11,7 +11,7 @@ from safeclip_jax import losses, sharding
 from safeclip_jax.data.augment_image import ImageAugmentation
 from safeclip_jax.errors import UserError
 from safeclip_jax.models import clip
-from safeclip_jax.steps import Steps, init_state, make_optimizer, normalize
+from safeclip_jax.steps import OBJECTIVES, Steps, init_state, make_optimizer
 
 
 def mesh_of(devices):
@@ -21,26 +21,26 @@ def mesh_of(devices):
 
 
 @functools.cache
-def steps_on(devices):
-    config = clip.configure("tiny", image_size=32, context=8, vocab_size=50, end_id=49)
+def steps_on(devices, preset="tiny"):
+    config = clip.configure(preset, image_size=32, context=8, vocab_size=50, end_id=49)
     optimizer = make_optimizer(0.9, 0.999, 0.1)
     return Steps(clip.CLIP(config), optimizer, ImageAugmentation(), mesh_of(devices), 0)
 
 
 @functools.cache
-def train_step(devices, objective, augmented):
-    return steps_on(devices).train(objective, augmented)
+def train_step(devices, objective, augmented, preset="tiny"):
+    return steps_on(devices, preset).train(objective, augmented)
 
 
 @functools.cache
-def first_state(devices):
-    steps = steps_on(devices)
+def first_state(devices, preset="tiny"):
+    steps = steps_on(devices, preset)
     return init_state(steps.model, steps.optimizer, 64, 0, steps.mesh)
 
 
-def make(devices=8):
+def make(devices=8, preset="tiny"):
     """Steps and a state of their own to donate."""
-    return steps_on(devices), jax.tree.map(jnp.copy, first_state(devices))
+    return steps_on(devices, preset), jax.tree.map(jnp.copy, first_state(devices, preset))
 
 
 def batch(size=16, views=1, seed=0):
@@ -55,9 +55,9 @@ def batch(size=16, views=1, seed=0):
     }
 
 
-def run(devices, objective, augmented, count=4, rate=1e-3):
-    steps, state = make(devices)
-    step = train_step(devices, objective, augmented)
+def run(devices, objective, augmented, count=4, rate=1e-3, preset="tiny"):
+    steps, state = make(devices, preset)
+    step = train_step(devices, objective, augmented, preset)
     history = []
     for i in range(count):
         data = sharding.to_devices(batch(16, 2, i), steps.mesh)
@@ -96,10 +96,41 @@ def test_one_and_eight_devices_agree(objective, augmented):
     assert losses_one[0] != losses_one[1]
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_batch_norms_take_the_statistics_of_the_global_batch(objective):
+    one, losses_one = run(1, objective, False, count=2, rate=1e-5, preset="rn_nano")
+    eight, losses_eight = run(8, objective, False, count=2, rate=1e-5, preset="rn_nano")
+    np.testing.assert_allclose(losses_one, losses_eight, rtol=1e-4)
+    first = first_state(1, "rn_nano")
+    for a, b, c in zip(*(jax.tree.leaves(s.batch_stats) for s in (one, eight, first)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+        assert np.abs(a - c).max() > 1e-4
+
+
+def test_running_statistics_are_those_of_the_batch_and_only_scoring_uses_them():
+    steps, state = make(1, "rn_nano")
+    data = batch()
+    placed = sharding.to_devices(data, steps.mesh)
+    scored = placed | {"tokens": placed["tokens"][:, 0]}
+    before = np.asarray(steps.score("cosine", state.variables, scored))
+    images = steps.model.config.normalize(np.float32(data["image"]) / 255)
+    kernel = np.asarray(state.params["params"]["image"]["stem_1"]["kernel"])
+    x = jax.lax.conv_general_dilated(
+        images, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    step = train_step(1, "clip", False, "rn_nano")
+    new, _ = step(state, placed, np.float32(0), np.zeros(2, np.int32))
+    running = new.batch_stats["batch_stats"]["image"]["stem_norm_1"]
+    np.testing.assert_allclose(running["mean"], 0.1 * x.mean(axis=(0, 1, 2)), atol=1e-5)
+    np.testing.assert_allclose(running["var"], 0.9 + 0.1 * x.var(axis=(0, 1, 2)), rtol=1e-4)
+    after = np.asarray(steps.score("cosine", new.variables, scored))
+    assert np.abs(after - before).max() > 1e-3
+
+
 def test_a_step_is_optax_adamw_on_the_clip_loss():
     steps, state = make(1)
     data = batch()
-    images = normalize(np.float32(data["image"]) / 255)
+    images = steps.model.config.normalize(np.float32(data["image"]) / 255)
 
     def loss(params):
         image, text, scale = steps.model.apply(params, images, data["tokens"][:, 0])
@@ -172,10 +203,10 @@ def test_scores_equal_numpy_and_do_not_depend_on_devices():
         steps, state = make(devices)
         on_devices = sharding.to_devices(data, steps.mesh)
         for kind in ("cosine", "relative"):
-            found[devices, kind] = np.asarray(steps.score(kind, state.params, on_devices))
-    images = normalize(np.float32(data["image"]) / 255)
+            found[devices, kind] = np.asarray(steps.score(kind, state.variables, on_devices))
+    images = steps.model.config.normalize(np.float32(data["image"]) / 255)
     image, text, scale = (
-        np.float64(x) for x in steps.model.apply(state.params, images, data["tokens"])
+        np.float64(x) for x in steps.model.apply(state.variables, images, data["tokens"])
     )
     cosine = np.sum(image * text, axis=1)
     logits = scale * image @ text.T

@@ -1,5 +1,6 @@
 """Whole runs: what they leave behind, that they repeat, and that kills do not matter."""
 
+import copy
 import json
 import os
 import re
@@ -215,26 +216,24 @@ def test_checkpoints_restore_bit_for_bit_and_report_damage(config, tmp_path):
 
 
 def test_training_starts_from_another_runs_weights_and_tokenizer(finished, config, tmp_path):
-    from safeclip_jax.checkpoint import initial_params
     from safeclip_jax.experiment import build
 
     folder = finished[0]
     config.init_from, config.defense, config.data.seed = str(folder), "none", 5
     x = build(config)
-    like = init_state(x.steps.model, x.steps.optimizer, 128, 3, x.mesh).params
-    found = initial_params(folder, like)
+    state = init_state(x.steps.model, x.steps.optimizer, 128, 3, x.mesh).starting_from(x.initial)
     expected = outcome(folder)[1]["params"]
     for (path, a), b in zip(
-        jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True
+        jax.tree.leaves_with_path(state.params), jax.tree.leaves(expected), strict=True
     ):
         np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
     x.tokenizer.save(tmp_path / "tokenizer.json")
     assert (tmp_path / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
-    config.model.preset = "tiny"
-    larger = build(config)
-    like = init_state(larger.steps.model, larger.steps.optimizer, 128, 3, x.mesh).params
-    with pytest.raises(UserError, match="is another model"):
-        initial_params(folder, like)
+    for key, value in (("preset", "tiny"), ("activation", "gelu"), ("mean", (0.5, 0.5, 0.5))):
+        changed = copy.deepcopy(config)
+        changed.model[key] = value
+        with pytest.raises(UserError, match=r"init_from=.* is another model than the config's"):
+            build(changed)
 
 
 def test_zero_epochs_evaluate_a_finished_run_under_another_attack(finished, tmp_path):

@@ -86,9 +86,7 @@ def test_a_round_trip_is_bit_identical(tmp_path, preset, layout):
     back = pretrained.read(tmp_path / "there")
     assert back.config == model.config
     assert_same(back.variables, model.variables)
-    np.testing.assert_array_equal(
-        back.tokenizer.encode(CAPTIONS), model.tokenizer.encode(CAPTIONS)
-    )
+    np.testing.assert_array_equal(back.tokenizer.encode(CAPTIONS), model.tokenizer.encode(CAPTIONS))
 
 
 @pytest.mark.parametrize("layout", ["huggingface", "open_clip"])

@@ -175,8 +175,9 @@ class CLIP(nn.Module):
         else:
             self.image = ViT(c.image, self.dtype)
         self.text = TextTransformer(c.text, self.dtype)
-        self.image_projection = self._projection(c.image.features, bias=isinstance(c.image, ResNetConfig))
-        self.text_projection = self._projection(c.text.width, bias=False)
+        has_bias = isinstance(c.image, ResNetConfig)  # as the output of its attention pooling
+        self.image_projection = self._projection(c.image.features, has_bias)
+        self.text_projection = self._projection(c.text.width, False)
         self.log_scale = self.param(
             "log_scale", nn.initializers.constant(_INITIAL_LOG_SCALE), (), jnp.float32
         )

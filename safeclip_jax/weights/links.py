@@ -71,7 +71,8 @@ def export(links: Sequence[Link], variables: Any) -> Tensors:
         array = variables
         for name in link.ours:
             array = array[name]
-        parts.setdefault(link.theirs, {})[link.part] = _forward(np.asarray(array, np.float32), link.layout)
+        tensor = _forward(np.asarray(array, np.float32), link.layout)
+        parts.setdefault(link.theirs, {})[link.part] = tensor
     return {
         name: np.asarray(
             found[0] if len(found) == 1 else np.concatenate([found[i] for i in sorted(found)]),

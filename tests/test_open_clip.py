@@ -1,0 +1,114 @@
+"""open_clip opens what we export. Needs `open_clip_torch` and torchvision; run by hand:
+
+pytest -m slow tests/test_open_clip.py
+"""
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from safeclip_jax import losses
+from safeclip_jax.data.sources.scenes import PROMPTS, Scenes
+from safeclip_jax.evaluate import zero_shot
+from safeclip_jax.model import Model
+from safeclip_jax.models import clip
+from safeclip_jax.weights import links, pretrained
+from safeclip_jax.weights import open_clip as layout
+from safeclip_jax.weights.pretrained import Pretrained
+from safeclip_jax.weights.write import write
+from tests.test_weights import CAPTIONS, assert_relative, random_model
+
+pytestmark = pytest.mark.slow
+open_clip = pytest.importorskip("open_clip")
+torch = pytest.importorskip("torch")
+
+
+def theirs_of(folder):
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    return model.eval(), preprocess
+
+
+@pytest.mark.parametrize("preset", ["vit_nano8", "rn_nano", "vit_b32", "rn50"])
+def test_forward_and_gradients_equal_open_clip(tmp_path, preset):
+    size = clip.PRESETS[preset].image.image_size
+    model = random_model(preset, size, end_last=True, activation="quick_gelu")
+    write(model, tmp_path / "oc", "open_clip")
+    theirs, _ = theirs_of(tmp_path / "oc")
+    rng = np.random.default_rng(1)
+    images = rng.standard_normal((4, size, size, 3)).astype(np.float32)
+    ids = model.tokenizer.encode(CAPTIONS[:4])
+    image, text, scale = theirs(
+        torch.tensor(images.transpose(0, 3, 1, 2)), torch.tensor(ids).long()
+    )
+    logits = scale * image @ text.T
+    target = torch.arange(4)
+    cross_entropy = torch.nn.functional.cross_entropy
+    loss = (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
+    loss.backward()
+    module = clip.CLIP(model.config)
+
+    @jax.jit
+    def ours(params):
+        image, text, scale = module.apply({**model.variables, "params": params}, images, ids)
+        return losses.clip_loss(image, text, scale), (image, text)
+
+    (value, (my_image, my_text)), grads = jax.value_and_grad(ours, has_aux=True)(
+        model.variables["params"]
+    )
+    assert_relative(my_image, image.detach().numpy(), 1e-4)
+    assert_relative(my_text, text.detach().numpy(), 1e-4)
+    np.testing.assert_allclose(value, loss.item(), rtol=1e-4)
+    trained = [k for k in layout.links_of(model.config) if k.ours[0] == "params"]
+    tensors = links.export(trained, {"params": grads})
+    for name, parameter in theirs.named_parameters():
+        if "k_proj.bias" not in name:
+            assert_relative(tensors[name], parameter.grad.numpy(), 1e-3, name)
+
+
+def test_the_same_zero_shot_accuracy_on_scenes(tmp_path):
+    """A few epochs on scenes, exported; open_clip counts the same correct answers."""
+    from configs import demo
+    from safeclip_jax import train
+
+    config = demo.get_config()
+    config.model.preset, config.defense, config.epochs = "vit_nano8", "none", 4
+    config.data.pairs, config.evaluate.pairs, config.attack.rate = 4000, 500, 0.0
+    config.score.batch_size = 128
+    results = train.run(config, tmp_path / "run")
+    write(pretrained.read(tmp_path / "run"), tmp_path / "oc", "open_clip")
+    theirs, preprocess = theirs_of(tmp_path / "oc")
+    words = pretrained.read(tmp_path / "oc").tokenizer
+    scenes = Scenes(500, seed=0, split="test", size=32)
+
+    def embed_texts(texts):
+        with torch.no_grad():
+            return theirs.encode_text(torch.tensor(words.encode(texts)).long(), True).numpy()
+
+    prompts = [[t.format(name) for t in PROMPTS] for name in scenes.class_names]
+    with torch.no_grad():
+        pictures = torch.stack([preprocess(Image.fromarray(scenes.image(i))) for i in range(500)])
+        vectors = theirs.encode_image(pictures, True).numpy()
+    found = zero_shot.predict(vectors, zero_shot.class_vectors(embed_texts, prompts))
+    accuracy = np.mean(found == scenes.labels)
+    print(f"ours {results['zero_shot_accuracy']:.4f}, open_clip {accuracy:.4f}")
+    assert results["zero_shot_accuracy"] > 0.3
+    assert accuracy == results["zero_shot_accuracy"]
+
+
+def test_open_clips_own_state_dict_opens_here(tmp_path):
+    theirs = open_clip.create_model("RN50-quickgelu").eval()
+    torch.save(theirs.state_dict(), tmp_path / "rn50.pt")
+    words = random_model(end_last=True).tokenizer
+    found = pretrained.tensor_files.read(tmp_path / "rn50.pt")
+    config = clip.configure(
+        "rn50", image_size=224, context=77, vocab_size=49408, end_id=49407,
+        activation="quick_gelu",
+    )  # fmt: skip
+    variables = links.read(layout.links_of(config), found, pretrained.shapes_of(config), "rn50.pt")
+    model = Model(Pretrained(config, variables, words, "rn50.pt"))
+    images = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), dtype=np.uint8)
+    inputs = np.asarray(config.normalize(np.float32(images) / 255)).transpose(0, 3, 1, 2)
+    with torch.no_grad():
+        expected = theirs.encode_image(torch.tensor(inputs), True).numpy()
+    assert_relative(model.embed_images(list(images)), expected, 1e-4)
