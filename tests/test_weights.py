@@ -1,6 +1,9 @@
 """Our models in other programs' files and back; PyTorch's side where it is installed."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -363,3 +366,69 @@ def test_pictures_may_be_files_bytes_arrays_and_pillow_images(tmp_path):
     assert (prepared == array).all()
     with pytest.raises(UserError, match=r"image 1: .*missing\.png cannot be used"):
         model.preprocess([array, tmp_path / "missing.png"])
+
+
+def command(name, *arguments):
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    return subprocess.run(
+        [sys.executable, "-m", f"safeclip_jax.{name}", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+
+
+def test_export_and_import_from_the_command_line(tmp_path):
+    write(random_model("rn_nano", activation="gelu"), tmp_path / "ours", "native")
+    done = command(
+        "export", "--model", tmp_path / "ours", "--format=open_clip", "--out", tmp_path / "oc"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "differ by at most" in done.stdout
+    card = (tmp_path / "oc" / "README.md").read_text()
+    assert "open_clip.create_model_and_transforms" in card and "ResNetConfig" in card
+    file = tmp_path / "oc" / "open_clip_model.safetensors"
+    refused = command("import", "--model", file, "--out", tmp_path / "back")
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1 and "--activation" in refused.stderr
+    done = command(
+        "import", "--model", file, "--out", tmp_path / "back", "--preset=rn_nano",
+        "--activation=gelu",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert_same(
+        pretrained.read(tmp_path / "back").variables, pretrained.read(tmp_path / "oc").variables
+    )
+    again = command("export", "--model", tmp_path / "ours", "--out", tmp_path / "oc")
+    assert again.returncode == 2 and "exists already" in again.stderr
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    touched = tmp_path / "touched"
+
+    class Evil:
+        def __reduce__(self):
+            return Path.touch, (touched,)
+
+    torch.save({"weights": Evil()}, tmp_path / "model.pt")
+    with pytest.raises(UserError, match=r"model\.pt holds more than tensors"):
+        pretrained.read(tmp_path / "model.pt", "vit_nano8", "gelu")
+    assert not touched.exists()
+
+
+def test_training_starts_from_an_export_at_another_resolution(config, tmp_path):
+    from safeclip_jax.experiment import build
+
+    model = random_model(end_last=True)
+    write(model, tmp_path / "hf", "huggingface")
+    config.init_from, config.defense = str(tmp_path / "hf"), "none"
+    config.model.preset, config.model.image_size = "vit_nano8", 64
+    x = build(config)
+    assert x.initial["params"]["image"]["positions"].shape == (65, 64)
+    np.testing.assert_array_equal(
+        x.initial["params"]["text"]["positions"], model.variables["params"]["text"]["positions"]
+    )
+    config.model.activation = "gelu"
+    with pytest.raises(UserError, match="activation: there quick_gelu, here gelu"):
+        build(config)

@@ -36,7 +36,7 @@ def recipe(rows, row, **base):
     c.data.image_column = "filepath"
     c.data.caption_column = "title"
     c.data.pairs = 0
-    c.model.preset = "vit_b16"
+    c.model.preset = "rn50"
     c.model.dtype = "bfloat16"
     c.defense = "none"
     c.evaluate.source = "folder:data/imagenet_val"  # a folder a class, by the class's name

@@ -1,0 +1,26 @@
+"""vitb32.py with another model: `configs/sizes.py:rn101`, `configs/sizes.py:vit_l14_336` …"""
+
+from configs import vitb32
+
+_SIZES = {
+    "vit_ti16": 224,
+    "vit_s32": 224,
+    "vit_s16": 224,
+    "vit_b32": 224,
+    "vit_b16": 224,
+    "vit_l14": 224,
+    "vit_l14_336": 336,
+    "vit_h14": 224,
+    "rn50": 224,
+    "rn101": 224,
+    "rn50x4": 288,
+}
+
+
+def get_config(name="vit_b16"):
+    if name not in _SIZES:
+        raise ValueError(f"configs/sizes.py:{name} is not known: {', '.join(_SIZES)}")
+    c = vitb32.get_config()
+    c.model.preset = name.removesuffix("_336")
+    c.model.image_size = _SIZES[name]
+    return c
