@@ -24,6 +24,7 @@ from safeclip_jax import sharding
 from safeclip_jax.data.augment_image import ImageAugmentation
 from safeclip_jax.logs import console
 from safeclip_jax.models import clip
+from safeclip_jax.objectives import Settings
 from safeclip_jax.steps import Steps, init_state, make_optimizer
 from safeclip_jax.weights import huggingface
 
@@ -50,7 +51,8 @@ def ours(preset: str, size: int) -> Step:
         activation="quick_gelu",
     )
     mesh = sharding.make_mesh()
-    steps = Steps(clip.CLIP(config), make_optimizer(0.9, 0.999, 0.1), ImageAugmentation(), mesh, 0)
+    settings = Settings(ImageAugmentation())
+    steps = Steps(clip.CLIP(config), make_optimizer(0.9, 0.999, 0.1), settings, mesh, 0)
     state = init_state(steps.model, steps.optimizer, size, 0, mesh)
     images, tokens = batch_of(size)
     batch = {"image": images, "tokens": tokens[:, None], "index": np.arange(size, dtype=np.int32)}

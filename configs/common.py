@@ -14,7 +14,12 @@ def get_config() -> ConfigDict:
     c.init_from = ""  # a run's folder, or a model of Hugging Face, open_clip or ours, to start from
     c.epochs = 32  # passes over the data, warm-up included; 0 with init_from: only evaluates
     c.batch_size = 512  # pairs in a global batch, all devices together
+    c.micro_batches = 1  # parts of a batch that pass through the model in turn; one global loss
+    c.loss_chunk = 0  # columns of the batch's similarities to hold at a time; 0: all
     c.max_steps = 0  # stop each stage after this many steps, to try things out; 0: no limit
+
+    c.mesh = ConfigDict()
+    c.mesh.fsdp = 1  # devices over which parameters and optimiser are split; 1: whole on each
 
     c.data = ConfigDict()
     c.data.source = "scenes"  # scenes, or KIND:PATH: csv webdataset arrayrecord tfds coco folder
@@ -44,6 +49,7 @@ def get_config() -> ConfigDict:
     c.model.pool = ""  # of a ViT: class_token | mean | empty: the preset's
     c.model.mean = (0.48145466, 0.4578275, 0.40821073)  # of each colour in [0, 1]: CLIP's
     c.model.std = (0.26862954, 0.26130258, 0.27577711)  # of each colour in [0, 1]: CLIP's
+    c.model.remat = False  # compute blocks again in the backward pass: less memory, more time
     c.model.dtype = "float32"  # of the computation: float32 | bfloat16
 
     c.optimizer = ConfigDict()

@@ -79,5 +79,5 @@ class Embedder:
         return np.concatenate([sharding.to_host(part) for part in parts])[: len(inputs)]
 
     def _jit_rows(self, function: Callable[[Variables, jax.Array], Any]) -> jax.stages.Wrapped:
-        whole, split = sharding.replicated(self.mesh), sharding.batch_sharding(self.mesh)
-        return jax.jit(function, in_shardings=(whole, split), out_shardings=split)
+        split = sharding.batch_sharding(self.mesh)
+        return jax.jit(function, in_shardings=(None, split), out_shardings=split)

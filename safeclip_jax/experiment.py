@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from safeclip_jax import defenses, sharding
 from safeclip_jax.attacks import attack as attacks
 from safeclip_jax.attacks.attack import Attack
+from safeclip_jax.contrastive import Chunks
 from safeclip_jax.data import from_config, wordnet
 from safeclip_jax.data import tokenizer as tokenizers
 from safeclip_jax.data.augment_image import ImageAugmentation
@@ -24,6 +25,7 @@ from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.embed import Variables
 from safeclip_jax.errors import UserError, unknown
 from safeclip_jax.models import clip
+from safeclip_jax.objectives import Settings
 from safeclip_jax.steps import SCORE_VIEWS, SCORES, Steps, make_optimizer
 from safeclip_jax.weights import pretrained
 from safeclip_jax.weights.pretrained import Pretrained
@@ -71,10 +73,10 @@ def build(config: ConfigDict, workdir: Path | None = None) -> Experiment:
     Raises:
       UserError: if anything in the config cannot be used.
     """
-    mesh = sharding.make_mesh()
+    mesh = sharding.make_mesh(config.mesh.fsdp)
     sharding.check_batch("batch_size", config.batch_size, mesh)
     sharding.check_batch("score.batch_size", config.score.batch_size, mesh)
-    _check(config)
+    _check(config, mesh)
     initial = None
     if config.init_from:
         model = config.model
@@ -103,7 +105,7 @@ def build(config: ConfigDict, workdir: Path | None = None) -> Experiment:
     )
 
 
-def _check(config: ConfigDict) -> None:
+def _check(config: ConfigDict, mesh: Mesh) -> None:
     """Checks what no other part checks by itself."""
     if config.epochs < (0 if config.init_from else 1):
         raise UserError(f"epochs={config.epochs}: at least 1 is needed, or 0 with init_from")
@@ -115,6 +117,15 @@ def _check(config: ConfigDict) -> None:
         raise unknown("score.kind", config.score.kind, SCORES)
     if config.score.view not in SCORE_VIEWS:
         raise unknown("score.view", config.score.view, SCORE_VIEWS)
+    parts = config.micro_batches
+    if parts < 1 or config.batch_size % (parts * mesh.size):
+        raise UserError(
+            f"micro_batches={parts}: batch_size={config.batch_size} does not divide by it on "
+            f"{mesh.size} device(s)"
+        )
+    chunk = config.loss_chunk
+    if chunk and (chunk < 0 or config.batch_size % chunk or config.unimodal.bank_size % chunk):
+        raise UserError(f"loss_chunk={chunk} does not divide batch_size and unimodal.bank_size")
     if config.unimodal.bank_size % config.batch_size or config.unimodal.bank_size < 1:
         raise UserError(
             f"unimodal.bank_size={config.unimodal.bank_size} is not a multiple of "
@@ -176,10 +187,14 @@ def _steps(config: ConfigDict, tokenizer: tokenizers.Tokenizer, mesh: Mesh) -> S
     )
     optimizer = config.optimizer
     return Steps(
-        clip.CLIP(shape, DTYPES[config.model.dtype]),
+        clip.CLIP(shape, DTYPES[config.model.dtype], config.model.remat),
         make_optimizer(optimizer.b1, optimizer.b2, optimizer.weight_decay),
-        ImageAugmentation(**config.augment),
+        Settings(
+            ImageAugmentation(**config.augment),
+            config.cleanclip.unimodal_weight,
+            Chunks(config.loss_chunk, mesh) if config.loss_chunk else None,
+        ),
         mesh,
         config.seed,
-        config.cleanclip.unimodal_weight,
+        config.micro_batches,
     )

@@ -9,14 +9,20 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from safeclip_jax import contrastive
+from safeclip_jax.contrastive import Chunks
 
-def info_nce(queries: jax.Array, targets: jax.Array, scale: jax.Array) -> jax.Array:
+
+def info_nce(
+    queries: jax.Array, targets: jax.Array, scale: jax.Array, chunks: Chunks | None = None
+) -> jax.Array:
     r"""InfoNCE: mean_i −log softmax_j(s · q_i · t_j) at j = i.
 
     Args:
       queries: [B, D], unit norm.
       targets: [B, D], unit norm; row i is the positive of query i.
       scale: logit scale s, a scalar.
+      chunks: how to cut the similarities of a large batch; None for all at once.
 
     Returns:
       The mean loss in nats, a scalar.
@@ -24,16 +30,31 @@ def info_nce(queries: jax.Array, targets: jax.Array, scale: jax.Array) -> jax.Ar
     References:
       van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018.
     """
+    rows, _, diagonal = _normalizers(queries, targets, scale, chunks)
+    return jnp.mean(rows - diagonal)
+
+
+def _normalizers(
+    queries: jax.Array, targets: jax.Array, scale: jax.Array, chunks: Chunks | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Log-sum-exps of the logits' rows and columns, and their diagonal, [B] each."""
+    if chunks is not None:
+        diagonal = scale * jnp.sum(queries * targets, axis=1)
+        return *contrastive.log_sums(chunks, queries, targets, scale), diagonal
     logits = scale * queries @ targets.T
-    return jnp.mean(jax.nn.logsumexp(logits, axis=1) - jnp.diagonal(logits))
+    rows, columns = (jax.nn.logsumexp(logits, axis=axis) for axis in (1, 0))
+    return rows, columns, jnp.diagonal(logits)
 
 
-def clip_loss(images: jax.Array, texts: jax.Array, scale: jax.Array) -> jax.Array:
+def clip_loss(
+    images: jax.Array, texts: jax.Array, scale: jax.Array, chunks: Chunks | None = None
+) -> jax.Array:
     r"""Bidirectional InfoNCE: ½ · (InfoNCE(I, T) + InfoNCE(T, I)).
 
     Args:
       images, texts: [B, D], unit norm; row i of both is one pair.
       scale: logit scale s, a scalar.
+      chunks: as in `info_nce`.
 
     Returns:
       The mean loss in nats, a scalar.
@@ -42,10 +63,7 @@ def clip_loss(images: jax.Array, texts: jax.Array, scale: jax.Array) -> jax.Arra
       Radford et al., "Learning Transferable Visual Models From Natural Language
       Supervision", 2021, figure 3.
     """
-    logits = scale * images @ texts.T
-    diagonal = jnp.diagonal(logits)
-    rows = jax.nn.logsumexp(logits, axis=1)
-    columns = jax.nn.logsumexp(logits, axis=0)
+    rows, columns, diagonal = _normalizers(images, texts, scale, chunks)
     return jnp.mean(rows + columns - 2 * diagonal) / 2
 
 
@@ -68,8 +86,10 @@ def empty_bank(key: jax.Array, size: int, width: int) -> Bank:
     return Bank(rows / jnp.linalg.norm(rows, axis=1, keepdims=True), jnp.zeros((), jnp.int32))
 
 
-def nearest(bank: Bank, queries: jax.Array) -> jax.Array:
+def nearest(bank: Bank, queries: jax.Array, chunks: Chunks | None = None) -> jax.Array:
     """The bank's row with the largest dot product for each query, [B, D], without gradient."""
+    if chunks is not None:
+        return contrastive.nearest(chunks, *jax.lax.stop_gradient((bank.rows, queries)))
     similarity = jax.lax.stop_gradient(queries) @ bank.rows.T
     return jax.lax.stop_gradient(bank.rows[jnp.argmax(similarity, axis=1)])
 
@@ -83,7 +103,11 @@ def enqueue(bank: Bank, embeddings: jax.Array) -> Bank:
 
 
 def bank_matched_loss(
-    images: jax.Array, texts: jax.Array, bank: Bank, scale: jax.Array
+    images: jax.Array,
+    texts: jax.Array,
+    bank: Bank,
+    scale: jax.Array,
+    chunks: Chunks | None = None,
 ) -> tuple[jax.Array, Bank]:
     r"""RoCLIP's loss: the CLIP loss with each caption replaced by the image's nearest in a bank.
 
@@ -94,6 +118,7 @@ def bank_matched_loss(
       images, texts: [B, D], unit norm; row i of both is one pair.
       bank: past caption embeddings.
       scale: logit scale s, a scalar.
+      chunks: as in `info_nce`.
 
     Returns:
       The mean loss in nats and the bank with the captions in it.
@@ -102,7 +127,8 @@ def bank_matched_loss(
       Yang, Gao & Mirzasoleiman, "Robust Contrastive Language-Image Pretraining against
       Data Poisoning and Backdoor Attacks" (RoCLIP), NeurIPS 2023, section 4.
     """
-    return clip_loss(images, nearest(bank, images), scale), enqueue(bank, texts)
+    loss = clip_loss(images, nearest(bank, images, chunks), scale, chunks)
+    return loss, enqueue(bank, texts)
 
 
 def clip_and_unimodal_loss(
@@ -112,6 +138,7 @@ def clip_and_unimodal_loss(
     text_views: jax.Array,
     scale: jax.Array,
     weight: float,
+    chunks: Chunks | None = None,
 ) -> jax.Array:
     r"""CleanCLIP's loss: CLIP(I, T) + λ · ½ · (InfoNCE(I, I') + InfoNCE(T, T')).
 
@@ -120,6 +147,7 @@ def clip_and_unimodal_loss(
       image_views, text_views: [B, D], of an augmented view of each.
       scale: logit scale s, a scalar.
       weight: λ of the unimodal part.
+      chunks: as in `info_nce`.
 
     Returns:
       The mean loss in nats, a scalar.
@@ -128,12 +156,17 @@ def clip_and_unimodal_loss(
       Bansal et al., "CleanCLIP: Mitigating Data Poisoning Attacks in Multimodal
       Contrastive Learning", ICCV 2023, section 3.
     """
-    unimodal = info_nce(images, image_views, scale) + info_nce(texts, text_views, scale)
-    return clip_loss(images, texts, scale) + weight * unimodal / 2
+    of_images = info_nce(images, image_views, scale, chunks)
+    of_texts = info_nce(texts, text_views, scale, chunks)
+    return clip_loss(images, texts, scale, chunks) + weight * (of_images + of_texts) / 2
 
 
 def unimodal_loss(
-    view_a: jax.Array, view_b: jax.Array, bank: Bank, scale: jax.Array
+    view_a: jax.Array,
+    view_b: jax.Array,
+    bank: Bank,
+    scale: jax.Array,
+    chunks: Chunks | None = None,
 ) -> tuple[jax.Array, Bank]:
     r"""One modality's nearest-neighbour contrastive loss: InfoNCE(b, n) with n_i = NN(a_i).
 
@@ -144,6 +177,7 @@ def unimodal_loss(
       view_a, view_b: [B, D], unit norm, two augmented views of the same inputs.
       bank: past embeddings of this modality.
       scale: logit scale s, a scalar.
+      chunks: as in `info_nce`.
 
     Returns:
       The mean loss in nats and the bank with view a in it.
@@ -152,5 +186,5 @@ def unimodal_loss(
       Dwibedi et al., "With a Little Help from My Friends" (NNCLR), 2021, equation 3;
       Yang et al., "Better Safe than Sorry" (SafeCLIP), 2024, section 4.1.
     """
-    loss = info_nce(view_b, nearest(bank, view_a), scale)
+    loss = info_nce(view_b, nearest(bank, view_a, chunks), scale, chunks)
     return loss, enqueue(bank, view_a)

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from safeclip_jax.errors import UserError
 
+BATCH_AXES = ("data", "fsdp")
 
-def make_mesh() -> Mesh:
-    """All devices of all hosts along one axis, `data`."""
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+# Which dimension of an array is split over `fsdp`, by the end of its path; the first rule
+# that fits. Arrays without a rule, and those that do not divide, are whole on every device.
+FSDP_RULES = (
+    (r"/[qkv]/kernel", 0),  # [width, heads, features]: heads may be few
+    (r"/(kernel|embedding|positions)", -1),
+)
+
+
+def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """All devices of all hosts; a batch lies over both axes, parameters over `fsdp`.
+
+    Args:
+      fsdp: devices over which a parameter is split.
+      devices: only these.
+
+    Raises:
+      UserError: if the devices do not divide by `fsdp`.
+    """
+    devices = jax.devices() if devices is None else devices
+    if fsdp < 1 or len(devices) % fsdp:
+        raise UserError(f"mesh.fsdp={fsdp} does not divide {len(devices)} device(s)")
+    shape, kinds = (len(devices) // fsdp, fsdp), (AxisType.Auto, AxisType.Auto)
+    return jax.make_mesh(shape, BATCH_AXES, axis_types=kinds, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -19,7 +44,32 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    return NamedSharding(mesh, PartitionSpec("data"))
+    return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def of_state(state: Any, mesh: Mesh) -> Any:
+    """The sharding of every array of a train state, or of its shapes, by `FSDP_RULES`."""
+
+    def place(path: Any, leaf: Any) -> NamedSharding:
+        name = "/" + "/".join(_name(entry) for entry in path)
+        for pattern, dimension in FSDP_RULES:
+            if re.search(pattern + "$", name):
+                return NamedSharding(mesh, _split(leaf.shape, dimension, mesh))
+        return replicated(mesh)
+
+    return jax.tree.map_with_path(place, state)
+
+
+def _name(entry: Any) -> str:
+    return str(getattr(entry, "key", getattr(entry, "name", getattr(entry, "idx", entry))))
+
+
+def _split(shape: tuple[int, ...], dimension: int, mesh: Mesh) -> PartitionSpec:
+    if len(shape) < 2 or shape[dimension] % mesh.shape["fsdp"]:
+        return PartitionSpec()
+    axes: list[str | None] = [None] * len(shape)
+    axes[dimension] = "fsdp"
+    return PartitionSpec(*axes)
 
 
 def check_batch(name: str, batch_size: int, mesh: Mesh) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,19 +14,18 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from safeclip_jax import losses
-from safeclip_jax.data.augment_image import ImageAugmentation, augment
+from safeclip_jax import losses, sharding
+from safeclip_jax.data.augment_image import augment
 from safeclip_jax.embed import Embedder, Variables, pixels
 from safeclip_jax.errors import unknown
 from safeclip_jax.models.clip import CLIP
+from safeclip_jax.objectives import OBJECTIVES, Banks, Batch, Embedded, Objective, Settings, View
 from safeclip_jax.sharding import batch_sharding, replicated
 
 SCORES = ("cosine", "relative")
 SCORE_VIEWS = ("plain", "augmented")
-OBJECTIVES = ("clip", "unimodal", "clip_and_unimodal", "bank_matched")
 
 Params = Any
-Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 Kind = tuple[str, bool]  # objective, augmented
 
@@ -62,14 +61,10 @@ class TrainState(flax.struct.PyTreeNode):
         return self.replace(params={"params": placed.pop("params")}, batch_stats=placed)
 
 
-LossAndState = tuple[jax.Array, TrainState]  # the state with new banks and batch statistics
-
-
 def caption_views(kind: Kind) -> tuple[bool, ...]:
     """For each caption view that a kind of step takes of a pair, whether it is augmented."""
     objective, augmented = kind
-    views = {"unimodal": (True, True), "clip_and_unimodal": (augmented, True)}
-    return views.get(objective, (augmented,))
+    return OBJECTIVES[objective].caption_views(augmented)
 
 
 def make_optimizer(b1: float, b2: float, weight_decay: float) -> optax.GradientTransformation:
@@ -89,7 +84,7 @@ def make_optimizer(b1: float, b2: float, weight_decay: float) -> optax.GradientT
 def init_state(
     model: CLIP, optimizer: optax.GradientTransformation, bank_size: int, seed: int, mesh: Mesh
 ) -> TrainState:
-    """Initial parameters, moments and banks, replicated over the mesh."""
+    """Initial parameters, moments and banks, laid out by `sharding.FSDP_RULES`."""
     image, text = model.config.image, model.config.text
 
     def init(key: jax.Array) -> TrainState:
@@ -108,17 +103,13 @@ def init_state(
             skipped_in_a_row=jnp.zeros((), jnp.int32),
         )
 
-    return jax.jit(init, out_shardings=replicated(mesh))(jax.random.key(seed))
+    key = jax.random.key(seed)
+    shardings = sharding.of_state(jax.eval_shape(init, key), mesh)
+    return jax.jit(init, out_shardings=shardings)(key)
 
 
 def _key_of_each(key: jax.Array, index: jax.Array) -> jax.Array:
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
-
-
-def _two_views(keys: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """From each pair's key one for each of two views of it."""
-    first, second = (jax.vmap(lambda k, v=v: jax.random.fold_in(k, v))(keys) for v in (0, 1))
-    return first, second
 
 
 @dataclass(frozen=True)
@@ -128,18 +119,19 @@ class Steps:
     Attributes:
       model: the module.
       optimizer: see `make_optimizer`.
-      augmentation: of the image views.
+      settings: of the objectives.
       mesh: of devices.
       seed: of the run.
-      unimodal_weight: λ of the objective `clip_and_unimodal`.
+      micro_batches: parts in which a batch is embedded, one after the other; the loss is
+        that of the whole batch. Batch norms take their statistics over a part.
     """
 
     model: CLIP
     optimizer: optax.GradientTransformation
-    augmentation: ImageAugmentation
+    settings: Settings
     mesh: Mesh
     seed: int
-    unimodal_weight: float = 1.0
+    micro_batches: int = 1
 
     def train(self, objective: str, augmented: bool) -> jax.stages.Wrapped:
         """Returns the jitted train step of an objective; the state is donated.
@@ -151,15 +143,13 @@ class Steps:
         """
         if objective not in OBJECTIVES:
             raise unknown("objective", objective, OBJECTIVES)
-        loss_of = getattr(self, f"_{objective}")
+        gradient = self._whole_batch if self.micro_batches == 1 else self._in_micro_batches
 
         def step(
             state: TrainState, batch: Batch, learning_rate: jax.Array, place: jax.Array
         ) -> tuple[TrainState, Metrics]:
-            def loss_fn(params: Params) -> LossAndState:
-                return loss_of(params, state, batch, self._keys(place, batch["index"]), augmented)
-
-            (loss, new_state), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+            keys = self._keys(place, batch["index"])
+            loss, grads, new_state = gradient(OBJECTIVES[objective], augmented, state, batch, keys)
             grad_norm = optax.global_norm(grads)
             new_state = self._update(new_state, grads, learning_rate)
             finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
@@ -167,21 +157,17 @@ class Steps:
                 skipped=state.skipped + 1, skipped_in_a_row=state.skipped_in_a_row + 1
             )
             state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new_state, kept)
-            scale = self.model.apply(state.params, method="logit_scale")
-            return state, {
+            state = jax.lax.with_sharding_constraint(state, sharding.of_state(state, self.mesh))
+            metrics = {
                 "loss": loss,
-                "logit_scale": scale,
+                "logit_scale": self._scale(state.params),
                 "grad_norm": grad_norm,
                 "skipped_in_a_row": state.skipped_in_a_row,
             }
+            return state, jax.lax.with_sharding_constraint(metrics, replicated(self.mesh))
 
         whole, split = replicated(self.mesh), batch_sharding(self.mesh)
-        return jax.jit(
-            step,
-            in_shardings=(whole, split, whole, whole),
-            out_shardings=(whole, whole),
-            donate_argnums=0,
-        )
+        return jax.jit(step, in_shardings=(None, split, whole, whole), donate_argnums=0)
 
     def lower_train(
         self, kinds: Iterable[Kind], state: TrainState, batch_size: int
@@ -231,17 +217,17 @@ class Steps:
 
     @cached_property
     def _embed_view(self) -> jax.stages.Wrapped:
-        strength = replace(self.augmentation, flip=1.0)
+        strength = replace(self.settings.augmentation, flip=1.0)
 
         def embed(
             variables: Variables, images: jax.Array, index: jax.Array, view: jax.Array
         ) -> Any:
             keys = _key_of_each(jax.random.fold_in(jax.random.key(self.seed), view), index)
-            inputs = self._normalize(augment(pixels(images), keys, strength))
+            inputs = self.model.config.normalize(augment(pixels(images), keys, strength))
             return self.model.apply(variables, inputs, method="embed_images")
 
         whole, split = replicated(self.mesh), batch_sharding(self.mesh)
-        return jax.jit(embed, in_shardings=(whole, split, split, whole), out_shardings=split)
+        return jax.jit(embed, in_shardings=(None, split, split, whole), out_shardings=split)
 
     @cached_property
     def _pair_score(self) -> jax.stages.Wrapped:
@@ -256,81 +242,127 @@ class Steps:
             relative = jnp.diagonal(logits) - (rows + columns) / 2
             return jnp.where(valid, relative, jnp.nan)
 
-        whole, split = replicated(self.mesh), batch_sharding(self.mesh)
+        split = batch_sharding(self.mesh)
         return jax.jit(
-            score, in_shardings=(whole, split, split, split), out_shardings=split, static_argnums=4
+            score, in_shardings=(None, split, split, split), out_shardings=split, static_argnums=4
         )
-
-    def _normalize(self, images: jax.Array) -> jax.Array:
-        return self.model.config.normalize(images)
-
-    def _embed(
-        self, params: Params, state: TrainState, images: jax.Array, tokens: jax.Array
-    ) -> tuple[Any, TrainState]:
-        """Image embeddings, text embeddings and logit scale; the state's new batch statistics.
-
-        Images are float [B, S, S, 3] in [0, 1].
-        """
-        variables = {**params, **state.batch_stats}
-        embedded, batch_stats = self.model.apply(
-            variables, self._normalize(images), tokens, train=True, mutable=["batch_stats"]
-        )
-        return embedded, state.replace(batch_stats=jax.lax.stop_gradient(batch_stats))
 
     def _keys(self, place: jax.Array, index: jax.Array) -> jax.Array:
         """One key a pair from (seed, epoch, stage, pair index)."""
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.seed), place[0]), place[1])
         return _key_of_each(key, index)
 
-    def _clip(
-        self, params: Params, state: TrainState, batch: Batch, keys: jax.Array, augmented: bool
-    ) -> LossAndState:
-        (image, text, scale), state = self._pair(params, state, batch, keys, augmented)
-        return losses.clip_loss(image, text, scale), state
+    def _whole_batch(
+        self,
+        objective: Objective,
+        augmented: bool,
+        state: TrainState,
+        batch: Batch,
+        keys: jax.Array,
+    ) -> tuple[jax.Array, Params, TrainState]:
+        """Loss, its gradient, and the state with new banks and batch statistics."""
+        views = objective.views_of(batch, keys, augmented, self.settings)
 
-    def _bank_matched(
-        self, params: Params, state: TrainState, batch: Batch, keys: jax.Array, augmented: bool
-    ) -> LossAndState:
-        (image, text, scale), state = self._pair(params, state, batch, keys, augmented)
-        loss, text_bank = losses.bank_matched_loss(image, text, state.text_bank, scale)
-        return loss, state.replace(text_bank=text_bank)
+        def loss_fn(params: Params) -> tuple[jax.Array, TrainState]:
+            fixed, trained = views[: objective.fixed], views[objective.fixed :]
+            before, changed = self._embed(jax.lax.stop_gradient(params), state, fixed)
+            after, changed = self._embed(params, changed, trained)
+            return self._loss(objective, [*before, *after], self._scale(params), changed)
 
-    def _clip_and_unimodal(
-        self, params: Params, state: TrainState, batch: Batch, keys: jax.Array, augmented: bool
-    ) -> LossAndState:
-        keys, view_keys = _two_views(keys)
-        (image, text, scale), state = self._pair(params, state, batch, keys, augmented)
-        view = augment(pixels(batch["image"]), view_keys, self.augmentation)
-        (image_view, text_view, _), state = self._embed(params, state, view, batch["tokens"][:, 1])
-        loss = losses.clip_and_unimodal_loss(
-            image, text, image_view, text_view, scale, self.unimodal_weight
-        )
-        return loss, state
+        (loss, state), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        return loss, grads, state
 
-    def _pair(
-        self, params: Params, state: TrainState, batch: Batch, keys: jax.Array, augmented: bool
-    ) -> tuple[Any, TrainState]:
-        """Embeds images, augmented or not, and their first caption view."""
-        images = pixels(batch["image"])
-        if augmented:
-            images = augment(images, keys, self.augmentation)
-        return self._embed(params, state, images, batch["tokens"][:, 0])
+    def _in_micro_batches(
+        self,
+        objective: Objective,
+        augmented: bool,
+        state: TrainState,
+        batch: Batch,
+        keys: jax.Array,
+    ) -> tuple[jax.Array, Params, TrainState]:
+        """As `_whole_batch`, embedding a part at a time: GradCache (Gao et al., 2021).
 
-    def _unimodal(
-        self, params: Params, state: TrainState, batch: Batch, keys: jax.Array, augmented: bool
-    ) -> LossAndState:
-        del augmented  # both views always are
-        views = []
-        for view, fixed in enumerate((True, False)):  # no gradient reaches the first view
-            images = augment(pixels(batch["image"]), _two_views(keys)[view], self.augmentation)
-            weights = jax.lax.stop_gradient(params) if fixed else params
-            embedded, state = self._embed(weights, state, images, batch["tokens"][:, view])
-            views.append(embedded)
-        (image_a, text_a, _), (image_b, text_b, scale) = views
-        image_loss, image_bank = losses.unimodal_loss(image_a, image_b, state.image_bank, scale)
-        text_loss, text_bank = losses.unimodal_loss(text_a, text_b, state.text_bank, scale)
-        loss = (image_loss + text_loss) / 2
-        return loss, state.replace(image_bank=image_bank, text_bank=text_bank)
+        First all parts are embedded without gradient, and the loss of the whole batch has its
+        gradient taken in the embeddings; then each part is embedded once more and passes its
+        share of that gradient on to the parameters.
+        """
+        parts = jax.tree.map(self._split, (batch, keys))
+        first = objective.fixed
+
+        def embed(batch_stats: Variables, part: Any) -> tuple[Variables, Any]:
+            batch, keys = part
+            views = objective.views_of(batch, keys, augmented, self.settings)
+            changed = state.replace(batch_stats=batch_stats)
+            embedded, changed = self._embed(state.params, changed, views)
+            return changed.batch_stats, embedded
+
+        batch_stats, embedded = jax.lax.scan(embed, state.batch_stats, parts)
+        embedded = jax.tree.map(self._merge, embedded)
+        embedded_state = state.replace(batch_stats=batch_stats)
+        fixed, trained, scale = embedded[:first], embedded[first:], self._scale(state.params)
+
+        def loss_fn(trained: Any, scale: jax.Array) -> tuple[jax.Array, TrainState]:
+            return self._loss(objective, [*fixed, *trained], scale, embedded_state)
+
+        (loss, new_state), (slopes, scale_slope) = jax.value_and_grad(
+            loss_fn, argnums=(0, 1), has_aux=True
+        )(trained, scale)
+
+        def pass_on(grads: Params, part: Any) -> tuple[Params, None]:
+            batch, keys, slopes = part
+            views = objective.views_of(batch, keys, augmented, self.settings)[first:]
+
+            def share(params: Params) -> jax.Array:
+                embedded, _ = self._embed(params, state, views)
+                products = jax.tree.map(lambda x, y: jnp.sum(x * y), embedded, slopes)
+                of_scale = scale_slope * self._scale(params) / self.micro_batches
+                return sum(jax.tree.leaves(products), of_scale)
+
+            return jax.tree.map(jnp.add, grads, jax.grad(share)(state.params)), None
+
+        zeros = jax.tree.map(jnp.zeros_like, state.params)
+        parts = (*parts, jax.tree.map(self._split, slopes))
+        grads, _ = jax.lax.scan(pass_on, zeros, parts)
+        return loss, grads, new_state
+
+    def _split(self, x: jax.Array) -> jax.Array:
+        """[B, …] to [parts, B / parts, …]; each device keeps its own pairs."""
+        x = x.reshape(-1, self.micro_batches, *x.shape[1:])
+        return jnp.swapaxes(x, 0, 1)
+
+    def _merge(self, x: jax.Array) -> jax.Array:
+        """The inverse of `_split`."""
+        return jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:])
+
+    def _embed(
+        self, params: Params, state: TrainState, views: Sequence[View]
+    ) -> tuple[list[Embedded], TrainState]:
+        """Embeddings of each view; the state with new batch statistics."""
+        made = []
+        for view in views:
+            images = self.model.config.normalize(view.images)
+            variables = {**params, **state.batch_stats}
+            (image, text, _), batch_stats = self.model.apply(
+                variables, images, view.tokens, train=True, mutable=["batch_stats"]
+            )
+            state = state.replace(batch_stats=jax.lax.stop_gradient(batch_stats))
+            made.append((image, text))
+        return made, state
+
+    def _scale(self, params: Params) -> jax.Array:
+        scale: Any = self.model.apply(params, method="logit_scale")
+        return scale
+
+    def _loss(
+        self,
+        objective: Objective,
+        embedded: Sequence[Embedded],
+        scale: jax.Array,
+        state: TrainState,
+    ) -> tuple[jax.Array, TrainState]:
+        banks = Banks(state.image_bank, state.text_bank)
+        loss, banks = objective.loss(embedded, scale, banks, self.settings)
+        return loss, state.replace(image_bank=banks.image, text_bank=banks.text)
 
     def _update(self, state: TrainState, grads: Params, learning_rate: jax.Array) -> TrainState:
         updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)

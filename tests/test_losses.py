@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from safeclip_jax import losses
+from safeclip_jax import contrastive, losses, sharding
 
 
 def unit(rng, *shape):
@@ -121,3 +121,55 @@ def test_clip_and_unimodal_loss_equals_pytorchs_cross_entropy(weight):
     for gradient, theirs in zip(gradients, (images, texts, image_views, text_views), strict=True):
         expected = np.zeros((12, 8)) if theirs.grad is None else theirs.grad.numpy()
         np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-6)
+
+
+def chunks_of(size, devices, fsdp=1):
+    mesh = sharding.make_mesh(fsdp, jax.devices()[:devices])
+    return contrastive.Chunks(size, mesh)
+
+
+@pytest.mark.parametrize("devices, fsdp", [(1, 1), (2, 1), (4, 2)])
+@pytest.mark.parametrize("size", [4, 8, 32])
+def test_chunked_losses_and_gradients_equal_the_plain_ones(size, devices, fsdp):
+    rng = np.random.default_rng(6)
+    a, b, c, d = (np.float32(unit(rng, 32, 16)) for _ in range(4))
+    bank = losses.Bank(jnp.float32(unit(rng, 64, 16)), jnp.int32(0))
+    chunks = chunks_of(size, devices, fsdp)
+
+    def all_of(a, b, c, d, scale, chunks):
+        return (
+            losses.clip_loss(a, b, scale, chunks)
+            + 2 * losses.info_nce(c, b, scale, chunks)
+            + 3 * losses.clip_and_unimodal_loss(a, b, c, d, scale, 0.7, chunks)
+            + 4 * losses.unimodal_loss(a, c, bank, scale, chunks)[0]
+            + 5 * losses.bank_matched_loss(d, c, bank, scale, chunks)[0]
+        )
+
+    def run(chunks):
+        function = jax.value_and_grad(all_of, argnums=(0, 1, 2, 3, 4))
+        return jax.jit(function, static_argnums=5)(a, b, c, d, jnp.float32(30.0), chunks)
+
+    (value, gradients), (expected, expected_gradients) = run(chunks), run(None)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    for x, y in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(x, y, rtol=2e-4, atol=1e-5)
+
+
+def test_chunked_nearest_takes_the_first_of_equals():
+    rows = np.float32(np.eye(4)[[0, 1, 1, 2, 2, 3, 3, 0]])
+    bank = losses.Bank(jnp.asarray(rows) * np.arange(1, 9)[:, None], jnp.int32(0))
+    same = losses.Bank(jnp.asarray(rows), jnp.int32(0))
+    queries = np.float32(np.eye(4))
+    for b in (bank, same):
+        np.testing.assert_array_equal(
+            losses.nearest(b, queries, chunks_of(2, 2)), losses.nearest(b, queries)
+        )
+
+
+def test_chunked_losses_never_hold_all_similarities():
+    """The largest array of the compiled program is a block, not [B, B]."""
+    size, chunks = 2048, chunks_of(128, 1)
+    x = jax.ShapeDtypeStruct((size, 8), np.float32)
+    gradient = jax.grad(lambda a, b: losses.clip_loss(a, b, 10.0, chunks), (0, 1))
+    memory = jax.jit(gradient).lower(x, x).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < size * size * 4 / 2

@@ -5,42 +5,42 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import AxisType
 
 from safeclip_jax import losses, sharding
+from safeclip_jax.contrastive import Chunks
 from safeclip_jax.data.augment_image import ImageAugmentation
 from safeclip_jax.errors import UserError
 from safeclip_jax.models import clip
-from safeclip_jax.steps import OBJECTIVES, Steps, init_state, make_optimizer
+from safeclip_jax.objectives import OBJECTIVES, Settings
+from safeclip_jax.steps import Steps, init_state, make_optimizer
 
 
-def mesh_of(devices):
-    return jax.make_mesh(
-        (devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices]
-    )
+def mesh_of(devices, fsdp=1):
+    return sharding.make_mesh(fsdp, jax.devices()[:devices])
 
 
 @functools.cache
-def steps_on(devices, preset="tiny"):
+def steps_on(devices, preset="tiny", fsdp=1, chunk=0, parts=1):
     config = clip.configure(preset, image_size=32, context=8, vocab_size=50, end_id=49)
-    optimizer = make_optimizer(0.9, 0.999, 0.1)
-    return Steps(clip.CLIP(config), optimizer, ImageAugmentation(), mesh_of(devices), 0)
+    optimizer, mesh = make_optimizer(0.9, 0.999, 0.1), mesh_of(devices, fsdp)
+    settings = Settings(ImageAugmentation(), chunks=Chunks(chunk, mesh) if chunk else None)
+    return Steps(clip.CLIP(config, remat=parts > 1), optimizer, settings, mesh, 0, parts)
 
 
 @functools.cache
-def train_step(devices, objective, augmented, preset="tiny"):
-    return steps_on(devices, preset).train(objective, augmented)
+def train_step(objective, augmented, *layout):
+    return steps_on(*layout).train(objective, augmented)
 
 
 @functools.cache
-def first_state(devices, preset="tiny"):
-    steps = steps_on(devices, preset)
+def first_state(*layout):
+    steps = steps_on(*layout)
     return init_state(steps.model, steps.optimizer, 64, 0, steps.mesh)
 
 
-def make(devices=8, preset="tiny"):
-    """Steps and a state of their own to donate."""
-    return steps_on(devices, preset), jax.tree.map(jnp.copy, first_state(devices, preset))
+def make(*layout):
+    """Steps and a state of their own to donate; `layout` is as in `steps_on`."""
+    return steps_on(*layout), jax.tree.map(jnp.copy, first_state(*layout))
 
 
 def batch(size=16, views=1, seed=0):
@@ -55,9 +55,9 @@ def batch(size=16, views=1, seed=0):
     }
 
 
-def run(devices, objective, augmented, count=4, rate=1e-3, preset="tiny"):
-    steps, state = make(devices, preset)
-    step = train_step(devices, objective, augmented, preset)
+def run(layout, objective, augmented, count=4, rate=1e-3):
+    steps, state = make(*layout)
+    step = train_step(objective, augmented, *layout)
     history = []
     for i in range(count):
         data = sharding.to_devices(batch(16, 2, i), steps.mesh)
@@ -89,8 +89,8 @@ def assert_close(a, b, atol):
     ],
 )
 def test_one_and_eight_devices_agree(objective, augmented):
-    one, losses_one = run(1, objective, augmented)
-    eight, losses_eight = run(8, objective, augmented)
+    one, losses_one = run((1,), objective, augmented)
+    eight, losses_eight = run((8,), objective, augmented)
     np.testing.assert_allclose(losses_one, losses_eight, rtol=1e-5)
     assert_close(one.params, eight.params, 1e-4)
     assert losses_one[0] != losses_one[1]
@@ -98,8 +98,8 @@ def test_one_and_eight_devices_agree(objective, augmented):
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_batch_norms_take_the_statistics_of_the_global_batch(objective):
-    one, losses_one = run(1, objective, False, count=2, rate=1e-5, preset="rn_nano")
-    eight, losses_eight = run(8, objective, False, count=2, rate=1e-5, preset="rn_nano")
+    one, losses_one = run((1, "rn_nano"), objective, False, count=2, rate=1e-5)
+    eight, losses_eight = run((8, "rn_nano"), objective, False, count=2, rate=1e-5)
     np.testing.assert_allclose(losses_one, losses_eight, rtol=1e-4)
     first = first_state(1, "rn_nano")
     for a, b, c in zip(*(jax.tree.leaves(s.batch_stats) for s in (one, eight, first)), strict=True):
@@ -118,13 +118,44 @@ def test_running_statistics_are_those_of_the_batch_and_only_scoring_uses_them():
     x = jax.lax.conv_general_dilated(
         images, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-    step = train_step(1, "clip", False, "rn_nano")
+    step = train_step("clip", False, 1, "rn_nano")
     new, _ = step(state, placed, np.float32(0), np.zeros(2, np.int32))
     running = new.batch_stats["batch_stats"]["image"]["stem_norm_1"]
     np.testing.assert_allclose(running["mean"], 0.1 * x.mean(axis=(0, 1, 2)), atol=1e-5)
     np.testing.assert_allclose(running["var"], 0.9 + 0.1 * x.var(axis=(0, 1, 2)), rtol=1e-4)
     after = np.asarray(steps.score("cosine", new.variables, scored))
     assert np.abs(after - before).max() > 1e-3
+
+
+LAYOUTS = {
+    "4 devices, fsdp of 2, chunks": (4, "tiny", 2, 4),
+    "1 device, chunks, parts": (1, "tiny", 1, 8, 4),
+    "2 devices, fsdp, parts": (2, "tiny", 2, 0, 2),
+}
+
+
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+@pytest.mark.parametrize("objective", ["clip", "unimodal"])
+def test_layouts_chunks_and_micro_batches_change_nothing(objective, layout):
+    one, losses_one = run((1,), objective, True)
+    other, losses_other = run(LAYOUTS[layout], objective, True)
+    np.testing.assert_allclose(losses_one, losses_other, rtol=1e-5)
+    assert_close(one.params, other.params, 1e-4)
+    for bank in ("image_bank", "text_bank"):
+        a, b = getattr(one, bank), getattr(other, bank)
+        np.testing.assert_allclose(a.rows, b.rows, atol=1e-4)
+
+
+def test_fsdp_splits_parameters_and_moments_over_its_axis():
+    state = first_state(4, "tiny", 2)
+    kernel = state.params["params"]["text"]["transformer"]["block_0"]["mlp_in"]["kernel"]
+    moment = state.opt_state[0].mu["params"]["text"]["transformer"]["block_0"]["mlp_in"]["kernel"]
+    for array in (kernel, moment):
+        assert {s.data.shape for s in array.addressable_shards} == {(64, 128)}
+    total = sum(x.nbytes for x in jax.tree.leaves((state.params, state.opt_state)))
+    leaves = jax.tree.leaves((state.params, state.opt_state))
+    on_one = sum(x.addressable_shards[0].data.nbytes for x in leaves)
+    assert on_one < 0.55 * total
 
 
 def test_a_step_is_optax_adamw_on_the_clip_loss():
@@ -144,7 +175,7 @@ def test_a_step_is_optax_adamw_on_the_clip_loss():
     updates, _ = adamw.update(grads, adamw.init(state.params), state.params)
     expected = optax.apply_updates(state.params, updates)
     data = sharding.to_devices(data, steps.mesh)
-    new, metrics = train_step(1, "clip", False)(
+    new, metrics = train_step("clip", False, 1)(
         state, data, np.float32(1e-3), np.zeros(2, np.int32)
     )
     np.testing.assert_allclose(metrics["loss"], value, rtol=1e-5)
@@ -172,7 +203,7 @@ def test_a_non_finite_step_changes_nothing_but_the_count():
         )
     )
     data = sharding.to_devices(batch(16, 2), steps.mesh)
-    step = train_step(8, "unimodal", True)
+    step = train_step("unimodal", True, 8)
     after, metrics = step(broken, data, np.float32(1e-3), np.zeros(2, np.int32))
     assert int(after.skipped) == int(metrics["skipped_in_a_row"]) == 1
     np.testing.assert_array_equal(after.image_bank.rows, before.image_bank.rows)
@@ -220,7 +251,7 @@ def test_scores_equal_numpy_and_do_not_depend_on_devices():
 
 def test_the_unimodal_stages_differ_by_place_but_repeat():
     steps, state = make(8)
-    step = train_step(8, "unimodal", True)
+    step = train_step("unimodal", True, 8)
     data = sharding.to_devices(batch(16, 2), steps.mesh)
     copy = lambda: jax.tree.map(jnp.copy, state)  # noqa: E731
     values = [

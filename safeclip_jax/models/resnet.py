@@ -121,6 +121,7 @@ class ResNet(nn.Module):
 
     config: ResNetConfig
     dtype: jnp.dtype = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -131,11 +132,12 @@ class ResNet(nn.Module):
             x = _conv(features, 3, self.dtype, f"stem_{i}", stride)(x)
             x = nn.relu(batch_norm(f"stem_norm_{i}", train=train, dtype=self.dtype)(x))
         x = _mean_pool(x, 2)
+        block = nn.remat(Bottleneck) if self.remat else Bottleneck
         for stage, count in enumerate(c.blocks):
             for i in range(count):
                 stride = 2 if stage and not i else 1
                 name = f"stage_{stage + 1}_block_{i}"
-                x = Bottleneck(c.width * 2**stage, stride, train, self.dtype, name=name)(x)
+                x = block(c.width * 2**stage, stride, train, self.dtype, name=name)(x)
         return AttentionPool(c.heads, self.dtype, name="pool")(x)
 
 

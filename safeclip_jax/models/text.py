@@ -38,6 +38,7 @@ class TextTransformer(nn.Module):
 
     config: TextConfig
     dtype: jnp.dtype = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, tokens: jax.Array) -> jax.Array:
@@ -52,7 +53,14 @@ class TextTransformer(nn.Module):
         positions = self.param("positions", nn.initializers.normal(0.01), (c.context, c.width))
         x = embed(tokens) + positions[: tokens.shape[1]].astype(self.dtype)
         x = Transformer(
-            c.depth, c.heads, c.mlp_ratio, True, c.activation, self.dtype, name="transformer"
+            c.depth,
+            c.heads,
+            c.mlp_ratio,
+            True,
+            c.activation,
+            self.dtype,
+            self.remat,
+            name="transformer",
         )(x)
         x = layer_norm(self.dtype, "norm_out")(x)
         # The first end token, so that padding with the end token, as Hugging Face does,

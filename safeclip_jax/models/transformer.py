@@ -72,7 +72,10 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A stack of blocks, [B, L, W] to [B, L, W]."""
+    """A stack of blocks, [B, L, W] to [B, L, W].
+
+    With `remat` the backward pass computes each block again instead of keeping its inside.
+    """
 
     depth: int
     heads: int
@@ -80,11 +83,13 @@ class Transformer(nn.Module):
     causal: bool
     activation: str
     dtype: jnp.dtype
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        block = nn.remat(Block) if self.remat else Block
         for i in range(self.depth):
-            x = Block(
+            x = block(
                 self.heads,
                 self.mlp_ratio,
                 self.causal,

@@ -69,6 +69,7 @@ class ViT(nn.Module):
 
     config: ViTConfig
     dtype: jnp.dtype = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -91,7 +92,14 @@ class ViT(nn.Module):
         x = x + self.param("positions", small, x.shape[1:]).astype(self.dtype)
         x = layer_norm(self.dtype, "norm_in")(x)
         x = Transformer(
-            c.depth, c.heads, c.mlp_ratio, False, c.activation, self.dtype, name="transformer"
+            c.depth,
+            c.heads,
+            c.mlp_ratio,
+            False,
+            c.activation,
+            self.dtype,
+            self.remat,
+            name="transformer",
         )(x)
         x = x[:, 0] if c.pool == "class_token" else x.mean(axis=1)
         return layer_norm(self.dtype, "norm_out")(x)

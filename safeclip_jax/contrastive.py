@@ -1,0 +1,154 @@
+r"""The softmax normalisers of a batch's similarities, without ever holding all of them.
+
+For queries q and targets t, [B, D], and a scale s, the logits are s · q_i · t_j. InfoNCE needs
+only their diagonal and log-sum-exps. Each device holds its rows of q and, gathered, all of
+t; it makes a block of columns at a time, [B / devices, chunk], twice: once for the
+log-sum-exps and once more for the gradients. Between devices move the targets, their
+gradients and a number a pair: O(B · D).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from safeclip_jax.sharding import BATCH_AXES
+
+Residuals = tuple[jax.Array, ...]
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """How similarities are cut.
+
+    Attributes:
+      size: columns at a time; it divides the batch and the banks.
+      mesh: over which the batch lies.
+    """
+
+    size: int
+    mesh: Mesh
+
+    def over_devices(self, function: Any, inputs: tuple[P, ...], outputs: Any) -> Any:
+        return jax.shard_map(
+            function, mesh=self.mesh, in_specs=inputs, out_specs=outputs, check_vma=False
+        )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def log_sums(
+    chunks: Chunks, queries: jax.Array, targets: jax.Array, scale: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Log-sum-exps of the logits' rows and columns, [B] each.
+
+    Args:
+      chunks: how the logits are cut.
+      queries, targets: [B, D], over the devices.
+      scale: s, a scalar.
+    """
+    return _forward(chunks, queries, targets, scale)[0]
+
+
+def _forward(
+    chunks: Chunks, queries: jax.Array, targets: jax.Array, scale: jax.Array
+) -> tuple[tuple[jax.Array, jax.Array], Residuals]:
+    def on_device(mine: jax.Array, theirs: jax.Array, scale: jax.Array) -> tuple[Any, ...]:
+        blocks = _blocks(jax.lax.all_gather(theirs, BATCH_AXES, tiled=True), chunks.size)
+
+        def add(row: jax.Array, block: jax.Array) -> tuple[jax.Array, jax.Array]:
+            logits = scale * mine @ block.T
+            row = jnp.logaddexp(row, jax.nn.logsumexp(logits, axis=1))
+            return row, jax.nn.logsumexp(logits, axis=0)
+
+        rows, columns = jax.lax.scan(add, jnp.full(len(mine), -jnp.inf), blocks)
+        columns = columns.reshape(-1)
+        most = jax.lax.pmax(columns, BATCH_AXES)
+        sums = jax.lax.psum_scatter(jnp.exp(columns - most), BATCH_AXES, tiled=True)
+        start = jax.lax.axis_index(BATCH_AXES) * len(mine)
+        return rows, jnp.log(sums) + jax.lax.dynamic_slice_in_dim(most, start, len(mine))
+
+    split = P(BATCH_AXES)
+    run = chunks.over_devices(on_device, (split, split, P()), (split, split))
+    rows, columns = run(queries, targets, scale)
+    return (rows, columns), (queries, targets, scale, rows, columns)
+
+
+def _backward(chunks: Chunks, saved: Residuals, gradients: Any) -> tuple[jax.Array, ...]:
+    def on_device(
+        mine: jax.Array,
+        theirs: jax.Array,
+        scale: jax.Array,
+        rows: jax.Array,
+        columns: jax.Array,
+        row_gradients: jax.Array,
+        column_gradients: jax.Array,
+    ) -> tuple[jax.Array, ...]:
+        gathered = [
+            _blocks(jax.lax.all_gather(x, BATCH_AXES, tiled=True), chunks.size)
+            for x in (theirs, columns, column_gradients)
+        ]
+
+        def add(carry: Any, block: Any) -> Any:
+            mine_gradient, scale_gradient = carry
+            targets, column, column_gradient = block
+            products = mine @ targets.T
+            logits = scale * products
+            slopes = row_gradients[:, None] * jnp.exp(logits - rows[:, None])
+            slopes += column_gradient * jnp.exp(logits - column)
+            mine_gradient += scale * slopes @ targets
+            scale_gradient += jnp.sum(slopes * products)
+            return (mine_gradient, scale_gradient), scale * slopes.T @ mine
+
+        start = jnp.zeros_like(mine), jnp.zeros((), jnp.float32)
+        (mine_gradient, scale_gradient), theirs_gradient = jax.lax.scan(add, start, tuple(gathered))
+        theirs_gradient = theirs_gradient.reshape(-1, mine.shape[1])
+        return (
+            mine_gradient,
+            jax.lax.psum_scatter(theirs_gradient, BATCH_AXES, tiled=True),
+            jax.lax.psum(scale_gradient, BATCH_AXES),
+        )
+
+    split = P(BATCH_AXES)
+    inputs = (split, split, P(), split, split, split, split)
+    return chunks.over_devices(on_device, inputs, (split, split, P()))(*saved, *gradients)
+
+
+log_sums.defvjp(_forward, _backward)
+
+
+def nearest(chunks: Chunks, rows: jax.Array, queries: jax.Array) -> jax.Array:
+    """The row with the largest dot product for each query, [B, D]; the first one of equals.
+
+    Args:
+      chunks: how the similarities are cut.
+      rows: [Q, D], whole on every device.
+      queries: [B, D], over the devices.
+    """
+
+    def on_device(rows: jax.Array, mine: jax.Array) -> jax.Array:
+        def better(best: Any, block: Any) -> tuple[Any, None]:
+            number, some = block
+            similarity = mine @ some.T
+            place = jnp.argmax(similarity, axis=1)
+            value = jnp.max(similarity, axis=1)
+            index = number * chunks.size + place.astype(jnp.int32)
+            larger = value > best[0]
+            return (jnp.where(larger, value, best[0]), jnp.where(larger, index, best[1])), None
+
+        blocks = _blocks(rows, chunks.size)
+        start = jnp.full(len(mine), -jnp.inf), jnp.zeros(len(mine), jnp.int32)
+        numbers = jnp.arange(len(blocks), dtype=jnp.int32)
+        (_, index), _ = jax.lax.scan(better, start, (numbers, blocks))
+        return rows[index]
+
+    return chunks.over_devices(on_device, (P(), P(BATCH_AXES)), P(BATCH_AXES))(rows, queries)
+
+
+def _blocks(x: jax.Array, size: int) -> jax.Array:
+    return x.reshape(-1, size, *x.shape[1:])
