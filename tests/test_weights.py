@@ -54,8 +54,8 @@ def random_model(preset="vit_nano8", image_size=32, end_last=False, seed=0, **sh
         values = rng.standard_normal(x.shape).astype(np.float32)
         if "var" in name or "log_scale" in name:
             return np.abs(values) * np.float32(0.5) + 1
-        if "scale" in name:
-            return 1 + np.float32(0.1) * values
+        if "scale" in name or "mean" in name:
+            return ("scale" in name) + np.float32(0.1) * values
         fan_in = np.prod(x.shape[:-1]) if len(x.shape) > 1 else 100
         return values * np.float32(min(0.5, fan_in**-0.5))
 
