@@ -158,7 +158,7 @@ def test_bad_grids_are_refused(tmp_path):
         grid.of(config, tmp_path)
 
 
-def test_selecting_a_defence_keeps_the_one_that_it_starts_from():
+def test_selecting_a_defence_keeps_the_one_that_it_starts_from(tmp_path):
     config = grid_demo.get_config()
     grid.select(config, ["sig"], ["CleanCLIP"])
     assert list(config.attacks) == ["sig"] and list(config.defenses) == ["CLIP", "CleanCLIP"]
@@ -166,6 +166,11 @@ def test_selecting_a_defence_keeps_the_one_that_it_starts_from():
     grid.select(config, ["sig"], ["CLIP, clean data"])
     assert list(config.attacks) == ["clean data", "sig"]
     assert list(config.defenses) == ["CLIP, clean data", "CLIP"]
+    config = grid_demo.get_config()
+    grid.select(config, ["sig"], [])
+    runs = [(cell.attack, cell.defense) for cell in grid.of(config, tmp_path)]
+    assert [d for a, d in runs if a == "clean data"] == ["CLIP"]
+    assert [d for a, d in runs if a == "sig"] == list(config.defenses)
 
 
 def test_seeds_can_be_fewer_than_the_grids(tmp_path):

@@ -48,7 +48,7 @@ def of(grid: ConfigDict, folder: Path) -> list[Cell]:
         for number in seeds
         for attack_name, attack in grid.attacks.items()
         if number < attack.seeds
-        for defense_name in grid.defenses
+        for defense_name in attack.get("only", grid.defenses)
     ]
 
 
@@ -108,7 +108,7 @@ def load(path: str) -> ConfigDict:
 
 
 def select(grid: ConfigDict, attacks: Sequence[str], defenses: Sequence[str]) -> None:
-    """Leaves only the named attacks and defences, and what those start from."""
+    """Leaves only the named attacks and defences, and the runs that those start from."""
     for part, names in (("attacks", attacks), ("defenses", defenses)):
         for name in names:
             if name not in grid[part]:
@@ -116,7 +116,12 @@ def select(grid: ConfigDict, attacks: Sequence[str], defenses: Sequence[str]) ->
     defenses = list(defenses or grid.defenses)
     starts = [grid.defenses[name].after.rpartition("/") for name in defenses]
     defenses += [defense for _, _, defense in starts]
-    attacks = list(attacks or grid.attacks) + [attack for attack, _, _ in starts]
+    attacks = list(attacks or grid.attacks)
+    named = list(attacks)
+    for attack, _, defense in starts:
+        if attack and attack not in named:
+            attacks.append(attack)
+            grid.attacks[attack].only = (*grid.attacks[attack].get("only", ()), defense)
     for part, names in (("attacks", attacks), ("defenses", defenses)):
         for name in [name for name in grid[part] if name not in names]:
             del grid[part][name]
