@@ -11,7 +11,7 @@ from safeclip_jax.contrastive import Chunks
 from safeclip_jax.data.augment_image import ImageAugmentation
 from safeclip_jax.errors import UserError
 from safeclip_jax.models import clip
-from safeclip_jax.objectives import OBJECTIVES, Settings
+from safeclip_jax.objectives import Settings
 from safeclip_jax.steps import Steps, init_state, make_optimizer
 
 
@@ -96,7 +96,7 @@ def test_one_and_eight_devices_agree(objective, augmented):
     assert losses_one[0] != losses_one[1]
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", ["clip", "unimodal"])
 def test_batch_norms_take_the_statistics_of_the_global_batch(objective):
     one, losses_one = run((1, "rn_nano"), objective, False, count=2, rate=1e-5)
     eight, losses_eight = run((8, "rn_nano"), objective, False, count=2, rate=1e-5)
@@ -171,7 +171,7 @@ def test_a_step_is_optax_adamw_on_the_clip_loss():
         lambda path, x: x.ndim > 1 and path[-1].key != "bias", state.params
     )
     adamw = optax.adamw(1e-3, b1=0.9, b2=0.999, weight_decay=0.1, mask=mask)
-    value, grads = jax.value_and_grad(loss)(state.params)
+    value, grads = jax.jit(jax.value_and_grad(loss))(state.params)
     updates, _ = adamw.update(grads, adamw.init(state.params), state.params)
     expected = optax.apply_updates(state.params, updates)
     data = sharding.to_devices(data, steps.mesh)
@@ -217,12 +217,12 @@ def test_a_non_finite_step_changes_nothing_but_the_count():
 
 
 def test_unimodal_fills_the_banks_and_clip_leaves_them():
-    state, _ = run(8, "unimodal", True, count=3)
+    state, _ = run((8,), "unimodal", True, count=3)
     assert int(state.image_bank.next) == int(state.text_bank.next) == 48
     _, fresh = make(8)
     assert np.allclose(state.image_bank.rows[48:], fresh.image_bank.rows[48:])
     assert not np.allclose(state.image_bank.rows[:48], fresh.image_bank.rows[:48])
-    state, _ = run(8, "clip", True, count=3)
+    state, _ = run((8,), "clip", True, count=3)
     np.testing.assert_array_equal(state.image_bank.rows, fresh.image_bank.rows)
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from safeclip_jax.plots import as_svg
 from safeclip_jax.results import success
 
-COLORS = ("#b3261e", "#d98a29", "#8a6fb0", "#777777", "#2a78b5", "#2b8a57", "#222222")
+COLORS = ("#b3261e", "#d98a29", "#8a6fb0", "#c9b8a0", "#2a78b5", "#2b8a57", "#101418")
 
 
 def bars(
