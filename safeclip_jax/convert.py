@@ -5,19 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
+import jax
 import numpy as np
 
 import safeclip_jax
-from safeclip_jax import command_line
+from safeclip_jax import command_line, pages
 from safeclip_jax.errors import UserError
 from safeclip_jax.model import Model
 from safeclip_jax.weights import pretrained
-from safeclip_jax.weights.write import LAYOUTS, write
+from safeclip_jax.weights.write import write
 
 TOLERANCE = 1e-6
 
@@ -41,11 +40,11 @@ def convert(arguments: argparse.Namespace, layout: str) -> int:
     """Reads, writes, reads what was written, and compares both models' embeddings."""
     model = pretrained.read(arguments.model, arguments.preset, arguments.activation)
     write(model, arguments.out, layout)
-    (arguments.out / "README.md").write_text(_card(arguments.model, layout, model), "utf-8")
+    _write_card(arguments.model, layout, model, arguments.out / "README.md")
     difference = _compare(Model(model), safeclip_jax.load(arguments.out))
     if difference > TOLERANCE:
         raise UserError(f"{arguments.out} does not give the same embeddings (by {difference:.1e})")
-    count = sum(np.size(array) for array in _leaves(model.variables))
+    count = sum(np.size(array) for array in jax.tree.leaves(model.variables))
     print(f"{arguments.out}: {layout}, {count / 1e6:.1f} M parameters and statistics")
     print(f"read again, its embeddings differ by at most {difference:.1e}")
     return 0
@@ -63,27 +62,14 @@ def _compare(one: Model, other: Model) -> float:
     return max(float(np.abs(a - b).max()) for a, b in pairs)
 
 
-def _card(source: Path, layout: str, model: pretrained.Pretrained) -> str:
-    """The model card: what it is, how to use it, and the figures of its run."""
-    found: dict[str, Any] = {}
-    for name in ("results", "config"):
-        path = source / f"{name}.json"
-        found[name] = json.loads(path.read_text()) if path.is_file() else None
-    if found["results"] is None:
-        found["config"] = None
-    template = (resources.files("safeclip_jax") / "templates" / "model_card.md").read_text("utf-8")
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+def _write_card(source: Path, layout: str, model: pretrained.Pretrained, path: Path) -> None:
+    """The model card: what it is, how to use it, and the figures of its run if it is one."""
+    found: dict[str, Any] = {"results": None, "config": None}
+    if (source / "results.json").is_file():
+        found = {name: json.loads((source / f"{name}.json").read_text()) for name in found}
+    pages.write(
+        path, "model_card.md", layout=layout, origin=model.origin, model=model.config, **found
     )
-    return environment.from_string(template).render(
-        layout=layout, origin=model.origin, model=model.config, **found
-    )
-
-
-def _leaves(tree: Any) -> list[Any]:
-    import jax
-
-    return jax.tree.leaves(tree)
 
 
 def run(made: argparse.ArgumentParser, layout: str = "") -> None:
@@ -92,8 +78,3 @@ def run(made: argparse.ArgumentParser, layout: str = "") -> None:
     arguments = made.parse_args()
     layout = layout or arguments.format
     sys.exit(command_line.resumable(lambda: convert(arguments, layout)))
-
-
-def formats() -> list[str]:
-    """Names of the layouts."""
-    return sorted(LAYOUTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from safeclip_jax import convert
+from safeclip_jax.weights.write import LAYOUTS
 
 _EXAMPLE = """
 examples:
@@ -21,8 +22,8 @@ def cli() -> None:
         "Writes a model with its tokenizer, preprocessing and a model card.",
         _EXAMPLE,
     )
-    formats = convert.formats()
-    made.add_argument("--format", default="huggingface", choices=formats, help="(huggingface)")
+    layouts = sorted(LAYOUTS)
+    made.add_argument("--format", default="huggingface", choices=layouts, help="(huggingface)")
     convert.run(made)
 
 

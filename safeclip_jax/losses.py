@@ -30,14 +30,17 @@ def info_nce(
     References:
       van den Oord et al., "Representation Learning with Contrastive Predictive Coding", 2018.
     """
-    rows, _, diagonal = _normalizers(queries, targets, scale, chunks)
+    rows, _, diagonal = normalizers(queries, targets, scale, chunks)
     return jnp.mean(rows - diagonal)
 
 
-def _normalizers(
-    queries: jax.Array, targets: jax.Array, scale: jax.Array, chunks: Chunks | None
+def normalizers(
+    queries: jax.Array, targets: jax.Array, scale: jax.Array, chunks: Chunks | None = None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Log-sum-exps of the logits' rows and columns, and their diagonal, [B] each."""
+    """Log-sum-exps of the logits' rows and columns, and their diagonal, [B] each.
+
+    Args as in `info_nce`.
+    """
     if chunks is not None:
         diagonal = scale * jnp.sum(queries * targets, axis=1)
         return *contrastive.log_sums(chunks, queries, targets, scale), diagonal
@@ -63,7 +66,7 @@ def clip_loss(
       Radford et al., "Learning Transferable Visual Models From Natural Language
       Supervision", 2021, figure 3.
     """
-    rows, columns, diagonal = _normalizers(images, texts, scale, chunks)
+    rows, columns, diagonal = normalizers(images, texts, scale, chunks)
     return jnp.mean(rows + columns - 2 * diagonal) / 2
 
 

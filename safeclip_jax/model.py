@@ -71,11 +71,13 @@ class Model:
 
     def embed_images(self, pictures: Sequence[Picture], batch: int = 64) -> np.ndarray:
         """Unit vectors float32 [n, D]; see `preprocess`. `batch` is rounded to the devices."""
-        return self._embedder.images(self.variables, self.preprocess(pictures), _whole(batch))
+        batch = sharding.nearest_batch(batch, self._embedder.mesh)
+        return self._embedder.images(self.variables, self.preprocess(pictures), batch)
 
     def embed_texts(self, texts: Sequence[str], batch: int = 64) -> np.ndarray:
         """Unit vectors float32 [n, D]."""
-        return self._embedder.texts(self.variables, self.tokenize(texts), _whole(batch))
+        batch = sharding.nearest_batch(batch, self._embedder.mesh)
+        return self._embedder.texts(self.variables, self.tokenize(texts), batch)
 
     @property
     def logit_scale(self) -> float:
@@ -87,11 +89,6 @@ class Model:
         logits = self.logit_scale * images @ texts.T
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         return odds / odds.sum(axis=1, keepdims=True)
-
-
-def _whole(batch: int) -> int:
-    devices = jax.device_count()
-    return max(1, round(batch / devices)) * devices
 
 
 def _prepare(picture: Picture, side: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""HTML pages from the templates that come with the program."""
+"""Pages and cards from the templates that come with the program."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ import jinja2
 
 
 def write(path: Path, template: str, **values: object) -> None:
-    """Writes a self-contained page; every value is escaped unless the template says `safe`.
+    """Writes a file from a template, a self-contained one.
+
+    In HTML every value is escaped unless the template says `safe`.
 
     Args:
-      path: of the page.
+      path: of the file.
       template: a file's name in `templates/`.
       **values: all that the template names.
     """
     text = (resources.files("safeclip_jax") / "templates" / template).read_text("utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        autoescape=template.endswith(".html"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=template.endswith(".md"),
+        lstrip_blocks=template.endswith(".md"),
+    )
     path.write_text(environment.from_string(text).render(values), "utf-8")

@@ -75,10 +75,15 @@ def _split(shape: tuple[int, ...], dimension: int, mesh: Mesh) -> PartitionSpec:
 def check_batch(name: str, batch_size: int, mesh: Mesh) -> None:
     """Raises `UserError` if a global batch does not divide evenly over the devices."""
     if batch_size < 1 or batch_size % mesh.size:
-        nearest = max(1, round(batch_size / mesh.size)) * mesh.size
         raise UserError(
-            f"{name}={batch_size} does not divide over {mesh.size} devices: try {nearest}"
+            f"{name}={batch_size} does not divide over {mesh.size} devices: "
+            f"try {nearest_batch(batch_size, mesh)}"
         )
+
+
+def nearest_batch(batch_size: int, mesh: Mesh) -> int:
+    """The nearest size of a global batch that divides evenly over the devices."""
+    return max(1, round(batch_size / mesh.size)) * mesh.size
 
 
 def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import flax.struct
@@ -28,6 +28,8 @@ SCORE_VIEWS = ("plain", "augmented")
 Params = Any
 Metrics = dict[str, jax.Array]
 Kind = tuple[str, bool]  # objective, augmented
+Pairs = tuple[Batch, jax.Array]  # a batch and a key for each pair of it
+ViewsOf = Callable[[Batch, jax.Array], list[View]]
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -143,13 +145,15 @@ class Steps:
         """
         if objective not in OBJECTIVES:
             raise unknown("objective", objective, OBJECTIVES)
+        chosen = OBJECTIVES[objective]
         gradient = self._whole_batch if self.micro_batches == 1 else self._in_micro_batches
+        views_of = partial(chosen.views_of, augmented=augmented, settings=self.settings)
 
         def step(
             state: TrainState, batch: Batch, learning_rate: jax.Array, place: jax.Array
         ) -> tuple[TrainState, Metrics]:
-            keys = self._keys(place, batch["index"])
-            loss, grads, new_state = gradient(OBJECTIVES[objective], augmented, state, batch, keys)
+            pairs = batch, self._keys(place, batch["index"])
+            loss, grads, new_state = gradient(chosen, views_of, state, pairs)
             grad_norm = optax.global_norm(grads)
             new_state = self._update(new_state, grads, learning_rate)
             finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
@@ -236,10 +240,8 @@ class Steps:
         ) -> jax.Array:
             if kind == "cosine":
                 return jnp.where(valid, jnp.sum(image * text, axis=1), jnp.nan)
-            scale: Any = self.model.apply(variables, method="logit_scale")
-            logits = scale * image @ text.T
-            rows, columns = (jax.nn.logsumexp(logits, axis=axis) for axis in (1, 0))
-            relative = jnp.diagonal(logits) - (rows + columns) / 2
+            rows, columns, diagonal = losses.normalizers(image, text, self._scale(variables))
+            relative = diagonal - (rows + columns) / 2
             return jnp.where(valid, relative, jnp.nan)
 
         split = batch_sharding(self.mesh)
@@ -253,15 +255,10 @@ class Steps:
         return _key_of_each(key, index)
 
     def _whole_batch(
-        self,
-        objective: Objective,
-        augmented: bool,
-        state: TrainState,
-        batch: Batch,
-        keys: jax.Array,
+        self, objective: Objective, views_of: ViewsOf, state: TrainState, pairs: Pairs
     ) -> tuple[jax.Array, Params, TrainState]:
         """Loss, its gradient, and the state with new banks and batch statistics."""
-        views = objective.views_of(batch, keys, augmented, self.settings)
+        views = views_of(*pairs)
 
         def loss_fn(params: Params) -> tuple[jax.Array, TrainState]:
             fixed, trained = views[: objective.fixed], views[objective.fixed :]
@@ -273,12 +270,7 @@ class Steps:
         return loss, grads, state
 
     def _in_micro_batches(
-        self,
-        objective: Objective,
-        augmented: bool,
-        state: TrainState,
-        batch: Batch,
-        keys: jax.Array,
+        self, objective: Objective, views_of: ViewsOf, state: TrainState, pairs: Pairs
     ) -> tuple[jax.Array, Params, TrainState]:
         """As `_whole_batch`, embedding a part at a time: GradCache (Gao et al., 2021).
 
@@ -286,14 +278,12 @@ class Steps:
         gradient taken in the embeddings; then each part is embedded once more and passes its
         share of that gradient on to the parameters.
         """
-        parts = jax.tree.map(self._split, (batch, keys))
+        parts = jax.tree.map(self._split, pairs)
         first = objective.fixed
 
-        def embed(batch_stats: Variables, part: Any) -> tuple[Variables, Any]:
-            batch, keys = part
-            views = objective.views_of(batch, keys, augmented, self.settings)
+        def embed(batch_stats: Variables, part: Pairs) -> tuple[Variables, Any]:
             changed = state.replace(batch_stats=batch_stats)
-            embedded, changed = self._embed(state.params, changed, views)
+            embedded, changed = self._embed(state.params, changed, views_of(*part))
             return changed.batch_stats, embedded
 
         batch_stats, embedded = jax.lax.scan(embed, state.batch_stats, parts)
@@ -309,8 +299,8 @@ class Steps:
         )(trained, scale)
 
         def pass_on(grads: Params, part: Any) -> tuple[Params, None]:
-            batch, keys, slopes = part
-            views = objective.views_of(batch, keys, augmented, self.settings)[first:]
+            pairs, slopes = part
+            views = views_of(*pairs)[first:]
 
             def share(params: Params) -> jax.Array:
                 embedded, _ = self._embed(params, state, views)
@@ -321,8 +311,7 @@ class Steps:
             return jax.tree.map(jnp.add, grads, jax.grad(share)(state.params)), None
 
         zeros = jax.tree.map(jnp.zeros_like, state.params)
-        parts = (*parts, jax.tree.map(self._split, slopes))
-        grads, _ = jax.lax.scan(pass_on, zeros, parts)
+        grads, _ = jax.lax.scan(pass_on, zeros, (parts, jax.tree.map(self._split, slopes)))
         return loss, grads, new_state
 
     def _split(self, x: jax.Array) -> jax.Array:

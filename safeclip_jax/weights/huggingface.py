@@ -56,12 +56,7 @@ def _plain(config: CLIPConfig) -> ViTConfig:
     image = config.image
     if isinstance(image, ResNetConfig):
         raise UserError("Hugging Face's CLIPModel holds no ResNets: export it as open_clip")
-    if image.stem or image.pool != "class_token":
-        raise UserError(
-            "Hugging Face's CLIPModel cannot hold an image tower with "
-            + ("a convolutional stem" if image.stem else f"model.pool={image.pool}")
-            + ": export it as native, or train e.g. vit_nano8, vit_b32"
-        )
+    links.check_plain(image, "Hugging Face's CLIPModel")
     return image
 
 

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from safeclip_jax.errors import UserError
+from safeclip_jax.models.vit import ViTConfig
 
 Path = tuple[str, ...]
 Tensors = dict[str, np.ndarray]
@@ -41,6 +42,16 @@ class Link:
     layout: int = SAME
     part: int = 0
     parts: int = 1
+
+
+def check_plain(image: ViTConfig, program: str) -> None:
+    """Raises `UserError` if other programs' ViTs cannot be like this one."""
+    if image.stem or image.pool != "class_token":
+        what = "a convolutional stem" if image.stem else f"model.pool={image.pool}"
+        raise UserError(
+            f"{program} cannot hold an image tower with {what}: export it as native, or train "
+            "e.g. vit_nano8, vit_b32"
+        )
 
 
 def norm(ours: Path, theirs: str) -> list[Link]:

@@ -35,7 +35,7 @@ def links_of(config: CLIPConfig) -> list[Link]:
     if isinstance(config.image, ResNetConfig):
         tower = _resnet(config.image)
     else:
-        _check_plain(config.image)
+        links.check_plain(config.image, "open_clip")
         tower = [
             Link((*image, "class_token"), "visual.class_embedding"),
             Link((*image, "positions"), "visual.positional_embedding"),
@@ -54,15 +54,6 @@ def links_of(config: CLIPConfig) -> list[Link]:
         Link(("params", "text_projection", "kernel"), "text_projection"),
         Link(("params", "log_scale"), "logit_scale"),
     ]
-
-
-def _check_plain(image: ViTConfig) -> None:
-    if image.stem or image.pool != "class_token":
-        raise UserError(
-            "open_clip cannot hold an image tower with "
-            + ("a convolutional stem" if image.stem else f"model.pool={image.pool}")
-            + ": export it as native, or train e.g. vit_nano8, vit_b32"
-        )
 
 
 def _transformer(ours: links.Path, theirs: str, depth: int) -> list[Link]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -100,6 +101,7 @@ def _difference(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -
     return ""
 
 
+@functools.cache
 def shapes_of(config: CLIPConfig) -> Any:
     """Shapes of all arrays of a model, by collection."""
     size = config.image.image_size
@@ -131,12 +133,9 @@ def _read_run(folder: Path) -> Pretrained:
         mean=model.get("mean"),
         std=model.get("std"),
     )
-    variables = checkpoint.read_variables(folder)
-    found = {jax.tree_util.keystr(p): x.shape for p, x in jax.tree.leaves_with_path(variables)}
-    for place, wanted in jax.tree.leaves_with_path(shapes_of(config)):
-        name = jax.tree_util.keystr(place)
-        if found.pop(name, None) != wanted.shape:
-            raise UserError(f"checkpoint of {folder} does not fit its config: {name}")
+    found, shapes = checkpoint.read_variables(folder), shapes_of(config)
+    tensors = links.export(native.links_of(found), found)
+    variables = links.read(native.links_of(shapes), tensors, shapes, f"checkpoint of {folder}")
     return Pretrained(config, variables, tokenizer, str(folder))
 
 
