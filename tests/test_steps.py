@@ -20,7 +20,7 @@ def mesh_of(devices, fsdp=1):
 
 
 @functools.cache
-def steps_on(devices, preset="tiny", fsdp=1, chunk=0, parts=1):
+def steps_on(devices, preset="nano", fsdp=1, chunk=0, parts=1):
     config = clip.configure(preset, image_size=32, context=8, vocab_size=50, end_id=49)
     optimizer, mesh = make_optimizer(0.9, 0.999, 0.1), mesh_of(devices, fsdp)
     settings = Settings(ImageAugmentation(), chunks=Chunks(chunk, mesh) if chunk else None)
@@ -128,9 +128,9 @@ def test_running_statistics_are_those_of_the_batch_and_only_scoring_uses_them():
 
 
 LAYOUTS = {
-    "4 devices, fsdp of 2, chunks": (4, "tiny", 2, 4),
-    "1 device, chunks, parts": (1, "tiny", 1, 8, 4),
-    "2 devices, fsdp, parts": (2, "tiny", 2, 0, 2),
+    "4 devices, fsdp of 2, chunks": (4, "nano", 2, 4),
+    "1 device, chunks, parts": (1, "nano", 1, 8, 4),
+    "2 devices, fsdp, parts": (2, "nano", 2, 0, 2),
 }
 
 
@@ -147,7 +147,7 @@ def test_layouts_chunks_and_micro_batches_change_nothing(objective, layout):
 
 
 def test_fsdp_splits_parameters_and_moments_over_its_axis():
-    state = first_state(4, "tiny", 2)
+    state = first_state(4, "nano", 2)
     kernel = state.params["params"]["text"]["transformer"]["block_0"]["mlp_in"]["kernel"]
     moment = state.opt_state[0].mu["params"]["text"]["transformer"]["block_0"]["mlp_in"]["kernel"]
     for array in (kernel, moment):
