@@ -4,6 +4,7 @@ pytest -m slow tests/test_open_clip.py
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -59,6 +60,36 @@ def test_forward_and_gradients_equal_open_clip(tmp_path, preset):
     assert_relative(my_image, image.detach().numpy(), 1e-4)
     assert_relative(my_text, text.detach().numpy(), 1e-4)
     np.testing.assert_allclose(value, loss.item(), rtol=1e-4)
+    trained = [k for k in layout.links_of(model.config) if k.ours[0] == "params"]
+    tensors = links.export(trained, {"params": grads})
+    for name, parameter in theirs.named_parameters():
+        if "k_proj.bias" not in name:
+            assert_relative(tensors[name], parameter.grad.numpy(), 1e-3, name)
+
+
+@pytest.mark.parametrize("preset", ["rn_nano", "rn50"])
+def test_gradients_of_resnets_in_float64(tmp_path, preset):
+    """In float32 a ReLU near zero that falls on the other side moves all gradients below it."""
+    size = clip.PRESETS[preset].image.image_size
+    model = random_model(preset, size, end_last=True, activation="quick_gelu")
+    write(model, tmp_path / "oc", "open_clip")
+    theirs, _ = theirs_of(tmp_path / "oc")
+    theirs = theirs.double()
+    images = np.random.default_rng(1).standard_normal((4, size, size, 3))
+    ids = model.tokenizer.encode(CAPTIONS[:4])
+    pictures = torch.tensor(images.transpose(0, 3, 1, 2))
+    image, text, scale = theirs(pictures, torch.tensor(ids).long())
+    logits, target = scale * image @ text.T, torch.arange(4)
+    cross_entropy = torch.nn.functional.cross_entropy
+    ((cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2).backward()
+    with jax.enable_x64(True):
+        module = clip.CLIP(model.config, jnp.float64)
+        variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), model.variables)
+
+        def loss(params):
+            return losses.clip_loss(*module.apply({**variables, "params": params}, images, ids))
+
+        grads = jax.device_get(jax.jit(jax.grad(loss))(variables["params"]))
     trained = [k for k in layout.links_of(model.config) if k.ours[0] == "params"]
     tensors = links.export(trained, {"params": grads})
     for name, parameter in theirs.named_parameters():
