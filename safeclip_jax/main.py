@@ -34,20 +34,24 @@ _DRY_RUN = flags.DEFINE_bool("dry-run", False, "Check everything, print the plan
 
 def main() -> None:
     config = command_line.config()
-    from safeclip_jax import preflight, results, train
+    import jax
+
+    from safeclip_jax import hosts, preflight, results, train
 
     logging.getLogger("absl").setLevel(logging.WARNING)
     name = f"{command_line.config_name(sys.argv)}-{config.defense}-seed{config.seed}"
     workdir = Path(_WORKDIR.value or f"runs/{name}")
-    if _DRY_RUN.value:
-        preflight.dry_run(config, workdir)
-        return
     preflight.check(config, workdir)
-    try:
-        results.show(train.run(config, workdir))
-    except train.Interrupted as error:
-        sys.exit(command_line.fail(str(error), error.code))
-    print(f"figures: {workdir}/results.json   report: {workdir}/report.html")
+    with hosts.joined(workdir) as beat:
+        if _DRY_RUN.value:
+            return preflight.dry_run(config, workdir)
+        try:
+            found = train.run(config, workdir, beat)
+        except train.Interrupted as error:
+            sys.exit(command_line.fail(str(error), error.code))
+        if jax.process_index() == 0:
+            results.show(found)
+            print(f"figures: {workdir}/results.json   report: {workdir}/report.html")
 
 
 def _help() -> None:

@@ -41,7 +41,6 @@ def dry_run(config: ConfigDict, folder: Path) -> None:
     Raises:
       UserError: at the first thing that would stop the run.
     """
-    check(config, folder)
     workdir.check_config(folder, config)
     x = build(config)
     state = init_state(x.steps.model, x.steps.optimizer, config.unimodal.bank_size, 0, x.mesh)

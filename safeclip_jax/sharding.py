@@ -101,6 +101,15 @@ def to_host(array: jax.Array) -> np.ndarray:
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
 
+def from_lead(value: int) -> int:
+    """The first host's value, on every host."""
+    if jax.process_count() == 1:
+        return value
+    from jax.experimental import multihost_utils
+
+    return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
 def exchange(text: str) -> list[str]:
     """Sends a text to all hosts and returns everyone's, in the order of the hosts."""
     from jax.experimental import multihost_utils

@@ -139,9 +139,9 @@ class Steps:
         """Returns the jitted train step of an objective; the state is donated.
 
         The step takes (state, batch, learning rate, place), where the batch holds `image`
-        uint8 [B, S, S, 3], `tokens` int32 [B, views, L] and `index` int32 [B], and place
-        is int32 (epoch, stage). It returns the new state and `loss`, `logit_scale` and
-        `grad_norm`.
+        uint8 [B, S, S, 3], `tokens` int32 [B, views, L], `index` int32 [B] and `asked` int32
+        [B], what a pair's host asks all hosts to do; place is int32 (epoch, stage). It returns
+        the new state and `loss`, `logit_scale`, `grad_norm` and the largest `asked`.
         """
         if objective not in OBJECTIVES:
             raise unknown("objective", objective, OBJECTIVES)
@@ -167,6 +167,7 @@ class Steps:
                 "logit_scale": self._scale(state.params),
                 "grad_norm": grad_norm,
                 "skipped_in_a_row": state.skipped_in_a_row,
+                "asked": jnp.max(batch["asked"]),
             }
             return state, jax.lax.with_sharding_constraint(metrics, replicated(self.mesh))
 
@@ -183,6 +184,7 @@ class Steps:
         for kind in kinds:
             batch = {
                 "index": jax.ShapeDtypeStruct((batch_size,), np.int32),
+                "asked": jax.ShapeDtypeStruct((batch_size,), np.int32),
                 "image": jax.ShapeDtypeStruct((batch_size, size, size, 3), np.uint8),
                 "tokens": jax.ShapeDtypeStruct(
                     (batch_size, len(caption_views(kind)), context), np.int32

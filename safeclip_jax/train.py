@@ -38,9 +38,11 @@ from safeclip_jax.evaluate.evaluator import (
 from safeclip_jax.experiment import Experiment, build
 from safeclip_jax.logs import Clock, MetricsLog, ProgressLine
 from safeclip_jax.pools import Pools
+from safeclip_jax.roll import Beat, nobody
 from safeclip_jax.steps import Kind, TrainState, caption_views, init_state
 
 STEPS_IN_FLIGHT = 2
+CHECKPOINT = 1  # what a host may ask for; larger numbers: to stop with this exit status
 
 
 class Interrupted(Exception):
@@ -51,12 +53,13 @@ class Interrupted(Exception):
         self.code = code
 
 
-def run(config: ConfigDict, folder: Path) -> dict:
+def run(config: ConfigDict, folder: Path, beat: Beat = nobody) -> dict:
     """Trains, or goes on training, in a work directory, and returns the final figures.
 
     Args:
       config: as in `configs/common.py`.
       folder: made if it is not there; a finished run's figures are only read.
+      beat: hears of each piece of progress.
 
     Raises:
       UserError: if the config, the data or the folder cannot be used.
@@ -64,7 +67,7 @@ def run(config: ConfigDict, folder: Path) -> dict:
     """
     workdir.check_writable(folder)
     workdir.check_config(folder, config)
-    if (folder / "results.json").exists():
+    if workdir.exists(folder / "results.json"):
         return results.read(folder / "results.json")
     experiment = build(config, folder)
     workdir.claim(folder, config)
@@ -72,7 +75,7 @@ def run(config: ConfigDict, folder: Path) -> dict:
         experiment.tokenizer.save(folder / "tokenizer.json")
         experiment.attack.manifest.save(folder / "poison_manifest.json")
         experiment.skipped.list_in(folder / "skipped.jsonl")
-    trainer = Trainer(experiment, folder)
+    trainer = Trainer(experiment, folder, beat)
     try:
         trainer.train()
         return trainer.finish()
@@ -83,9 +86,9 @@ def run(config: ConfigDict, folder: Path) -> dict:
 class Trainer:
     """A run between two of its steps."""
 
-    def __init__(self, experiment: Experiment, folder: Path):
+    def __init__(self, experiment: Experiment, folder: Path, beat: Beat = nobody):
         config = experiment.config
-        self.x, self.folder = experiment, folder
+        self.x, self.folder, self.beat = experiment, folder, beat
         self.state: TrainState = self._initial_state()
         self.checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
         restored = self.checkpoints.restore(self.state)
@@ -105,7 +108,7 @@ class Trainer:
         self._compiler = ThreadPoolExecutor(1)  # compiles a step while those before it train
         self._flight: collections.deque = collections.deque()
         self._latest = ""
-        self._signal = 0
+        self._signal = self._asked = 0
         self._saved_at = time.monotonic()
         if restored:
             self.progress.say(
@@ -171,12 +174,11 @@ class Trainer:
         view = epoch if config.view == "augmented" else None
         order = np.random.default_rng([self.x.config.seed, epoch]).permutation(self.x.pairs)
         scores = np.zeros(len(order), np.float32)
-        parts = [
-            self.x.steps.score(
-                kind, self.state.variables, sharding.to_devices(batch, self.x.mesh), view
-            )
-            for batch in self.x.loader.scoring_batches(order, config.batch_size)
-        ]
+        parts = []
+        for batch in self.x.loader.scoring_batches(order, config.batch_size):
+            self.beat(f"epoch {epoch + 1}, scoring")
+            placed = sharding.to_devices(batch, self.x.mesh)
+            parts.append(self.x.steps.score(kind, self.state.variables, placed, view))
         values = np.concatenate([sharding.to_host(part) for part in parts])
         scores[order] = values[: len(order)]
         self.x.skipped.share()
@@ -186,6 +188,7 @@ class Trainer:
         """The figures after so many steps, computed once."""
         step = self.position.total_steps
         if self._figures is None or self._figures[0] != step:
+            self.beat("evaluation")
             with self.clock("evaluation"):
                 self._figures = step, self.evaluate(self.state.variables)
         return self._figures[1]
@@ -227,8 +230,10 @@ class Trainer:
         with self.clock("compile"):
             train_step = self._train_steps[stage.kind].result()
         for step in range(self.position.step, self._steps(stage)):
+            self.beat(f"epoch {place[0] + 1}, {stage.name} step {step + 1}")
             with self.clock("input"):
                 batch = next(batches)
+                batch["asked"] = np.full(len(batch["index"]), self._asks(), np.int32)
             with self.clock("train"):
                 self._land(STEPS_IN_FLIGHT - 1)
                 rate = self.learning_rate(stage, self._pairs(before + step, in_epoch))
@@ -239,15 +244,16 @@ class Trainer:
             self._advance(step=step + 1, total_steps=self.position.total_steps + 1)
             self._flight.append((self.position, stage.name, rate, metrics))
             self._show_progress(before + step + 1, in_epoch)
-            self._heed_signals()
+            self._heed()
         with self.clock("train"):
             self._land(0)
+        self._heed()
 
     def _land(self, left: int) -> None:
         """Waits for the oldest steps until so many are left in flight, and logs their metrics."""
         while len(self._flight) > left:
             position, stage, rate, metrics = self._flight.popleft()
-            jax.block_until_ready(metrics)
+            self._asked = max(self._asked, int(metrics.pop("asked")))
             if position.total_steps % self.x.config.log_every == 0:
                 self._log(position, stage, rate, metrics)
 
@@ -292,7 +298,7 @@ class Trainer:
     def _assign_pools(self, epoch: int) -> Pools:
         """This epoch's pools: from the file, if the run was here before, or by new scores."""
         path = pools.path(self.folder, epoch)
-        if path.exists():
+        if workdir.exists(path):
             return pools.load(path)
         with self.clock("scoring"):
             assigned = self.x.defense.pools(epoch, self.score(epoch), self.pools)
@@ -305,7 +311,7 @@ class Trainer:
 
     def _pools_before(self, epoch: int) -> Pools | None:
         path = pools.path(self.folder, epoch - 1)
-        return pools.load(path) if path.exists() else None
+        return pools.load(path) if workdir.exists(path) else None
 
     def _record(self, **values: object) -> None:
         if self.metrics is not None:
@@ -320,18 +326,30 @@ class Trainer:
             self.checkpoints.save(self.state, position)
         self._saved_at = time.monotonic()
 
-    def _heed_signals(self) -> None:
-        """Checkpoints when it is time or a signal asked for it, and stops if one did."""
+    def _asks(self) -> int:
+        """What this host wants: 0, a checkpoint, or to stop with a status above 128."""
+        if self._signal in (signal.SIGTERM, signal.SIGINT):
+            return 128 + self._signal
         minutes = (time.monotonic() - self._saved_at) / 60
-        if not self._signal and minutes < self.x.config.checkpoint_minutes:
+        due = self._signal or minutes >= self.x.config.checkpoint_minutes
+        return CHECKPOINT if due else 0
+
+    def _heed(self) -> None:
+        """Checkpoints if a host asked for it, and stops if one did.
+
+        Several hosts learn of it from the same step, so all of them act after the same step.
+        """
+        if jax.process_count() == 1:
+            self._asked = self._asks()
+        if not self._asked:
             return
         with self.clock("train"):
             self._land(0)
         self._save()
-        number, self._signal = self._signal, 0
-        if number in (signal.SIGTERM, signal.SIGINT):
+        asked, self._asked, self._signal = self._asked, 0, 0
+        if asked > CHECKPOINT:
             self.checkpoints.close()
-            raise Interrupted(128 + number)
+            raise Interrupted(asked)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

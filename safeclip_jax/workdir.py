@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 
+from safeclip_jax import sharding
 from safeclip_jax.errors import UserError
+
+SHARED_SECONDS = 60  # until a file of one host must be seen by all
 
 
 def as_json(config: ConfigDict) -> dict:
@@ -41,9 +45,30 @@ def check_config(folder: Path, config: ConfigDict) -> None:
 
 
 def claim(folder: Path, config: ConfigDict) -> None:
-    """Makes the folder this run's by writing its config there."""
+    """Makes the folder this run's by writing its config there.
+
+    Raises:
+      UserError: if the hosts do not share the folder.
+    """
+    path = folder / "config.json"
     if jax.process_index() == 0:
-        (folder / "config.json").write_text(json.dumps(as_json(config), indent=1) + "\n")
+        path.write_text(json.dumps(as_json(config), indent=1) + "\n")
+    exists(path)
+
+
+def exists(path: Path) -> bool:
+    """Whether the first host sees a file of the run; the others wait until they see it too.
+
+    Raises:
+      UserError: if another host does not come to see it.
+    """
+    found = bool(sharding.from_lead(path.exists()))
+    deadline = time.monotonic() + SHARED_SECONDS
+    while found and not path.exists():
+        if time.monotonic() > deadline:
+            raise UserError(f"{path} is on the first host only: all must share the run's folder")
+        time.sleep(0.2)
+    return found
 
 
 def differences(found: dict, wanted: dict, prefix: str = "") -> list[str]:

@@ -1,59 +1,117 @@
 """Two processes on this machine, two devices each, against one process."""
 
 import json
-import socket
-import subprocess
-import sys
-from pathlib import Path
+import os
+import signal
+import time
 
 import numpy as np
+import pytest
 
 from safeclip_jax import logs, pools, train
-from tests.one_of_two import settings
+from tests import every_stage, processes
 from tests.test_sources import bad_csv
 
-ROOT = Path(__file__).parent.parent
+
+def losses_of(folder):
+    return [line["loss"] for line in logs.read(folder / "metrics.jsonl") if "loss" in line]
 
 
-def run_two(workdir, table):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tests.one_of_two", str(port)]
-    processes = [
-        subprocess.Popen(
-            [*command, str(number), str(workdir), str(table)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for number in range(2)
-    ]
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    for process, output in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, output[-3000:]
+def wait_for_steps(started, folder, count, seconds=200):
+    deadline = time.monotonic() + seconds
+    while len(losses_of(folder)) < count:
+        if time.monotonic() > deadline or any(process.poll() is not None for process in started):
+            pytest.fail(f"the run does not come on: {processes.finish(started, 1)}")
+        time.sleep(0.1)
 
 
-def test_two_processes_agree_with_one_on_dirty_data(tmp_path):
-    table, expected = bad_csv(tmp_path)
-    run_two(tmp_path / "two", table)
-    train.run(settings(table), tmp_path / "one")
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """A finished run of two processes that one of them had asked to stop, and its data."""
+    folder = tmp_path_factory.mktemp("two")
+    table, expected = bad_csv(folder)
+    config, workdirs = f"tests/every_stage.py:{table}", [folder / "run"] * 2
+    started = processes.start(config, workdirs)
+    wait_for_steps(started, folder / "run", 6)
+    started[1].send_signal(signal.SIGTERM)
+    stopped = processes.finish(started)
+    ended = processes.finish(processes.start(config, workdirs))
+    return folder, table, expected, stopped, ended
+
+
+def test_a_signal_to_one_host_stops_all_of_them_at_one_step_and_they_go_on(two):
+    folder, _, _, (stopped, outputs), (ended, more) = two
+    assert stopped == [143, 143], outputs
+    assert "the same command goes on from here" in outputs[0]
+    assert ended == [0, 0], more
+    assert "resumed in epoch" in more[0] and "figures:" in more[0]
+    assert "figures:" not in more[1]
+    steps = [x["step"] for x in logs.read(folder / "run" / "metrics.jsonl") if "loss" in x]
+    assert steps == list(range(1, len(steps) + 1))
+    assert not (folder / "run" / "hosts").exists()
+
+
+def test_two_processes_agree_with_one_on_dirty_data(two, tmp_path):
+    folder, table, expected, _, _ = two
+    train.run(every_stage.get_config(table), tmp_path / "run")
     skipped = []
-    for name in ("one", "two"):
-        lines = (tmp_path / name / "skipped.jsonl").read_text().splitlines()
+    for parent in (tmp_path, folder):
+        lines = (parent / "run" / "skipped.jsonl").read_text().splitlines()
         records = [json.loads(line) for line in lines]
         assert len({record["key"] for record in records}) == len(records) == len(expected)
         skipped.append(sorted(((r["key"], r["index"], r["reason"]) for r in records), key=str))
     assert skipped[0] == skipped[1]
     unreadable = [index for _, index, _ in skipped[0] if index is not None]
     for epoch in (2, 3):
-        one, two = (pools.load(pools.path(tmp_path / name, epoch)) for name in ("one", "two"))
-        np.testing.assert_allclose(one.scores, two.scores, atol=0.02)
-        assert set(np.flatnonzero(np.isnan(two.scores))) == set(unreadable)
-    losses = [
-        [line["loss"] for line in logs.read(tmp_path / name / "metrics.jsonl") if "loss" in line]
-        for name in ("one", "two")
-    ]
-    assert len(losses[0]) == len(losses[1]) > 12
-    np.testing.assert_allclose(losses[0][:6], losses[1][:6], rtol=1e-4)
+        first, second = (pools.load(pools.path(p / "run", epoch)) for p in (tmp_path, folder))
+        np.testing.assert_allclose(first.scores, second.scores, atol=0.02)
+        assert set(np.flatnonzero(np.isnan(second.scores))) == set(unreadable)
+    first, second = (losses_of(parent / "run") for parent in (tmp_path, folder))
+    assert len(first) == len(second) > 12
+    np.testing.assert_allclose(first[:6], second[:6], rtol=1e-4)
+
+
+def test_a_host_that_never_comes_is_named(tmp_path):
+    table, _ = bad_csv(tmp_path)
+    config = f"tests/every_stage.py:{table}"
+    (code,), (output,) = processes.finish(processes.start(config, [tmp_path / "run"], join=8))
+    assert code == 75, output
+    assert "waiting for host 1 of 2" in output
+    assert "error: host 1 of 2 did not come within 8 s" in output
+
+
+def test_what_stops_one_host_stops_the_other_with_its_reason(tmp_path):
+    table, _ = bad_csv(tmp_path)
+    config, workdirs = f"tests/every_stage.py:{table}", [tmp_path / "run"] * 2
+    changes = [(), ("--config.data.source=csv:/nowhere.csv",)]
+    codes, outputs = processes.finish(processes.start(config, workdirs, changes))
+    assert codes == [2, 2], outputs
+    assert "error: host 1 stopped: /nowhere.csv" in outputs[0]
+    assert "error: /nowhere.csv" in outputs[1]
+
+
+def test_hosts_that_do_not_share_the_folder_are_told_so(tmp_path):
+    table, _ = bad_csv(tmp_path)
+    workdirs = [tmp_path / "one", tmp_path / "another"]
+    started = processes.start(f"tests/every_stage.py:{table}", workdirs, silence=3)
+    codes, outputs = processes.finish(started)
+    assert codes == [2, 2], outputs
+    assert any("the hosts must share the run's folder" in output for output in outputs)
+
+
+@pytest.mark.slow
+def test_a_killed_host_is_named_in_bounded_time_and_both_go_on(tmp_path):
+    table, _ = bad_csv(tmp_path)
+    config, workdirs = f"tests/every_stage.py:{table}", [tmp_path / "run"] * 2
+    started = processes.start(config, workdirs)
+    wait_for_steps(started, tmp_path / "run", 14)
+    os.kill(started[1].pid, signal.SIGKILL)
+    began = time.monotonic()
+    codes, outputs = processes.finish(started, timeout=60)
+    assert codes == [75, -9], outputs
+    assert time.monotonic() - began < 30
+    assert "error: host 1 (" in outputs[0] and "is lost: silent for" in outputs[0]
+    codes, outputs = processes.finish(processes.start(config, workdirs))
+    assert codes == [0, 0], outputs
+    steps = [x["step"] for x in logs.read(tmp_path / "run" / "metrics.jsonl") if "loss" in x]
+    assert steps == list(range(1, len(steps) + 1))

@@ -52,6 +52,7 @@ def batch(size=16, views=1, seed=0):
         "image": rng.integers(0, 256, (size, 32, 32, 3), dtype=np.uint8),
         "tokens": tokens,
         "valid": np.ones(size, bool),
+        "asked": np.zeros(size, np.int32),
     }
 
 

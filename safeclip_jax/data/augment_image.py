@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,9 @@ def blur_sigmas(keys: jax.Array, side: int, strength: ImageAugmentation) -> jax.
     return jnp.where(u[:, 0] < strength.blur, sigmas, 0.0)
 
 
-_YIQ = jnp.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+_YIQ = np.array(
+    [[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], np.float32
+)
 
 
 def _chroma_matrices(saturation: jax.Array, turns: jax.Array) -> jax.Array:

@@ -1,0 +1,18 @@
+"""A run of every stage on a small table with bad records: `--config=tests/every_stage.py:CSV`."""
+
+from configs import demo
+
+
+def get_config(table):
+    c = demo.get_config()
+    c.epochs, c.max_steps, c.log_every = 4, 0, 1
+    c.model.preset = "nano"
+    c.batch_size = c.score.batch_size = 16
+    c.unimodal.bank_size = 32
+    c.safeclip.warmup_epochs = 1
+    c.data.source, c.data.pairs = f"csv:{table}", 0
+    c.data.tokenizer, c.data.vocab_size = "train", 300
+    c.data.max_skipped_share = 0.9
+    c.attack.rate = 0.0
+    c.evaluate.source = ""
+    return c
