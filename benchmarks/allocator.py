@@ -25,13 +25,12 @@ def measure(keep: bool) -> float:
     from configs import demo
     from safeclip_jax import cpu, sharding
     from safeclip_jax.experiment import build
-    from safeclip_jax.steps import init_state
 
     if keep:
         cpu.keep_freed_memory()
     config = demo.get_config()
     x = build(config)
-    state = init_state(x.steps.model, x.steps.optimizer, config.unimodal.bank_size, 0, x.mesh)
+    state = x.steps.init(config.unimodal.bank_size, config.batch_size)
     size = config.score.batch_size
     host = list(x.loader.scoring_batches(np.arange(len(x.source)), size))
     batches = [sharding.to_devices(batch, x.mesh) for batch in host]

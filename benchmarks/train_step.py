@@ -25,7 +25,7 @@ from safeclip_jax.data.augment_image import ImageAugmentation
 from safeclip_jax.logs import console
 from safeclip_jax.models import clip
 from safeclip_jax.objectives import Settings
-from safeclip_jax.steps import Steps, init_state, make_optimizer
+from safeclip_jax.steps import Steps, make_optimizer
 from safeclip_jax.weights import huggingface
 
 CONTEXT, VOCABULARY = 77, 49_408
@@ -53,9 +53,10 @@ def ours(preset: str, size: int) -> Step:
     mesh = sharding.make_mesh()
     settings = Settings(ImageAugmentation())
     steps = Steps(clip.CLIP(config), make_optimizer(0.9, 0.999, 0.1), settings, mesh, 0)
-    state = init_state(steps.model, steps.optimizer, size, 0, mesh)
+    state = steps.init(size, size)
     images, tokens = batch_of(size)
-    batch = {"image": images, "tokens": tokens[:, None], "index": np.arange(size, dtype=np.int32)}
+    index, asked = np.arange(size, dtype=np.int32), np.zeros(size, np.int32)
+    batch = {"image": images, "tokens": tokens[:, None], "index": index, "asked": asked}
     placed, place = sharding.to_devices(batch, mesh), np.zeros(2, np.int32)
     train_step = steps.train("clip", False)
 

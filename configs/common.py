@@ -50,6 +50,7 @@ def get_config() -> ConfigDict:
     c.model.mean = (0.48145466, 0.4578275, 0.40821073)  # of each colour in [0, 1]: CLIP's
     c.model.std = (0.26862954, 0.26130258, 0.27577711)  # of each colour in [0, 1]: CLIP's
     c.model.remat = False  # compute blocks again in the backward pass: less memory, more time
+    c.model.scan = False  # compile one block a tower and repeat it: compiles faster
     c.model.dtype = "float32"  # of the computation: float32 | bfloat16
 
     c.optimizer = ConfigDict()
@@ -68,6 +69,7 @@ def get_config() -> ConfigDict:
 
     c.unimodal = ConfigDict()
     c.unimodal.bank_size = 65_536  # past embeddings in each bank (also RoCLIP's captions)
+    c.unimodal.split_banks = False  # over the devices, as a batch; or whole on each: no exchange
 
     c.roclip = ConfigDict()
     c.roclip.every = 2  # epochs between those with captions from the bank
@@ -105,6 +107,7 @@ def get_config() -> ConfigDict:
     c.score.kind = ""  # cosine | relative (to the scoring batch); empty: the defence's own
     c.score.view = "plain"  # the image as it is: plain | a flipped, cropped view: augmented
     c.score.batch_size = 1024  # pairs in a scoring batch, all devices together
+    c.score.reuse = False  # keep the scores that pairs had when they trained; score only the others
 
     c.attack = ConfigDict()
     c.attack.kind = "backdoor"  # backdoor | label_consistent | targeted

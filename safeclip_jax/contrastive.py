@@ -22,18 +22,22 @@ from safeclip_jax.sharding import BATCH_AXES
 
 Residuals = tuple[jax.Array, ...]
 
+_LAST = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class Chunks:
     """How similarities are cut.
 
     Attributes:
-      size: columns at a time; it divides the batch and the banks.
+      size: columns at a time; it divides the batch and a device's part of a bank. 0: all.
       mesh: over which the batch lies.
+      split_banks: whether the banks lie over it too, or are whole on every device.
     """
 
     size: int
     mesh: Mesh
+    split_banks: bool = False
 
     def over_devices(self, function: Any, inputs: tuple[P, ...], outputs: Any) -> Any:
         return jax.shard_map(
@@ -127,28 +131,54 @@ def nearest(chunks: Chunks, rows: jax.Array, queries: jax.Array) -> jax.Array:
 
     Args:
       chunks: how the similarities are cut.
-      rows: [Q, D], whole on every device.
+      rows: [batches, B, D], on the devices as `chunks` says.
       queries: [B, D], over the devices.
     """
+    size, split = chunks.size, P(BATCH_AXES)
 
-    def on_device(rows: jax.Array, mine: jax.Array) -> jax.Array:
-        def better(best: Any, block: Any) -> tuple[Any, None]:
-            number, some = block
-            similarity = mine @ some.T
-            place = jnp.argmax(similarity, axis=1)
-            value = jnp.max(similarity, axis=1)
-            index = number * chunks.size + place.astype(jnp.int32)
-            larger = value > best[0]
-            return (jnp.where(larger, value, best[0]), jnp.where(larger, index, best[1])), None
+    def of_whole_bank(rows: jax.Array, mine: jax.Array) -> jax.Array:
+        rows = rows.reshape(-1, rows.shape[2])
+        _, place = _best(rows, mine, size)
+        return rows[place]
 
-        blocks = _blocks(rows, chunks.size)
-        start = jnp.full(len(mine), -jnp.inf), jnp.zeros(len(mine), jnp.int32)
-        numbers = jnp.arange(len(blocks), dtype=jnp.int32)
-        (_, index), _ = jax.lax.scan(better, start, (numbers, blocks))
-        return rows[index]
+    def of_split_bank(rows: jax.Array, mine: jax.Array) -> jax.Array:
+        share = rows.shape[1]
+        rows = rows.reshape(-1, rows.shape[2])
+        everyone = jax.lax.all_gather(mine, BATCH_AXES, tiled=True)
+        value, place = _best(rows, everyone, size)
+        batch, row = jnp.divmod(place, share)
+        index = batch * len(everyone) + jax.lax.axis_index(BATCH_AXES) * share + row
+        best = value == jax.lax.pmax(value, BATCH_AXES)
+        first = jax.lax.pmin(jnp.where(best, index, _LAST), BATCH_AXES)
+        mine_only = jnp.where((best & (index == first))[:, None], rows[place], 0)
+        return jax.lax.psum_scatter(mine_only, BATCH_AXES, tiled=True)
 
-    return chunks.over_devices(on_device, (P(), P(BATCH_AXES)), P(BATCH_AXES))(rows, queries)
+    if chunks.split_banks:
+        return chunks.over_devices(of_split_bank, (P(None, BATCH_AXES), split), split)(
+            rows, queries
+        )
+    return chunks.over_devices(of_whole_bank, (P(), split), split)(rows, queries)
+
+
+def _best(rows: jax.Array, queries: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
+    """Largest dot product of each query with `rows`, and the first place where it is."""
+
+    def better(best: Any, block: Any) -> tuple[Any, None]:
+        number, some = block
+        similarity = queries @ some.T
+        place = number * len(some) + jnp.argmax(similarity, axis=1).astype(jnp.int32)
+        value = jnp.max(similarity, axis=1)
+        larger = value > best[0]
+        return (jnp.where(larger, value, best[0]), jnp.where(larger, place, best[1])), None
+
+    blocks = _blocks(rows, size)
+    start = jnp.full(len(queries), -jnp.inf), jnp.zeros(len(queries), jnp.int32)
+    numbers = jnp.arange(len(blocks), dtype=jnp.int32)
+    found, _ = jax.lax.scan(better, start, (numbers, blocks))
+    return found
 
 
 def _blocks(x: jax.Array, size: int) -> jax.Array:
+    """[N, …] to [N / size, size, …]; all in one block if there are no more than `size`."""
+    size = min(size, len(x)) or len(x)
     return x.reshape(-1, size, *x.shape[1:])

@@ -123,13 +123,24 @@ def _check(config: ConfigDict, mesh: Mesh) -> None:
             f"micro_batches={parts}: batch_size={config.batch_size} does not divide by it on "
             f"{mesh.size} device(s)"
         )
-    chunk = config.loss_chunk
-    if chunk and (chunk < 0 or config.batch_size % chunk or config.unimodal.bank_size % chunk):
-        raise UserError(f"loss_chunk={chunk} does not divide batch_size and unimodal.bank_size")
+    if config.score.reuse and config.score.view != "plain":
+        raise UserError("score.reuse=True needs score.view=plain, as pairs train")
     if config.unimodal.bank_size % config.batch_size or config.unimodal.bank_size < 1:
         raise UserError(
             f"unimodal.bank_size={config.unimodal.bank_size} is not a multiple of "
             f"batch_size={config.batch_size}"
+        )
+    _check_chunks(config, mesh)
+
+
+def _check_chunks(config: ConfigDict, mesh: Mesh) -> None:
+    chunk, held = config.loss_chunk, config.unimodal.bank_size
+    if config.unimodal.split_banks:
+        held //= mesh.size
+    if chunk < 0 or (chunk and (config.batch_size % chunk or held % min(chunk, held))):
+        raise UserError(
+            f"loss_chunk={chunk} does not divide batch_size and what a device holds of "
+            "unimodal.bank_size"
         )
 
 
@@ -185,16 +196,18 @@ def _steps(config: ConfigDict, tokenizer: tokenizers.Tokenizer, mesh: Mesh) -> S
         mean=config.model.mean,
         std=config.model.std,
     )
-    optimizer = config.optimizer
+    optimizer, split_banks = config.optimizer, config.unimodal.split_banks
+    chunks = Chunks(config.loss_chunk, mesh, split_banks)
     return Steps(
-        clip.CLIP(shape, DTYPES[config.model.dtype], config.model.remat),
+        clip.CLIP(shape, DTYPES[config.model.dtype], config.model.remat, config.model.scan),
         make_optimizer(optimizer.b1, optimizer.b2, optimizer.weight_decay),
         Settings(
             ImageAugmentation(**config.augment),
             config.cleanclip.unimodal_weight,
-            Chunks(config.loss_chunk, mesh) if config.loss_chunk else None,
+            chunks if config.loss_chunk or split_banks else None,
         ),
         mesh,
         config.seed,
         config.micro_batches,
+        defenses.score_kind(config) if config.score.reuse else "",
     )

@@ -35,7 +35,7 @@ class Place(NamedTuple):
     """A process among the processes of the run."""
 
     number: int
-    count: int
+    processes: int
 
 
 def place(environment: Mapping[str, str]) -> Place | None:
@@ -54,9 +54,9 @@ def place(environment: Mapping[str, str]) -> Place | None:
                 f"JAX_COORDINATOR_ADDRESS is set, so {' and '.join(missing)} must be a number"
             )
         found = Place(*(int(environment[name]) for name in EXPLICIT))
-        if found.number >= found.count:
+        if found.number >= found.processes:
             raise UserError(
-                f"JAX_PROCESS_ID={found.number} must be below JAX_NUM_PROCESSES={found.count}"
+                f"JAX_PROCESS_ID={found.number} must be below JAX_NUM_PROCESSES={found.processes}"
             )
         return found
     for number, count in MANAGED:
@@ -82,7 +82,7 @@ def joined(folder: Path) -> Iterator[Beat]:
       UserError: if the processes cannot be joined.
     """
     here = place(os.environ)
-    if not (here and here.count > 1) and not _on_tpu_host():
+    if not (here and here.processes > 1) and not _on_tpu_host():
         yield roll.nobody
         return
     _join(here, folder)
@@ -106,7 +106,9 @@ def joined(folder: Path) -> Iterator[Beat]:
 
 def _join(here: Place | None, folder: Path) -> None:
     explicit = here if "JAX_COORDINATOR_ADDRESS" in os.environ else None
-    arguments = {"num_processes": explicit.count, "process_id": explicit.number} if explicit else {}
+    arguments = (
+        {"num_processes": explicit.processes, "process_id": explicit.number} if explicit else {}
+    )
     waiting = roll.Call(folder / "hosts", *here, JOIN_SECONDS, _exit) if here else None
     try:
         jax.distributed.initialize(

@@ -16,7 +16,7 @@ from safeclip_jax.defenses.plan import Stage, outline
 from safeclip_jax.errors import BadRecord, UserError
 from safeclip_jax.experiment import Experiment, build
 from safeclip_jax.logs import console
-from safeclip_jax.steps import TrainState, init_state
+from safeclip_jax.steps import TrainState
 
 _GIB = 2**30
 
@@ -43,9 +43,11 @@ def dry_run(config: ConfigDict, folder: Path) -> None:
     """
     workdir.check_config(folder, config)
     x = build(config)
-    state = init_state(x.steps.model, x.steps.optimizer, config.unimodal.bank_size, 0, x.mesh)
+    pairs = len(x.source) if config.score.reuse else 0
+    state = x.steps.init(config.unimodal.bank_size, config.batch_size, pairs)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    on_device = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(state))
     disk = state_bytes * (config.keep_checkpoints + 1) + 12 * len(x.source) * config.epochs
     free = shutil.disk_usage(folder).free
     if disk > free:
@@ -53,7 +55,7 @@ def dry_run(config: ConfigDict, folder: Path) -> None:
             f"workdir {folder}: the run needs {disk / _GIB:.1f} GiB, {free / _GIB:.1f} are free"
         )
     out = console()
-    out.print(_data_table(x, parameters, state_bytes, disk, free))
+    out.print(_data_table(x, parameters, on_device, disk, free))
     stages = _plan(x)
     out.print(_plan_table(x, stages))
     kinds = list(dict.fromkeys(stage.kind for _, _, stage in stages))

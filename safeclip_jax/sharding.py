@@ -8,7 +8,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from safeclip_jax.errors import UserError
 
@@ -20,6 +21,7 @@ FSDP_RULES = (
     (r"/[qkv]/kernel", 0),  # [width, heads, features]: heads may be few
     (r"/(kernel|embedding|positions)", -1),
 )
+_SPLIT_BANKS = P(None, BATCH_AXES)
 
 
 def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -40,18 +42,26 @@ def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mes
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    return NamedSharding(mesh, PartitionSpec())
+    return NamedSharding(mesh, P())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+    return NamedSharding(mesh, P(BATCH_AXES))
 
 
-def of_state(state: Any, mesh: Mesh) -> Any:
-    """The sharding of every array of a train state, or of its shapes, by `FSDP_RULES`."""
+def of_state(state: Any, mesh: Mesh, split_banks: bool = False) -> Any:
+    """The sharding of every array of a train state, or of its shapes.
+
+    Args:
+      state: parameters and optimiser go by `FSDP_RULES`.
+      mesh: of devices.
+      split_banks: whether the rows of banks lie over the devices as a batch does.
+    """
 
     def place(path: Any, leaf: Any) -> NamedSharding:
         name = "/" + "/".join(_name(entry) for entry in path)
+        if split_banks and name.endswith("_bank/rows"):
+            return NamedSharding(mesh, _SPLIT_BANKS)
         for pattern, dimension in FSDP_RULES:
             if re.search(pattern + "$", name):
                 return NamedSharding(mesh, _split(leaf.shape, dimension, mesh))
@@ -64,12 +74,12 @@ def _name(entry: Any) -> str:
     return str(getattr(entry, "key", getattr(entry, "name", getattr(entry, "idx", entry))))
 
 
-def _split(shape: tuple[int, ...], dimension: int, mesh: Mesh) -> PartitionSpec:
+def _split(shape: tuple[int, ...], dimension: int, mesh: Mesh) -> P:
     if len(shape) < 2 or shape[dimension] % mesh.shape["fsdp"]:
-        return PartitionSpec()
+        return P()
     axes: list[str | None] = [None] * len(shape)
     axes[dimension] = "fsdp"
-    return PartitionSpec(*axes)
+    return P(*axes)
 
 
 def check_batch(name: str, batch_size: int, mesh: Mesh) -> None:

@@ -15,6 +15,7 @@ import optax
 from jax.sharding import Mesh
 
 from safeclip_jax import losses, sharding
+from safeclip_jax.contrastive import Chunks
 from safeclip_jax.data.augment_image import augment
 from safeclip_jax.embed import Embedder, Variables, pixels
 from safeclip_jax.errors import unknown
@@ -40,6 +41,7 @@ class TrainState(flax.struct.PyTreeNode):
       batch_stats: its other collections: running statistics of batch norms, if it has any.
       opt_state: of the optimiser.
       image_bank, text_bank: of the unimodal losses.
+      remembered: scores of pairs from train steps, float32 [N] or [0]; NaN where there is none.
       skipped: steps without an update because loss or gradient was not finite, int32.
       skipped_in_a_row: of those, the ones since the last update, int32.
     """
@@ -49,6 +51,7 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: optax.OptState
     image_bank: losses.Bank
     text_bank: losses.Bank
+    remembered: jax.Array
     skipped: jax.Array
     skipped_in_a_row: jax.Array
 
@@ -83,31 +86,13 @@ def make_optimizer(b1: float, b2: float, weight_decay: float) -> optax.GradientT
     )
 
 
-def init_state(
-    model: CLIP, optimizer: optax.GradientTransformation, bank_size: int, seed: int, mesh: Mesh
-) -> TrainState:
-    """Initial parameters, moments and banks, laid out by `sharding.FSDP_RULES`."""
-    image, text = model.config.image, model.config.text
-
-    def init(key: jax.Array) -> TrainState:
-        params_key, image_key, text_key = jax.random.split(key, 3)
-        images = jnp.zeros((1, image.image_size, image.image_size, 3))
-        variables = model.init(params_key, images, jnp.zeros((1, text.context), jnp.int32))
-        params = {"params": variables.pop("params")}
-        width = model.config.embedding
-        return TrainState(
-            params=params,
-            batch_stats=variables,
-            opt_state=optimizer.init(params),
-            image_bank=losses.empty_bank(image_key, bank_size, width),
-            text_bank=losses.empty_bank(text_key, bank_size, width),
-            skipped=jnp.zeros((), jnp.int32),
-            skipped_in_a_row=jnp.zeros((), jnp.int32),
-        )
-
-    key = jax.random.key(seed)
-    shardings = sharding.of_state(jax.eval_shape(init, key), mesh)
-    return jax.jit(init, out_shardings=shardings)(key)
+def _score_pairs(
+    image: jax.Array, text: jax.Array, scale: jax.Array, kind: str, chunks: Chunks | None = None
+) -> jax.Array:
+    if kind == "cosine":
+        return jnp.sum(image * text, axis=1)
+    rows, columns, diagonal = losses.normalizers(image, text, scale, chunks)
+    return diagonal - (rows + columns) / 2
 
 
 def _key_of_each(key: jax.Array, index: jax.Array) -> jax.Array:
@@ -126,6 +111,8 @@ class Steps:
       seed: of the run.
       micro_batches: parts in which a batch is embedded, one after the other; the loss is
         that of the whole batch. Batch norms take their statistics over a part.
+      remembers: the score, see `score`, that a train step notes of each pair that it shows the
+        model with its own caption; empty for none.
     """
 
     model: CLIP
@@ -134,6 +121,38 @@ class Steps:
     mesh: Mesh
     seed: int
     micro_batches: int = 1
+    remembers: str = ""
+
+    def init(self, bank_size: int, batch_size: int, pairs: int = 0) -> TrainState:
+        """Initial parameters and moments, and random banks.
+
+        Args:
+          bank_size: rows of a bank, a multiple of `batch_size`.
+          batch_size: pairs in a global batch.
+          pairs: of the data, if scores are remembered.
+        """
+        image, text = self.model.config.image, self.model.config.text
+        bank = bank_size // batch_size, batch_size, self.model.config.embedding
+
+        def init(key: jax.Array) -> TrainState:
+            params_key, image_key, text_key = jax.random.split(key, 3)
+            images = jnp.zeros((1, image.image_size, image.image_size, 3))
+            tokens = jnp.zeros((1, text.context), jnp.int32)
+            variables = self.model.init(params_key, images, tokens)
+            params = {"params": variables.pop("params")}
+            return TrainState(
+                params=params,
+                batch_stats=variables,
+                opt_state=self.optimizer.init(params),
+                image_bank=losses.empty_bank(image_key, *bank),
+                text_bank=losses.empty_bank(text_key, *bank),
+                remembered=jnp.full(pairs, jnp.nan),
+                skipped=jnp.zeros((), jnp.int32),
+                skipped_in_a_row=jnp.zeros((), jnp.int32),
+            )
+
+        key = jax.random.key(self.seed)
+        return jax.jit(init, out_shardings=self._layout(jax.eval_shape(init, key)))(key)
 
     def train(self, objective: str, augmented: bool) -> jax.stages.Wrapped:
         """Returns the jitted train step of an objective; the state is donated.
@@ -161,7 +180,7 @@ class Steps:
                 skipped=state.skipped + 1, skipped_in_a_row=state.skipped_in_a_row + 1
             )
             state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new_state, kept)
-            state = jax.lax.with_sharding_constraint(state, sharding.of_state(state, self.mesh))
+            state = jax.lax.with_sharding_constraint(state, self._layout(state))
             metrics = {
                 "loss": loss,
                 "logit_scale": self._scale(state.params),
@@ -240,11 +259,9 @@ class Steps:
         def score(
             variables: Variables, image: jax.Array, text: jax.Array, valid: jax.Array, kind: str
         ) -> jax.Array:
-            if kind == "cosine":
-                return jnp.where(valid, jnp.sum(image * text, axis=1), jnp.nan)
-            rows, columns, diagonal = losses.normalizers(image, text, self._scale(variables))
-            relative = diagonal - (rows + columns) / 2
-            return jnp.where(valid, relative, jnp.nan)
+            return jnp.where(
+                valid, _score_pairs(image, text, self._scale(variables), kind), jnp.nan
+            )
 
         split = batch_sharding(self.mesh)
         return jax.jit(
@@ -266,7 +283,8 @@ class Steps:
             fixed, trained = views[: objective.fixed], views[objective.fixed :]
             before, changed = self._embed(jax.lax.stop_gradient(params), state, fixed)
             after, changed = self._embed(params, changed, trained)
-            return self._loss(objective, [*before, *after], self._scale(params), changed)
+            embedded = [*before, *after]
+            return self._loss(objective, embedded, self._scale(params), changed, pairs)
 
         (loss, state), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         return loss, grads, state
@@ -294,7 +312,7 @@ class Steps:
         fixed, trained, scale = embedded[:first], embedded[first:], self._scale(state.params)
 
         def loss_fn(trained: Any, scale: jax.Array) -> tuple[jax.Array, TrainState]:
-            return self._loss(objective, [*fixed, *trained], scale, embedded_state)
+            return self._loss(objective, [*fixed, *trained], scale, embedded_state, pairs)
 
         (loss, new_state), (slopes, scale_slope) = jax.value_and_grad(
             loss_fn, argnums=(0, 1), has_aux=True
@@ -350,10 +368,22 @@ class Steps:
         embedded: Sequence[Embedded],
         scale: jax.Array,
         state: TrainState,
+        pairs: Pairs,
     ) -> tuple[jax.Array, TrainState]:
+        """The loss of embedded views, and the state with new banks and remembered scores."""
         banks = Banks(state.image_bank, state.text_bank)
         loss, banks = objective.loss(embedded, scale, banks, self.settings)
-        return loss, state.replace(image_bank=banks.image, text_bank=banks.text)
+        state = state.replace(image_bank=banks.image, text_bank=banks.text)
+        if self.remembers and objective.plain:
+            image, text = embedded[0]
+            scores = _score_pairs(image, text, scale, self.remembers, self.settings.chunks)
+            place = pairs[0]["index"]
+            state = state.replace(remembered=state.remembered.at[place].set(scores))
+        return loss, jax.lax.stop_gradient(state)
+
+    def _layout(self, state: Any) -> Any:
+        chunks = self.settings.chunks
+        return sharding.of_state(state, self.mesh, chunks is not None and chunks.split_banks)
 
     def _update(self, state: TrainState, grads: Params, learning_rate: jax.Array) -> TrainState:
         updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)

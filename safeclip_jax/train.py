@@ -39,7 +39,7 @@ from safeclip_jax.experiment import Experiment, build
 from safeclip_jax.logs import Clock, MetricsLog, ProgressLine
 from safeclip_jax.pools import Pools
 from safeclip_jax.roll import Beat, nobody
-from safeclip_jax.steps import Kind, TrainState, caption_views, init_state
+from safeclip_jax.steps import Kind, TrainState, caption_views
 
 STEPS_IN_FLIGHT = 2
 CHECKPOINT = 1  # what a host may ask for; larger numbers: to stop with this exit status
@@ -119,8 +119,8 @@ class Trainer:
     def _initial_state(self) -> TrainState:
         """Random weights, or those of `init_from`."""
         x, config = self.x, self.x.config
-        model, optimizer = x.steps.model, x.steps.optimizer
-        state = init_state(model, optimizer, config.unimodal.bank_size, config.seed, x.mesh)
+        pairs = len(x.source) if config.score.reuse else 0
+        state = x.steps.init(config.unimodal.bank_size, config.batch_size, pairs)
         return state if x.initial is None else state.starting_from(x.initial)
 
     def train(self) -> None:
@@ -169,18 +169,30 @@ class Trainer:
             self.metrics.close()
 
     def score(self, epoch: int) -> np.ndarray:
-        """Scores every pair with the current weights, float32 [N]; NaN for unusable pairs."""
+        """Scores every pair, float32 [N]; NaN for unusable pairs.
+
+        With the current weights, but with `score.reuse` pairs that trained since the last time
+        keep their score of then. What is left of a relative score's dependence on the size
+        of the batch is its logarithm.
+        """
         config, kind = self.x.config.score, score_kind(self.x.config)
         view = epoch if config.view == "augmented" else None
         order = np.random.default_rng([self.x.config.seed, epoch]).permutation(self.x.pairs)
         scores = np.zeros(len(order), np.float32)
+        if config.reuse:
+            scores = np.array(self.state.remembered)
+            if kind == "relative":
+                scores += np.log(self.x.config.batch_size / config.batch_size)
+            self.state = self.state.replace(remembered=self.state.remembered * np.nan)
+            order = order[np.isnan(scores[order])]
         parts = []
         for batch in self.x.loader.scoring_batches(order, config.batch_size):
             self.beat(f"epoch {epoch + 1}, scoring")
             placed = sharding.to_devices(batch, self.x.mesh)
             parts.append(self.x.steps.score(kind, self.state.variables, placed, view))
-        values = np.concatenate([sharding.to_host(part) for part in parts])
-        scores[order] = values[: len(order)]
+        if parts:
+            values = np.concatenate([sharding.to_host(part) for part in parts])
+            scores[order] = values[: len(order)]
         self.x.skipped.share()
         return scores
 

@@ -58,7 +58,7 @@ def test_clip_loss_equals_transformers():
 def test_unimodal_loss_equals_numpy_and_bank_is_first_in_first_out():
     rng = np.random.default_rng(3)
     rows = unit(rng, 12, 8)
-    bank = losses.Bank(jnp.float32(rows), jnp.int32(0))
+    bank = losses.Bank(jnp.float32(rows).reshape(3, 4, 8), jnp.int32(0))
     for step in range(5):
         a, b = unit(rng, 4, 8), unit(rng, 4, 8)
         neighbours = rows[np.argmax(a @ rows.T, axis=1)]
@@ -67,12 +67,12 @@ def test_unimodal_loss_equals_numpy_and_bank_is_first_in_first_out():
         np.testing.assert_allclose(loss, expected, rtol=1e-5)
         first = 4 * (step % 3)
         rows[first : first + 4] = a
-        np.testing.assert_allclose(bank.rows, rows, rtol=1e-6)
+        np.testing.assert_allclose(bank.rows.reshape(12, 8), rows, rtol=1e-6)
 
 
 def test_unimodal_loss_has_no_gradient_through_view_a():
     rng = np.random.default_rng(4)
-    bank = losses.empty_bank(jax.random.key(0), 8, 8)
+    bank = losses.empty_bank(jax.random.key(0), 2, 4, 8)
     a, b = np.float32(unit(rng, 4, 8)), np.float32(unit(rng, 4, 8))
 
     def loss(a, b):
@@ -86,14 +86,14 @@ def test_unimodal_loss_has_no_gradient_through_view_a():
 def test_bank_matched_loss_equals_numpy_and_takes_in_the_captions():
     rng = np.random.default_rng(5)
     rows = unit(rng, 12, 8)
-    bank = losses.Bank(jnp.float32(rows), jnp.int32(0))
+    bank = losses.Bank(jnp.float32(rows).reshape(3, 4, 8), jnp.int32(0))
     images, texts = unit(rng, 4, 8), unit(rng, 4, 8)
     matched = rows[np.argmax(images @ rows.T, axis=1)]
     expected = (numpy_info_nce(images, matched, 5.0) + numpy_info_nce(matched, images, 5.0)) / 2
     loss, after = losses.bank_matched_loss(np.float32(images), np.float32(texts), bank, 5.0)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
-    np.testing.assert_allclose(after.rows[:4], texts, rtol=1e-6)
-    np.testing.assert_array_equal(after.rows[4:], bank.rows[4:])
+    np.testing.assert_allclose(after.rows[0], texts, rtol=1e-6)
+    np.testing.assert_array_equal(after.rows[1:], bank.rows[1:])
     of_images, of_texts = jax.grad(
         lambda i, t: losses.bank_matched_loss(i, t, bank, 5.0)[0], argnums=(0, 1)
     )(np.float32(images), np.float32(texts))
@@ -123,18 +123,18 @@ def test_clip_and_unimodal_loss_equals_pytorchs_cross_entropy(weight):
         np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-6)
 
 
-def chunks_of(size, devices, fsdp=1):
+def chunks_of(size, devices, fsdp=1, split_banks=False):
     mesh = sharding.make_mesh(fsdp, jax.devices()[:devices])
-    return contrastive.Chunks(size, mesh)
+    return contrastive.Chunks(size, mesh, split_banks)
 
 
 @pytest.mark.parametrize("devices, fsdp", [(1, 1), (2, 1), (4, 2)])
-@pytest.mark.parametrize("size", [4, 8, 32])
-def test_chunked_losses_and_gradients_equal_the_plain_ones(size, devices, fsdp):
+@pytest.mark.parametrize("size, split_banks", [(4, False), (8, True), (32, False), (0, True)])
+def test_chunked_losses_and_gradients_equal_the_plain_ones(size, split_banks, devices, fsdp):
     rng = np.random.default_rng(6)
     a, b, c, d = (np.float32(unit(rng, 32, 16)) for _ in range(4))
-    bank = losses.Bank(jnp.float32(unit(rng, 64, 16)), jnp.int32(0))
-    chunks = chunks_of(size, devices, fsdp)
+    bank = losses.Bank(jnp.float32(unit(rng, 64, 16)).reshape(2, 32, 16), jnp.int32(0))
+    chunks = chunks_of(size, devices, fsdp, split_banks)
 
     def all_of(a, b, c, d, scale, chunks):
         return (
@@ -155,15 +155,16 @@ def test_chunked_losses_and_gradients_equal_the_plain_ones(size, devices, fsdp):
         np.testing.assert_allclose(x, y, rtol=2e-4, atol=1e-5)
 
 
-def test_chunked_nearest_takes_the_first_of_equals():
-    rows = np.float32(np.eye(4)[[0, 1, 1, 2, 2, 3, 3, 0]])
-    bank = losses.Bank(jnp.asarray(rows) * np.arange(1, 9)[:, None], jnp.int32(0))
-    same = losses.Bank(jnp.asarray(rows), jnp.int32(0))
-    queries = np.float32(np.eye(4))
-    for b in (bank, same):
-        np.testing.assert_array_equal(
-            losses.nearest(b, queries, chunks_of(2, 2)), losses.nearest(b, queries)
-        )
+@pytest.mark.parametrize("split_banks", [False, True])
+def test_chunked_nearest_takes_the_first_of_equals(split_banks):
+    """Rows are numbered in one element that no query looks at, to tell equals apart."""
+    rows = np.float32(np.eye(5)[[0, 1, 1, 2, 2, 3, 3, 0]])
+    rows[:, 4] = np.arange(8)
+    queries = np.float32(np.eye(5)[:4])
+    bank = losses.Bank(jnp.asarray(rows).reshape(2, 4, 5), jnp.int32(0))
+    found = losses.nearest(bank, queries, chunks_of(2, 2, split_banks=split_banks))
+    np.testing.assert_array_equal(found[:, 4], [0, 1, 3, 5])
+    np.testing.assert_array_equal(found, losses.nearest(bank, queries))
 
 
 def test_chunked_losses_never_hold_all_similarities():

@@ -12,7 +12,7 @@ from safeclip_jax.data.augment_image import ImageAugmentation
 from safeclip_jax.errors import UserError
 from safeclip_jax.models import clip
 from safeclip_jax.objectives import Settings
-from safeclip_jax.steps import Steps, init_state, make_optimizer
+from safeclip_jax.steps import Steps, make_optimizer
 
 
 def mesh_of(devices, fsdp=1):
@@ -20,11 +20,13 @@ def mesh_of(devices, fsdp=1):
 
 
 @functools.cache
-def steps_on(devices, preset="nano", fsdp=1, chunk=0, parts=1):
+def steps_on(devices, preset="nano", fsdp=1, chunk=0, parts=1, remembers=""):
+    """With chunks, banks are split too; with parts, blocks are scanned and not remembered."""
     config = clip.configure(preset, image_size=32, context=8, vocab_size=50, end_id=49)
     optimizer, mesh = make_optimizer(0.9, 0.999, 0.1), mesh_of(devices, fsdp)
-    settings = Settings(ImageAugmentation(), chunks=Chunks(chunk, mesh) if chunk else None)
-    return Steps(clip.CLIP(config, remat=parts > 1), optimizer, settings, mesh, 0, parts)
+    settings = Settings(ImageAugmentation(), chunks=Chunks(chunk, mesh, True) if chunk else None)
+    model = clip.CLIP(config, remat=parts > 1, scan=parts > 1)
+    return Steps(model, optimizer, settings, mesh, 0, parts, remembers)
 
 
 @functools.cache
@@ -35,7 +37,7 @@ def train_step(objective, augmented, *layout):
 @functools.cache
 def first_state(*layout):
     steps = steps_on(*layout)
-    return init_state(steps.model, steps.optimizer, 64, 0, steps.mesh)
+    return steps.init(64, 16, pairs=24 if steps.remembers else 0)
 
 
 def make(*layout):
@@ -82,11 +84,11 @@ def assert_close(a, b, atol):
 @pytest.mark.parametrize(
     "objective, augmented",
     [
-        ("clip", False),
+        pytest.param("clip", False, marks=pytest.mark.slow),
         ("clip", True),
         ("unimodal", True),
-        ("bank_matched", True),
-        ("clip_and_unimodal", False),
+        pytest.param("bank_matched", True, marks=pytest.mark.slow),
+        pytest.param("clip_and_unimodal", False, marks=pytest.mark.slow),
     ],
 )
 def test_one_and_eight_devices_agree(objective, augmented):
@@ -97,7 +99,7 @@ def test_one_and_eight_devices_agree(objective, augmented):
     assert losses_one[0] != losses_one[1]
 
 
-@pytest.mark.parametrize("objective", ["clip", "unimodal"])
+@pytest.mark.parametrize("objective", [pytest.param("clip", marks=pytest.mark.slow), "unimodal"])
 def test_batch_norms_take_the_statistics_of_the_global_batch(objective):
     one, losses_one = run((1, "rn_nano"), objective, False, count=2, rate=1e-5)
     eight, losses_eight = run((8, "rn_nano"), objective, False, count=2, rate=1e-5)
@@ -145,6 +147,26 @@ def test_layouts_chunks_and_micro_batches_change_nothing(objective, layout):
     for bank in ("image_bank", "text_bank"):
         a, b = getattr(one, bank), getattr(other, bank)
         np.testing.assert_allclose(a.rows, b.rows, atol=1e-4)
+        parts = {shard.data.shape for shard in b.rows.addressable_shards}
+        assert parts == {(4, 16 // LAYOUTS[layout][0] if LAYOUTS[layout][3] else 16, 64)}
+
+
+@pytest.mark.parametrize("kind", [pytest.param("cosine", marks=pytest.mark.slow), "relative"])
+def test_a_step_remembers_the_scores_that_its_pairs_had_before_it(kind):
+    layout = (2, "nano", 1, 0, 1, kind)
+    steps, state = make(*layout)
+    data = batch(16, 2)
+    data["index"] = data["index"][::-1] + 4
+    placed = sharding.to_devices(data, steps.mesh)
+    plain = placed | {"tokens": placed["tokens"][:, 0]}
+    expected = np.asarray(steps.score(kind, state.variables, plain))
+    place = np.zeros(2, np.int32)
+    state, _ = train_step("clip", False, *layout)(state, placed, np.float32(1e-3), place)
+    np.testing.assert_allclose(state.remembered[data["index"]], expected, atol=1e-4)
+    assert np.isnan(state.remembered[:4]).all() and np.isnan(state.remembered[20:]).all()
+    before = np.asarray(state.remembered)
+    state, _ = train_step("unimodal", True, *layout)(state, placed, np.float32(1e-3), place)
+    np.testing.assert_array_equal(state.remembered, before)
 
 
 def test_fsdp_splits_parameters_and_moments_over_its_axis():
@@ -219,10 +241,10 @@ def test_a_non_finite_step_changes_nothing_but_the_count():
 
 def test_unimodal_fills_the_banks_and_clip_leaves_them():
     state, _ = run((8,), "unimodal", True, count=3)
-    assert int(state.image_bank.next) == int(state.text_bank.next) == 48
+    assert int(state.image_bank.next) == int(state.text_bank.next) == 3
     _, fresh = make(8)
-    assert np.allclose(state.image_bank.rows[48:], fresh.image_bank.rows[48:])
-    assert not np.allclose(state.image_bank.rows[:48], fresh.image_bank.rows[:48])
+    assert np.allclose(state.image_bank.rows[3:], fresh.image_bank.rows[3:])
+    assert not np.allclose(state.image_bank.rows[:3], fresh.image_bank.rows[:3])
     state, _ = run((8,), "clip", True, count=3)
     np.testing.assert_array_equal(state.image_bank.rows, fresh.image_bank.rows)
 

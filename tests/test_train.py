@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -17,7 +18,6 @@ import pytest
 from safeclip_jax import logs, pools, train
 from safeclip_jax.checkpoint import Checkpoints
 from safeclip_jax.errors import UserError
-from safeclip_jax.steps import init_state
 
 ROOT = Path(__file__).parent.parent
 TIMES = re.compile("second|share_beyond")
@@ -197,13 +197,13 @@ def test_checkpoints_restore_bit_for_bit_and_report_damage(config, tmp_path):
     from safeclip_jax.experiment import build
 
     x = build(config)
-    state = init_state(x.steps.model, x.steps.optimizer, 128, 3, x.mesh)
+    state = replace(x.steps, seed=3).init(128, 64)
     checkpoints = Checkpoints(tmp_path, keep=2)
     assert checkpoints.restore(state) is None
     position = Position(2, 1, 5, 77, {"train": 1.5})
     checkpoints.save(state, position)
     checkpoints.close()
-    other = init_state(x.steps.model, x.steps.optimizer, 128, 4, x.mesh)
+    other = replace(x.steps, seed=4).init(128, 64)
     restored, where = Checkpoints(tmp_path, keep=2).restore(other)
     assert where == position
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(restored), strict=True):
@@ -221,7 +221,7 @@ def test_training_starts_from_another_runs_weights_and_tokenizer(finished, confi
     folder = finished[0]
     config.init_from, config.defense, config.data.seed = str(folder), "none", 5
     x = build(config)
-    state = init_state(x.steps.model, x.steps.optimizer, 128, 3, x.mesh).starting_from(x.initial)
+    state = replace(x.steps, seed=3).init(128, 64).starting_from(x.initial)
     expected = outcome(folder)[1]["params"]
     for (path, a), b in zip(
         jax.tree.leaves_with_path(state.params), jax.tree.leaves(expected), strict=True

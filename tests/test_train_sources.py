@@ -13,7 +13,6 @@ from safeclip_jax.data import prepare
 from safeclip_jax.data.sources import SourceOptions, open_source
 from safeclip_jax.errors import UserError
 from safeclip_jax.experiment import build
-from safeclip_jax.steps import init_state
 from tests import data_files
 from tests.test_sources import bad_csv, bad_shards
 from tests.test_train import TIMES
@@ -61,8 +60,8 @@ def reading(config, spec, evaluated=""):
 def outcome(config, folder):
     results = train.run(config, folder)
     x = build(config, folder)
-    steps, size = x.steps, config.unimodal.bank_size
-    state = init_state(steps.model, steps.optimizer, size, config.seed, x.mesh)
+    steps = x.steps
+    state = steps.init(config.unimodal.bank_size, config.batch_size)
     state, _ = Checkpoints(folder / "checkpoints", 2).restore(state)
     return {k: v for k, v in results.items() if not TIMES.search(k)}, jax.device_get(state.params)
 

@@ -164,19 +164,21 @@ class CLIP(nn.Module):
       config: shapes.
       dtype: of the computation; parameters, embeddings and the logit scale are float32.
       remat: whether the backward pass computes blocks again instead of keeping them.
+      scan: whether a transformer compiles one block for all of them.
     """
 
     config: CLIPConfig
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    scan: bool = False
 
     def setup(self) -> None:
         c = self.config
         if isinstance(c.image, ResNetConfig):
             self.image: ResNet | ViT = ResNet(c.image, self.dtype, self.remat)
         else:
-            self.image = ViT(c.image, self.dtype, self.remat)
-        self.text = TextTransformer(c.text, self.dtype, self.remat)
+            self.image = ViT(c.image, self.dtype, self.remat, self.scan)
+        self.text = TextTransformer(c.text, self.dtype, self.remat, self.scan)
         has_bias = isinstance(c.image, ResNetConfig)  # as the output of its attention pooling
         self.image_projection = self._projection(c.image.features, has_bias)
         self.text_projection = self._projection(c.text.width, False)

@@ -39,6 +39,7 @@ class TextTransformer(nn.Module):
     config: TextConfig
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    scan: bool = False
 
     @nn.compact
     def __call__(self, tokens: jax.Array) -> jax.Array:
@@ -60,6 +61,7 @@ class TextTransformer(nn.Module):
             c.activation,
             self.dtype,
             self.remat,
+            self.scan,
             name="transformer",
         )(x)
         x = layer_norm(self.dtype, "norm_out")(x)

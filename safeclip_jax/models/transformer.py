@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -74,7 +75,10 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """A stack of blocks, [B, L, W] to [B, L, W].
 
-    With `remat` the backward pass computes each block again instead of keeping its inside.
+    Attributes:
+      remat: whether the backward pass computes a block again instead of keeping its inside.
+      scan: whether one compiled block runs `depth` times over the blocks' stacked parameters,
+        which are the same either way.
     """
 
     depth: int
@@ -84,17 +88,23 @@ class Transformer(nn.Module):
     activation: str
     dtype: jnp.dtype
     remat: bool = False
+    scan: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        shape = self.heads, self.mlp_ratio, self.causal, self.activation, self.dtype
+        if self.scan and not self.is_initializing():
+            return self._scanned(Block(*shape, parent=None), x)
         block = nn.remat(Block) if self.remat else Block
         for i in range(self.depth):
-            x = block(
-                self.heads,
-                self.mlp_ratio,
-                self.causal,
-                self.activation,
-                self.dtype,
-                name=f"block_{i}",
-            )(x)
+            x = block(*shape, name=f"block_{i}")(x)
         return x
+
+    def _scanned(self, block: Block, x: jax.Array) -> jax.Array:
+        params = [self.variables["params"][f"block_{i}"] for i in range(self.depth)]
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+
+        def one(x: Any, params: Any) -> tuple[Any, None]:
+            return block.apply({"params": params}, x), None
+
+        return jax.lax.scan(jax.checkpoint(one) if self.remat else one, x, stacked)[0]

@@ -70,6 +70,7 @@ class ViT(nn.Module):
     config: ViTConfig
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    scan: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -99,6 +100,7 @@ class ViT(nn.Module):
             c.activation,
             self.dtype,
             self.remat,
+            self.scan,
             name="transformer",
         )(x)
         x = x[:, 0] if c.pool == "class_token" else x.mean(axis=1)
