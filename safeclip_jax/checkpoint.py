@@ -34,6 +34,8 @@ class Position:
 def read_variables(folder: Path) -> Variables:
     """The model's arrays of a run's newest checkpoint, all its collections, on the host.
 
+    It may have been written on any number of devices.
+
     Raises:
       UserError: if there is no checkpoint or it cannot be read.
     """
@@ -42,12 +44,16 @@ def read_variables(folder: Path) -> Variables:
         raise UserError(f"{folder} holds no checkpoint of a run")
     path = folder / "checkpoints" / str(max(steps)) / "state"
     try:
-        with ocp.StandardCheckpointer() as reader:
-            found = reader.restore(path.absolute())
+        handler = ocp.PyTreeCheckpointHandler()
+        with ocp.Checkpointer(handler) as reader:
+            tree = handler.metadata(path.absolute()).tree
+            wanted = {name: tree[name] for name in ("params", "batch_stats") if tree[name]}
+            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+            arguments = ocp.args.PyTreeRestore(wanted, as_numpy, partial_restore=True)
+            found = reader.restore(path.absolute(), arguments)
     except Exception as error:
         raise UserError(f"{path} cannot be read ({first_line(error)})") from None
-    variables = {**found["params"], **(found.get("batch_stats") or {})}
-    return jax.tree.map(np.asarray, variables)
+    return {**found["params"], **found.get("batch_stats", {})}
 
 
 class Checkpoints:

@@ -41,7 +41,8 @@ class TrainState(flax.struct.PyTreeNode):
       batch_stats: its other collections: running statistics of batch norms, if it has any.
       opt_state: of the optimiser.
       image_bank, text_bank: of the unimodal losses.
-      remembered: scores of pairs from train steps, float32 [N] or [0]; NaN where there is none.
+      remembered: scores of pairs from train steps, float32 [N], NaN where there is none; None
+        if steps remember none.
       skipped: steps without an update because loss or gradient was not finite, int32.
       skipped_in_a_row: of those, the ones since the last update, int32.
     """
@@ -51,7 +52,7 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: optax.OptState
     image_bank: losses.Bank
     text_bank: losses.Bank
-    remembered: jax.Array
+    remembered: jax.Array | None
     skipped: jax.Array
     skipped_in_a_row: jax.Array
 
@@ -146,7 +147,7 @@ class Steps:
                 opt_state=self.optimizer.init(params),
                 image_bank=losses.empty_bank(image_key, *bank),
                 text_bank=losses.empty_bank(text_key, *bank),
-                remembered=jnp.full(pairs, jnp.nan),
+                remembered=jnp.full(pairs, jnp.nan) if self.remembers else None,
                 skipped=jnp.zeros((), jnp.int32),
                 skipped_in_a_row=jnp.zeros((), jnp.int32),
             )
@@ -374,7 +375,7 @@ class Steps:
         banks = Banks(state.image_bank, state.text_bank)
         loss, banks = objective.loss(embedded, scale, banks, self.settings)
         state = state.replace(image_bank=banks.image, text_bank=banks.text)
-        if self.remembers and objective.plain:
+        if state.remembered is not None and objective.plain:
             image, text = embedded[0]
             scores = _score_pairs(image, text, scale, self.remembers, self.settings.chunks)
             place = pairs[0]["index"]

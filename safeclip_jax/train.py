@@ -179,7 +179,7 @@ class Trainer:
         view = epoch if config.view == "augmented" else None
         order = np.random.default_rng([self.x.config.seed, epoch]).permutation(self.x.pairs)
         scores = np.zeros(len(order), np.float32)
-        if config.reuse:
+        if self.state.remembered is not None:
             scores = np.array(self.state.remembered)
             if kind == "relative":
                 scores += np.log(self.x.config.batch_size / config.batch_size)

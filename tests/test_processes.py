@@ -5,10 +5,11 @@ import os
 import signal
 import time
 
+import jax
 import numpy as np
 import pytest
 
-from safeclip_jax import logs, pools, train
+from safeclip_jax import checkpoint, logs, pools, train
 from tests import every_stage, processes
 from tests.test_sources import bad_csv
 
@@ -68,6 +69,9 @@ def test_two_processes_agree_with_one_on_dirty_data(two, tmp_path):
         assert set(np.flatnonzero(np.isnan(second.scores))) == set(unreadable)
     first, second = (losses_of(parent / "run") for parent in (tmp_path, folder))
     assert len(first) == len(second) > 12
+    here, there = (checkpoint.read_variables(p / "run") for p in (tmp_path, folder))
+    assert jax.tree.map(np.shape, here) == jax.tree.map(np.shape, there)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(there))
     np.testing.assert_allclose(first[:6], second[:6], rtol=1e-4)
 
 
