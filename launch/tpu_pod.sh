@@ -88,19 +88,16 @@ run() {
 }
 
 train() {
-    local code
+    local code now
     while true; do
-        case $(state) in
+        now=$(state)
+        case $now in
             NONE) create ;;
-            ACTIVE) ;;
             SUSPENDED | SUSPENDING | FAILED) delete && create ;;
-            *)
-                echo "waiting for $type in $zone: $(state)"
-                sleep "$wait_seconds"
-                continue
-                ;;
+            ACTIVE) ;;
+            *) echo "waiting for $type in $zone: $now" && sleep "$wait_seconds" ;;
         esac
-        if [[ -z $dry_run && $(state) != ACTIVE ]]; then continue; fi
+        [[ $now == ACTIVE || -n $dry_run ]] || continue
         code=0
         install || code=75
         [[ $code == 75 ]] || run || code=$?
