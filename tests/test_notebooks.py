@@ -1,0 +1,52 @@
+"""The notebooks, executed from top to bottom at a small size."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+
+
+def execute(name, parameters):
+    """Runs a notebook with other parameters; returns its printed text."""
+    book = nbformat.read(NOTEBOOKS / name, as_version=4)
+    (cell,) = [c for c in book.cells if "parameters" in c.metadata.get("tags", ())]
+    cell.source += "\n" + "\n".join(f"{key} = {value!r}" for key, value in parameters.items())
+    NotebookClient(
+        book, timeout=600, resources={"metadata": {"path": str(NOTEBOOKS.parent)}}
+    ).execute()
+    outputs = [output for c in book.cells if c.cell_type == "code" for output in c.outputs]
+    return "".join(output.get("text", "") for output in outputs), outputs
+
+
+def test_poisoning(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    parameters = {"PAIRS": 600, "EPOCHS": 4, "RUNS": str(tmp_path)}
+    text, outputs = execute("poisoning.ipynb", parameters)
+    assert "6 of 600 pairs are poisoned" in text
+    assert "as it is:" in text and "poisons in the last safe pool:" in text
+    for defense in ("none", "safeclip"):
+        figures = json.loads((tmp_path / defense / "results.json").read_text())
+        assert f"{figures['attack_success_rate']:.1%}" in text
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
+
+
+def test_training(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    changes = ["--config.data.pairs=400", "--config.epochs=1", "--config.model.preset=vit_nano8"]
+    changes += ["--config.defense=none", "--config.evaluate.pairs=64"]
+    parameters = {"RUN": str(tmp_path / "run"), "CHANGES": changes}
+    text, outputs = execute("train.ipynb", parameters)
+    assert "all checks passed; nothing was trained" in text
+    assert "model.safetensors" in text and "preprocessor_config.json" in text
+    assert any("text/html" in output.get("data", {}) for output in outputs)
+    assert json.loads((tmp_path / "run/results.json").read_text())["steps"] == 6
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)
+def test_notebooks_are_kept_without_outputs(path):
+    book = nbformat.read(path, as_version=4)
+    assert all(not c.outputs for c in book.cells if c.cell_type == "code")
