@@ -34,7 +34,7 @@ class _Lines:
     def __init__(self, folder: Path, number: int, count: int):
         self.folder, self.number, self.count = folder, number, count
         self._written = 0
-        self._heard: dict[int, tuple[str, float]] = {}
+        self._heard: dict[int, tuple[str, int]] = {}  # the line, and how often it was the same
         folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, word: str) -> None:
@@ -46,19 +46,20 @@ class _Lines:
             partial.replace(path)
 
     def silence(self, number: int) -> float:
-        """Seconds since a host's line last changed, as far as this process has seen."""
-        line, now = self._read(number), time.monotonic()
-        if number not in self._heard or self._heard[number][0] != line:
-            self._heard[number] = line, now
-        return now - self._heard[number][1]
+        """Seconds for which a host's line has not changed; to be called every `INTERVAL`.
+
+        It counts calls and looks at no clock: a process that was paused takes no other for lost.
+        """
+        line = self._read(number)
+        before, same = self._heard.get(number, ("", 0))
+        self._heard[number] = line, same + 1 if line == before else 0
+        return self._heard[number][1] * INTERVAL
 
     def changed(self, number: int) -> bool:
         """Whether a host's line has changed since it was first looked at."""
-        before = self._heard.get(number)
-        if before is None:
-            self.silence(number)
-            return False
-        return self._read(number) != before[0]
+        line = self._read(number)
+        before, _ = self._heard.setdefault(number, (line, 0))
+        return line != before
 
     def word(self, number: int) -> str:
         return self._read(number).rpartition("\t")[2]
