@@ -148,6 +148,7 @@ def get_config() -> ConfigDict:
     c.evaluate.part = (0.0, 1.0)  # as data.part: (0.9, 1.0) beside a data.part of (0.0, 0.9)
     c.evaluate.prompts = "templates"  # with the class name | captions of the class in training
 
+    c.profile_at = 0  # trace five steps from this one on, into profile/ for xprof; 0: none
     c.log_every = 20  # steps between lines of metrics
     c.checkpoint_minutes = 30.0  # between checkpoints inside an epoch; every epoch ends with one
     c.keep_checkpoints = 2  # newest ones

@@ -42,6 +42,7 @@ from safeclip_jax.roll import Beat, nobody
 from safeclip_jax.steps import Kind, TrainState, caption_views
 
 STEPS_IN_FLIGHT = 2
+PROFILED_STEPS = 5
 CHECKPOINT = 1  # what a host may ask for; larger numbers: to stop with this exit status
 
 
@@ -107,7 +108,7 @@ class Trainer:
         self._train_steps: dict[Kind, Future[jax.stages.Compiled]] = {}
         self._compiler = ThreadPoolExecutor(1)  # compiles a step while those before it train
         self._flight: collections.deque = collections.deque()
-        self._latest = ""
+        self._latest, self._tracing = "", False
         self._signal = self._asked = 0
         self._saved_at = time.monotonic()
         if restored:
@@ -136,6 +137,7 @@ class Trainer:
         with self._signals():
             for epoch in epochs:
                 self._epoch(epoch)
+        self._stop_tracing()
 
     def finish(self) -> dict:
         """Evaluates, writes `results.json` and `report.html`, and returns the figures."""
@@ -256,10 +258,27 @@ class Trainer:
             self._advance(step=step + 1, total_steps=self.position.total_steps + 1)
             self._flight.append((self.position, stage.name, rate, metrics))
             self._show_progress(before + step + 1, in_epoch)
+            self._profile()
             self._heed()
         with self.clock("train"):
             self._land(0)
         self._heed()
+
+    def _profile(self) -> None:
+        """Traces some steps in the middle of training, where nothing compiles any more."""
+        first = self.x.config.profile_at
+        if first and self.position.total_steps == first:
+            self._land(0)
+            jax.profiler.start_trace(self.folder / "profile")
+            self._tracing = True
+        elif self._tracing and self.position.total_steps == first + PROFILED_STEPS:
+            self._stop_tracing()
+
+    def _stop_tracing(self) -> None:
+        if self._tracing:
+            self._land(0)
+            jax.profiler.stop_trace()
+            self._tracing = False
 
     def _land(self, left: int) -> None:
         """Waits for the oldest steps until so many are left in flight, and logs their metrics."""

@@ -172,8 +172,10 @@ def test_another_config_in_the_same_folder_is_refused(finished):
 
 
 def test_no_defence_needs_no_pools_but_reports_the_auroc(tmp_path):
-    result = main(tmp_path / "none", "--config.defense=none", "--config.epochs=1")
+    flags = ("--config.defense=none", "--config.epochs=1", "--config.profile_at=3")
+    result = main(tmp_path / "none", *flags)
     assert result.returncode == 0, result.stderr[-3000:]
+    assert list((tmp_path / "none/profile").rglob("*.xplane.pb"))
     results = json.loads((tmp_path / "none/results.json").read_text())
     assert results["safe_pool_size"] is None and 0 <= results["score_auroc"] <= 1
 
@@ -252,6 +254,8 @@ def test_zero_epochs_evaluate_a_finished_run_under_another_attack(finished, tmp_
 def test_other_defences_train_to_the_end(tmp_path, defense):
     targeted = ("--config.attack.kind=targeted", "--config.attack.target=")
     flags = (f"--config.defense={defense}", "--config.attack.images=4", "--config.epochs=3")
+    if defense == "safeclip_plus":
+        flags += ("--config.score.reuse=True", "--config.model.scan=True")
     result = main(tmp_path / defense, *targeted, *flags)
     assert result.returncode == 0, result.stderr[-3000:]
     found = json.loads((tmp_path / defense / "results.json").read_text())
