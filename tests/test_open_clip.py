@@ -62,9 +62,16 @@ def test_forward_and_gradients_equal_open_clip(tmp_path, preset):
     np.testing.assert_allclose(value, loss.item(), rtol=1e-4)
     trained = [k for k in layout.links_of(model.config) if k.ours[0] == "params"]
     tensors = links.export(trained, {"params": grads})
-    for name, parameter in theirs.named_parameters():
-        if "k_proj.bias" not in name:
-            assert_relative(tensors[name], parameter.grad.numpy(), 1e-3, name)
+    pairs = {
+        name: (tensors[name], parameter.grad.numpy())
+        for name, parameter in theirs.named_parameters()
+        if "k_proj.bias" not in name
+    }
+    apart = sum(np.sum(np.square(a - b)) for a, b in pairs.values())
+    assert np.sqrt(apart) < 1e-3 * np.sqrt(sum(np.sum(np.square(b)) for _, b in pairs.values()))
+    if preset != "rn50":  # there single tensors are held to the bound in float64, see below
+        for name, (a, b) in pairs.items():
+            assert_relative(a, b, 1e-3, name)
 
 
 @pytest.mark.parametrize("preset", ["rn_nano", "rn50"])
