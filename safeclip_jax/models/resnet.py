@@ -43,13 +43,28 @@ class ResNetConfig:
         return self.width * 8 * _EXPANSION
 
 
-def _conv(features: int, size: int, dtype: jnp.dtype, name: str, stride: int = 1) -> nn.Conv:
-    edge = size // 2
+class PointwiseConv(nn.Module):
+    """A 1×1 convolution, [B, H, W, C] to [B, H, W, features], as the matrix product that it is.
+
+    XLA's convolution takes up to three times as long on a CPU (`benchmarks/pointwise.py`).
+    """
+
+    features: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = 1, 1, x.shape[-1], self.features
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        return x @ kernel[0, 0].astype(self.dtype)
+
+
+def _conv3(features: int, dtype: jnp.dtype, name: str, stride: int = 1) -> nn.Conv:
     return nn.Conv(
         features,
-        (size, size),
+        (3, 3),
         stride,
-        [(edge, edge)] * 2,
+        [(1, 1)] * 2,
         use_bias=False,
         dtype=dtype,
         kernel_init=nn.initializers.he_normal(),
@@ -85,12 +100,12 @@ class Bottleneck(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         norm = partial(batch_norm, train=self.train, dtype=self.dtype)
         wide = self.features * _EXPANSION
-        y = nn.relu(norm("norm_1")(_conv(self.features, 1, self.dtype, "conv_1")(x)))
-        y = nn.relu(norm("norm_2")(_conv(self.features, 3, self.dtype, "conv_2")(y)))
-        y = _conv(wide, 1, self.dtype, "conv_3")(_mean_pool(y, self.stride))
+        y = nn.relu(norm("norm_1")(PointwiseConv(self.features, self.dtype, name="conv_1")(x)))
+        y = nn.relu(norm("norm_2")(_conv3(self.features, self.dtype, "conv_2")(y)))
+        y = PointwiseConv(wide, self.dtype, name="conv_3")(_mean_pool(y, self.stride))
         y = norm("norm_3", scale_init=nn.initializers.zeros)(y)
         if self.stride > 1 or x.shape[-1] != wide:
-            x = _conv(wide, 1, self.dtype, "conv_shortcut")(_mean_pool(x, self.stride))
+            x = PointwiseConv(wide, self.dtype, name="conv_shortcut")(_mean_pool(x, self.stride))
             x = norm("norm_shortcut")(x)
         return nn.relu(x + y)
 
@@ -129,7 +144,7 @@ class ResNet(nn.Module):
         c = self.config
         x = images.astype(self.dtype)
         for i, (features, stride) in enumerate(_stem(c.width), 1):
-            x = _conv(features, 3, self.dtype, f"stem_{i}", stride)(x)
+            x = _conv3(features, self.dtype, f"stem_{i}", stride)(x)
             x = nn.relu(batch_norm(f"stem_norm_{i}", train=train, dtype=self.dtype)(x))
         x = _mean_pool(x, 2)
         block = nn.remat(Bottleneck) if self.remat else Bottleneck
