@@ -1,0 +1,67 @@
+import importlib.util
+import json
+import sys
+
+import jax
+import numpy as np
+
+from benchmarks import collectives, scaling_model, steps
+from safeclip_jax import contrastive, losses, sharding
+
+PROGRAM = """
+body.1 (p: f32[8]) -> f32[8] {
+  %r = f32[4,2]{1,0} all-reduce(f32[4,2]{1,0} %p), to_apply=%add
+}
+ENTRY %main (p: f32[8]) -> f32[8] {
+  %g = (f32[16]{0}, bf16[8]{0}) all-gather(f32[4]{0} %p, bf16[2]{0} %q), dimensions={0}
+  %s = f32[4]{0} reduce-scatter(f32[16]{0} %p), to_apply=%add
+  %w = f32[8] while(%t), condition=%c, body=%body.1, backend_config={"known_trip_count":{"n":"3"}}
+}
+"""
+
+
+def test_collectives_are_counted_as_a_ring_sends_them_and_loops_as_often_as_they_run():
+    found = collectives.sent(PROGRAM, 4)
+    assert found == {
+        "all-gather": (16 * 4 + 8 * 2) * 3 / 4,
+        "reduce-scatter": 4 * 4 * 3,
+        "all-reduce": 3 * 8 * 4 * 2 * 3 / 4,
+    }
+
+
+def test_the_chunked_loss_moves_two_arrays_of_embeddings_whatever_the_batch():
+    chunks = contrastive.Chunks(64, sharding.make_mesh(1, jax.devices()[:4]))
+    split = sharding.batch_sharding(chunks.mesh)
+    gradient = jax.grad(lambda a, b: losses.clip_loss(a, b, 10.0, chunks), (0, 1))
+    run = jax.jit(gradient, in_shardings=(split, split), out_shardings=(split, split))
+    for batch in (256, 1024):
+        x = jax.ShapeDtypeStruct((batch, 32), np.float32)
+        moved = sum(collectives.sent(run.lower(x, x).compile().as_text(), 4).values())
+        embeddings = 4 * batch * 32 * 3 / 4
+        # Gathered for the sums (the backward pass shares it), scattered gradients; numbers a pair.
+        assert 2 * embeddings < moved < 3.5 * embeddings
+
+
+def test_steps_are_measured_beside_pytorch(monkeypatch, capsys):
+    flags = ["--preset=vit_nano8", "--size=32", "--batches=16", "--devices=2", "--objectives=clip"]
+    flags += ["--steps=1"]
+    has_torch = importlib.util.find_spec("torch") is not None
+    monkeypatch.setattr(sys, "argv", ["steps", *flags, *(["--peer"] if has_torch else [])])
+    steps.main()
+    lines = [json.loads(x) for x in capsys.readouterr().out.splitlines() if x.startswith("{")]
+    assert [line["objective"] for line in lines] == ["clip", "clip, PyTorch"][: 1 + has_torch]
+    assert all(line["pairs/s"] > 0 for line in lines) and lines[0]["MiB a device"] > 1
+
+
+def test_the_scaling_models_operations_are_those_of_the_matrix_products():
+    """ViT-B/32: patches, blocks of both towers and projections, counted by hand."""
+    patches, words, out = 50, 77, 512
+
+    def blocks(tokens, width, depth):
+        return depth * (2 * 12 * tokens * width**2 + 4 * tokens**2 * width)
+
+    expected = 2 * 49 * 32 * 32 * 3 * 768 + blocks(patches, 768, 12) + blocks(words, 512, 12)
+    expected += 2 * out * (768 + 512)
+    found = scaling_model.model("vit_b32")
+    assert abs(found.flops / expected - 1) < 0.03
+    assert found.parameters == 151_277_313
