@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from safeclip_jax import sharding
+from safeclip_jax import cpu, sharding
 from safeclip_jax.data.augment_image import ImageAugmentation
 from safeclip_jax.logs import console
 from safeclip_jax.models import clip
@@ -115,6 +115,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)
+    cpu.keep_freed_memory()  # as every command of the program does; PyTorch has it too
     contestants = {
         "safeclip_jax": ours(arguments.model, arguments.batch),
         "PyTorch": theirs(arguments.model, arguments.batch),

@@ -107,7 +107,7 @@ def get_config() -> ConfigDict:
     c.score.kind = ""  # cosine | relative (to the scoring batch); empty: the defence's own
     c.score.view = "plain"  # the image as it is: plain | a flipped, cropped view: augmented
     c.score.batch_size = 1024  # pairs in a scoring batch, all devices together
-    c.score.reuse = False  # keep the scores that pairs had when they trained; score only the others
+    c.score.reuse = False  # after the first pools, pairs keep the score they had as they trained
 
     c.attack = ConfigDict()
     c.attack.kind = "backdoor"  # backdoor | label_consistent | targeted

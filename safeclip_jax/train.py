@@ -173,20 +173,21 @@ class Trainer:
     def score(self, epoch: int) -> np.ndarray:
         """Scores every pair, float32 [N]; NaN for unusable pairs.
 
-        With the current weights, but with `score.reuse` pairs that trained since the last time
-        keep their score of then. What is left of a relative score's dependence on the size
-        of the batch is its logarithm.
+        With the current weights. With `score.reuse`, once there are pools, pairs that trained
+        since the last time keep their score of then; the slow epoch's are too old for the
+        first pools. How a relative score depends on the size of its batch is a logarithm.
         """
         config, kind = self.x.config.score, score_kind(self.x.config)
         view = epoch if config.view == "augmented" else None
         order = np.random.default_rng([self.x.config.seed, epoch]).permutation(self.x.pairs)
         scores = np.zeros(len(order), np.float32)
         if self.state.remembered is not None:
-            scores = np.array(self.state.remembered)
-            if kind == "relative":
-                scores += np.log(self.x.config.batch_size / config.batch_size)
+            if self.pools is not None:
+                scores = np.array(self.state.remembered)
+                if kind == "relative":
+                    scores += np.log(self.x.config.batch_size / config.batch_size)
+                order = order[np.isnan(scores[order])]
             self.state = self.state.replace(remembered=self.state.remembered * np.nan)
-            order = order[np.isnan(scores[order])]
         parts = []
         for batch in self.x.loader.scoring_batches(order, config.batch_size):
             self.beat(f"epoch {epoch + 1}, scoring")
