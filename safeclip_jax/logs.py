@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
+from safeclip_jax import whole_file
+
 PLAIN_SECONDS = 10.0
 
 
@@ -48,9 +50,7 @@ class MetricsLog:
         self.path = folder / "metrics.jsonl"
         self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         kept = [line for line in read(self.path) if line["step"] <= step]
-        partial = self.path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        partial.replace(self.path)
+        whole_file.write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = self.path.open("a")
 
     def write(self, step: int, **values: object) -> None:

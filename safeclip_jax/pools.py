@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import expit
 from sklearn.mixture import GaussianMixture
 
+from safeclip_jax import whole_file
 from safeclip_jax.errors import UserError
 
 RULES = ("monotone", "paper")
@@ -177,17 +178,15 @@ def path(folder: Path, epoch: int) -> Path:
 
 
 def save(pools: Pools, path: Path) -> None:
-    """Writes the pools with their scores, fit and digest; the file appears whole or not at all."""
+    """Writes the pools with their scores, fit and digest."""
     arrays = {"safe": pools.safe, "scores": pools.scores, "p_safe": pools.p_safe}
     if pools.mixture is not None:
         m = pools.mixture
         arrays["mixture"] = np.stack([m.means, m.stds, m.weights])
     arrays["digest"] = np.frombuffer(pools.digest().encode(), np.uint8)
     path.parent.mkdir(exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with whole_file.writing(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
-    partial.replace(path)
 
 
 def load(path: Path) -> Pools:

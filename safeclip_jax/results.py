@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from safeclip_jax import whole_file
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluate.attack import JUDGEABLE
 from safeclip_jax.experiment import Experiment
@@ -67,10 +68,8 @@ def read(path: Path) -> dict:
 
 
 def write(path: Path, results: dict) -> None:
-    """Writes `results.json`, the sign of a finished run; it appears whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(results, indent=1) + "\n")
-    partial.replace(path)
+    """Writes `results.json`, the sign of a finished run."""
+    whole_file.write_text(path, json.dumps(results, indent=1) + "\n")
 
 
 def show(results: dict) -> None:

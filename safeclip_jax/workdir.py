@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from safeclip_jax import sharding
+from safeclip_jax import sharding, whole_file
 from safeclip_jax.errors import UserError
 
 SHARED_SECONDS = 60  # until a file of one host must be seen by all
@@ -52,7 +52,7 @@ def claim(folder: Path, config: ConfigDict) -> None:
     """
     path = folder / "config.json"
     if jax.process_index() == 0:
-        path.write_text(json.dumps(as_json(config), indent=1) + "\n")
+        whole_file.write_text(path, json.dumps(as_json(config), indent=1) + "\n")
     exists(path)
 
 

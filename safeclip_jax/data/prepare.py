@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from safeclip_jax import whole_file
 from safeclip_jax.data.decode import open_image
 from safeclip_jax.data.skipped import write_rejected
 from safeclip_jax.data.sources.array_record import SCHEMA, shard_path
@@ -184,7 +185,5 @@ def _finish(source: Source, folder: Path, shards: int) -> dict:
         "skipped": len(rejected),
         "reasons": dict(reasons.most_common(50)),
     }
-    partial = folder / "dataset.partial"
-    partial.write_text(json.dumps(described, indent=1) + "\n")
-    partial.replace(folder / "dataset.json")
+    whole_file.write_text(folder / "dataset.json", json.dumps(described, indent=1) + "\n")
     return described

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from safeclip_jax import whole_file
 from safeclip_jax.data.sources.base import Columns, Rejected
 from safeclip_jax.data.strings import PackedStrings
 from safeclip_jax.errors import UserError
@@ -30,10 +31,8 @@ def save_columns(path: Path, columns: Columns, extra: dict[str, np.ndarray] | No
         arrays["labels"] = columns.labels
     arrays |= {f"extra.{name}": values for name, values in (extra or {}).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with whole_file.writing(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
-    partial.replace(path)
 
 
 def load_columns(path: Path) -> tuple[Columns, dict[str, np.ndarray]]:
