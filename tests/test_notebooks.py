@@ -24,7 +24,7 @@ def execute(name, parameters):
 
 def test_poisoning(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    parameters = {"PAIRS": 600, "EPOCHS": 4, "RUNS": str(tmp_path)}
+    parameters = {"PAIRS": 600, "EPOCHS": 4, "MODEL": "nano", "RUNS": str(tmp_path)}
     text, outputs = execute("poisoning.ipynb", parameters)
     assert "6 of 600 pairs are poisoned" in text
     assert "as it is:" in text and "poisons in the last safe pool:" in text

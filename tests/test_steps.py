@@ -58,7 +58,7 @@ def batch(size=16, views=1, seed=0):
     }
 
 
-def run(layout, objective, augmented, count=4, rate=1e-3):
+def run(layout, objective, augmented, count=4, rate=1e-4):
     steps, state = make(*layout)
     step = train_step(objective, augmented, *layout)
     history = []
@@ -138,7 +138,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", list(LAYOUTS))
-@pytest.mark.parametrize("objective", ["clip", "unimodal"])
+@pytest.mark.parametrize("objective", [pytest.param("clip", marks=pytest.mark.slow), "unimodal"])
 def test_layouts_chunks_and_micro_batches_change_nothing(objective, layout):
     one, losses_one = run((1,), objective, True)
     other, losses_other = run(LAYOUTS[layout], objective, True)

@@ -70,7 +70,7 @@ def test_every_format_trains_to_bit_identical_parameters(config, specs, tmp_path
     found = []
     for kind in ("csv", "webdataset", "arrayrecord"):
         config = reading(config, specs[kind], specs[kind])
-        config.data.label_column = "label"
+        config.data.label_column, config.defense = "label", "none"
         found.append(outcome(config, tmp_path / kind))
     for results, params in found[1:]:
         assert results == found[0][0]
@@ -78,7 +78,10 @@ def test_every_format_trains_to_bit_identical_parameters(config, specs, tmp_path
     assert found[0][0]["pairs"] == 64 and found[0][0]["zero_shot_accuracy"] is not None
 
 
-@pytest.mark.parametrize("kind", ["tfds", "folder", "coco"])
+@pytest.mark.parametrize(
+    "kind",
+    ["tfds", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("folder", "coco"))],
+)
 def test_main_trains_from_other_sources(config, specs, tmp_path, kind):
     config = reading(config, specs[kind], "" if kind == "coco" else specs[kind])
     config.data.data_dir = specs["data_dir"]
