@@ -27,7 +27,7 @@ def test_poisoning(tmp_path, monkeypatch):
     parameters = {"PAIRS": 600, "EPOCHS": 4, "MODEL": "nano", "RUNS": str(tmp_path)}
     text, outputs = execute("poisoning.ipynb", parameters)
     assert "6 of 600 pairs are poisoned" in text
-    assert "as it is:" in text and "poisons in the last safe pool:" in text
+    assert "with the trigger:" in text and "poisons in the last safe pool:" in text
     for defense in ("none", "safeclip"):
         figures = json.loads((tmp_path / defense / "results.json").read_text())
         assert f"{figures['attack_success_rate']:.1%}" in text
