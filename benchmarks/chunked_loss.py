@@ -16,6 +16,8 @@ import subprocess
 import sys
 import time
 
+from benchmarks import markdown
+
 WIDTH = 512
 CASES = ((4096, 0), (4096, 1024), (32_768, 256), (32_768, 1024), (32_768, 2048))
 
@@ -72,10 +74,7 @@ def main() -> None:
         printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         rows.append(json.loads(printed.splitlines()[-1]))
         print(json.dumps(rows[-1]), flush=True)
-    columns = list(rows[0])
-    print("\n| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
-    for row in rows:
-        print("| " + " | ".join(str(row[column]) for column in columns) + " |")
+    print(f"\n{markdown.table(rows)}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 
+from benchmarks import markdown
+
 BYTES = {"f32": 4, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "s64": 8, "u64": 8, "pred": 1, "u8": 1}
 COLLECTIVE = re.compile(
     r"= (?P<shape>.*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)"
@@ -133,12 +135,11 @@ def main() -> None:
     for case in CASES:
         rows.append(measure(case))
         print(json.dumps(rows[-1]), flush=True)
-    columns = [name for name in rows[0] if name != "by_kind_MB"]
-    print("\n| " + " | ".join(columns) + " | the rest in embeddings |")
-    print("|" + "---|" * (len(columns) + 1))
     for row in rows:
+        del row["by_kind_MB"]
         rest = (row["MB"] - row["parameters_MB"]) / row["embeddings_MB"]
-        print("| " + " | ".join(str(row[column]) for column in columns) + f" | {rest:.1f} |")
+        row["the rest in embeddings"] = round(rest, 1)
+    print(f"\n{markdown.table(rows)}")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import jax
 
+from benchmarks import markdown
 from configs import demo
 from safeclip_jax import command_line, logs, train
 
@@ -71,9 +72,7 @@ def main() -> None:
                 rows += run(defense, reuse, where, arguments.epochs, arguments.pairs)
                 print(json.dumps(rows[-1]), flush=True)
                 jax.clear_caches()
-    print("\n| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))
-    for row in rows:
-        print("| " + " | ".join(map(str, row.values())) + " |")
+    print(f"\n{markdown.table(rows)}")
 
 
 if __name__ == "__main__":

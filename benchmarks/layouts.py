@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +22,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from benchmarks import local_processes, markdown
 from safeclip_jax import checkpoint, logs, pools
 
 RUN = """--config.model.preset=nano --config.data.pairs=800 --config.batch_size=64
@@ -67,26 +66,17 @@ def run(layout: Layout, folder: Path) -> Path:
     name = "-".join(map(str, layout))
     command = [sys.executable, "-m", "safeclip_jax.main", "--config=configs/demo.py"]
     command += [*RUN.split(), *layout.flags, f"--workdir={folder / name}"]
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": str(layout.devices // layout.processes),
-        "OMP_NUM_THREADS": "1",
-    }
-    if layout.processes > 1:
-        environment["JAX_COORDINATOR_ADDRESS"] = f"localhost:{port}"
-        environment["JAX_NUM_PROCESSES"] = str(layout.processes)
     started = [
         subprocess.Popen(
             command,
-            env=environment | {"JAX_PROCESS_ID": str(number)},
+            env=environment | {"OMP_NUM_THREADS": "1"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for number in range(layout.processes)
+        for environment in local_processes.environments(
+            layout.processes, layout.devices // layout.processes
+        )
     ]
     for process in started:
         error = process.communicate(timeout=900)[1]
@@ -133,11 +123,9 @@ def main() -> None:
             row = layout._asdict() | differences(found, first)
             rows.append(row)
             print(json.dumps(row), flush=True)
-    columns = list(rows[0])
-    print("\n| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     for row in rows:
-        cells = [f"{v:.1e}" if isinstance(v, float) else str(v) for v in row.values()]
-        print("| " + " | ".join(cells) + " |")
+        row |= {name: f"{v:.1e}" for name, v in row.items() if isinstance(v, float)}
+    print(f"\n{markdown.table(rows)}")
 
 
 if __name__ == "__main__":

@@ -15,10 +15,7 @@ from typing import NamedTuple
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
+from benchmarks import forward_pass
 from safeclip_jax.models import clip
 from safeclip_jax.models.resnet import ResNetConfig
 
@@ -66,12 +63,7 @@ BANK, CHUNK = 65_536, 1024
 def model(preset: str) -> Model:
     size = clip.PRESETS[preset].image.image_size
     config = clip.configure(preset, image_size=size, context=77, vocab_size=49_408, end_id=49_407)
-    module = clip.CLIP(config)
-    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    tokens = jax.ShapeDtypeStruct((1, 77), jnp.int32)
-    variables = jax.eval_shape(module.init, jax.random.key(0), images, tokens)
-    analysis = jax.jit(module.apply).lower(variables, images, tokens).cost_analysis()
-    parameters = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(variables["params"]))
+    cost = forward_pass.cost(config)
     text = 77 * config.text.width * config.text.depth
     if isinstance(config.image, ResNetConfig):
         # A bottleneck keeps about ten maps of its width; the stem and first stage hold most.
@@ -81,8 +73,7 @@ def model(preset: str) -> Model:
         image, whole = patches * config.image.width * config.image.depth, 0.0
     return Model(
         preset,
-        parameters,
-        float(analysis["flops"]),
+        *cost,
         34 * (image + text) + whole,
         2 * (image + text) + whole / 5,
         config.embedding,

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import forward_pass, markdown
 from safeclip_jax import cpu, sharding
 from safeclip_jax.contrastive import Chunks
 from safeclip_jax.data.augment_image import ImageAugmentation
@@ -115,15 +116,6 @@ def peer(preset: str, config: clip.CLIPConfig, batch: int) -> Step:
     return step
 
 
-def forward_flops(config: clip.CLIPConfig) -> float:
-    """Operations of a forward pass of both towers, a pair."""
-    module, size = clip.CLIP(config), config.image.image_size
-    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    tokens = jax.ShapeDtypeStruct((1, CONTEXT), jnp.int32)
-    variables = jax.eval_shape(module.init, jax.random.key(0), images, tokens)
-    return float(jax.jit(module.apply).lower(variables, images, tokens).cost_analysis()["flops"])
-
-
 def seconds(step: Step, count: int) -> float:
     step()
     times = []
@@ -160,7 +152,7 @@ def main() -> None:
     cpu.keep_freed_memory()
     cpu.allow_many_devices(jax.config.values["jax_num_cpu_devices"])
     config = config_of(args.preset, args.size)
-    forward, rows = forward_flops(config), []
+    forward, rows = forward_pass.cost(config).flops, []
     for batch in args.batches:
         for devices in args.devices or [len(jax.devices())]:
             for objective in args.objectives:
@@ -177,9 +169,7 @@ def main() -> None:
             rows.append(case | found | {"MiB a device": "–"})
             print(json.dumps(rows[-1]), flush=True)
     print(f"\n{len(jax.devices())} × {jax.devices()[0].device_kind}, {args.preset}, {args.dtype}\n")
-    print("| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))
-    for found in rows:
-        print("| " + " | ".join(map(str, found.values())) + " |")
+    print(markdown.table(rows))
 
 
 if __name__ == "__main__":

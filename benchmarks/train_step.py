@@ -13,67 +13,33 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable
 
 import jax
 import numpy as np
 import torch
 from rich.table import Table
 
-from safeclip_jax import cpu, sharding
-from safeclip_jax.data.augment_image import ImageAugmentation
+from benchmarks import steps
+from benchmarks.steps import Step
+from safeclip_jax import cpu
 from safeclip_jax.logs import console
 from safeclip_jax.models import clip
-from safeclip_jax.objectives import Settings
-from safeclip_jax.steps import Steps, make_optimizer
 from safeclip_jax.weights import huggingface
 
-CONTEXT, VOCABULARY = 77, 49_408
-Step = Callable[[], float]  # takes one step and returns its loss
-
-
-def batch_of(size: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (size, 224, 224, 3), dtype=np.uint8)
-    tokens = rng.integers(1, VOCABULARY - 2, (size, CONTEXT), dtype=np.int32)
-    tokens[:, 0], tokens[:, 20:] = VOCABULARY - 2, 0
-    tokens[:, 20] = VOCABULARY - 1
-    return images, tokens
+SIZE = 224
 
 
 def ours(preset: str, size: int) -> Step:
-    config = clip.configure(
-        preset,
-        image_size=224,
-        context=CONTEXT,
-        vocab_size=VOCABULARY,
-        end_id=VOCABULARY - 1,
-        activation="quick_gelu",
-    )
-    mesh = sharding.make_mesh()
-    settings = Settings(ImageAugmentation())
-    steps = Steps(clip.CLIP(config), make_optimizer(0.9, 0.999, 0.1), settings, mesh, 0)
-    state = steps.init(size, size)
-    images, tokens = batch_of(size)
-    index, asked = np.arange(size, dtype=np.int32), np.zeros(size, np.int32)
-    batch = {"image": images, "tokens": tokens[:, None], "index": index, "asked": asked}
-    placed, place = sharding.to_devices(batch, mesh), np.zeros(2, np.int32)
-    train_step = steps.train("clip", False)
-
-    def step() -> float:
-        nonlocal state
-        state, metrics = train_step(state, placed, np.float32(1e-4), place)
-        return float(metrics["loss"])
-
+    step, _ = steps.ours(steps.config_of(preset, SIZE), "clip", size, 1, "float32", 0)
     return step
 
 
 def theirs(preset: str, size: int) -> Step:
     """transformers' CLIPModel or open_clip's ResNet."""
-    images, tokens = batch_of(size)
-    config = clip.PRESETS[preset]
-    pixels = np.asarray(config.normalize(np.float32(images) / 255)).transpose(0, 3, 1, 2)
-    pictures, ids = torch.tensor(np.ascontiguousarray(pixels)), torch.tensor(tokens).long()
+    data, config = steps.arrays(size, SIZE, 1), clip.PRESETS[preset]
+    pixels = np.asarray(config.normalize(np.float32(data["image"]) / 255)).transpose(0, 3, 1, 2)
+    pictures = torch.tensor(np.ascontiguousarray(pixels))
+    ids = torch.tensor(data["tokens"][:, 0]).long()
     if isinstance(config.image, clip.ResNetConfig):
         import open_clip
 
@@ -87,7 +53,7 @@ def theirs(preset: str, size: int) -> Step:
     else:
         from transformers import CLIPConfig, CLIPModel
 
-        shape = huggingface.describe(config, VOCABULARY - 2, 0)
+        shape = huggingface.describe(config, steps.VOCABULARY - 2, 0)
         for tower in ("text_config", "vision_config"):
             shape[tower]["hidden_act"] = "quick_gelu"
         model = CLIPModel(CLIPConfig.from_dict(shape)).train()
@@ -97,12 +63,10 @@ def theirs(preset: str, size: int) -> Step:
 
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=0.1)
 
-    def step() -> float:
+    def step() -> None:
         optimizer.zero_grad()
-        loss = loss_of()
-        loss.backward()
+        loss_of().backward()
         optimizer.step()
-        return loss.item()
 
     return step
 

@@ -32,17 +32,8 @@ cd "$(dirname "$0")/.."
 readonly wait_seconds=${WAIT_SECONDS:-60}
 type=v5litepod-8 version=v2-alpha-tpuv5-lite bucket='' name='' zone='' spot=() dry_run='' flags=()
 
-fail() {
-    echo "error: $1" >&2
-    exit 2
-}
-
-show() { printf '+'; printf ' %q' "$@"; echo; }
-
-do_() {
-    show "$@"
-    [[ -n $dry_run ]] || "$@"
-}
+# shellcheck source=common.sh
+source launch/common.sh
 
 state() {
     [[ -n $dry_run ]] && { echo NONE; return; }
@@ -75,7 +66,7 @@ python3 -m venv venv && venv/bin/pip install -q -U 'jax[tpu]' './safeclip_jax[gs
     rm -f "$archive"
 }
 
-# Exit status of the run: its first host's, which the ssh client would hide.
+# Exit status of the run: the largest of its hosts', which the ssh client would hide.
 run() {
     local log code
     log=$(mktemp)

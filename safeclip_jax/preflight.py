@@ -43,11 +43,10 @@ def dry_run(config: ConfigDict, folder: Path) -> None:
     """
     workdir.check_config(folder, config)
     x = build(config)
-    pairs = len(x.source) if config.score.reuse else 0
-    state = x.steps.init(config.unimodal.bank_size, config.batch_size, pairs)
+    state = x.steps.init(config.unimodal.bank_size, config.batch_size, len(x.source))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    on_device = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(state))
+    on_device = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state))
     disk = state_bytes * (config.keep_checkpoints + 1) + 12 * len(x.source) * config.epochs
     free = shutil.disk_usage(folder).free
     if disk > free:

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from safeclip_jax import whole_file
+
 Beat = Callable[[str], None]
 End = Callable[[str, int], None]  # takes the reason and the exit status
 
@@ -41,9 +43,7 @@ class _Lines:
         self._written += 1
         path, line = self._path(self.number), f"{socket.gethostname()}\t{self._written}\t{word}"
         with contextlib.suppress(OSError):  # a full disk is for the run itself to report
-            partial = path.with_suffix(".partial")
-            partial.write_text(line)
-            partial.replace(path)
+            whole_file.write_text(path, line)
 
     def silence(self, number: int) -> float:
         """Seconds for which a host's line has not changed; to be called every `INTERVAL`.
@@ -159,7 +159,7 @@ class Watch:
     def tell(self, reason: str, code: int) -> None:
         """Lets all hosts know why the run ends."""
         with contextlib.suppress(OSError):
-            self._verdict.write_text(f"{time.time()}\t{code}\t{reason}")
+            whole_file.write_text(self._verdict, f"{time.time()}\t{code}\t{reason}")
 
     def wait_for_verdict(self) -> None:
         """Gives the thread the time to find out who is lost; it then ends the process."""

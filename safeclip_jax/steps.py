@@ -130,7 +130,7 @@ class Steps:
         Args:
           bank_size: rows of a bank, a multiple of `batch_size`.
           batch_size: pairs in a global batch.
-          pairs: of the data, if scores are remembered.
+          pairs: of the data; needed only if scores are remembered.
         """
         image, text = self.model.config.image, self.model.config.text
         bank = bank_size // batch_size, batch_size, self.model.config.embedding

@@ -120,8 +120,7 @@ class Trainer:
     def _initial_state(self) -> TrainState:
         """Random weights, or those of `init_from`."""
         x, config = self.x, self.x.config
-        pairs = len(x.source) if config.score.reuse else 0
-        state = x.steps.init(config.unimodal.bank_size, config.batch_size, pairs)
+        state = x.steps.init(config.unimodal.bank_size, config.batch_size, len(x.source))
         return state if x.initial is None else state.starting_from(x.initial)
 
     def train(self) -> None:

@@ -37,7 +37,7 @@ def train_step(objective, augmented, *layout):
 @functools.cache
 def first_state(*layout):
     steps = steps_on(*layout)
-    return steps.init(64, 16, pairs=24 if steps.remembers else 0)
+    return steps.init(64, 16, pairs=24)
 
 
 def make(*layout):

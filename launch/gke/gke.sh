@@ -30,17 +30,8 @@ folder=$(dirname "$0")
 name='' image='' claim='' accelerator=tpu-v5-lite-podslice topology=4x4 hosts=4 chips=4
 dry_run='' flags=()
 
-fail() {
-    echo "error: $1" >&2
-    exit 2
-}
-
-show() { printf '+'; printf ' %q' "$@"; echo; }
-
-do_() {
-    show "$@"
-    [[ -n $dry_run ]] || "$@"
-}
+# shellcheck source=../common.sh
+source "$folder/../common.sh"
 
 # Values that could change the manifest's meaning are refused.
 plain() {
