@@ -38,9 +38,9 @@ step=(srun --kill-on-bad-exit=0 --ntasks-per-node="$gpus" --gpus-per-node="$gpus
 show "${step[@]}"
 [[ -z $dry_run ]] || exit 0
 
+trap 'kill -TERM $(jobs -p)' TERM # Slurm's warning before the time limit: checkpoint and stop
 "${step[@]}" &
 child=$!
-trap 'kill -TERM "$child"' TERM # Slurm's warning before the time limit: checkpoint and stop
 code=0
 wait "$child" || code=$?
 if kill -0 "$child" 2>/dev/null; then # the first wait was cut short by the signal

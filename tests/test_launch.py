@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -148,8 +149,10 @@ def test_a_slurm_job_is_queued_again_unless_it_is_done_or_wrong(tools):
 def test_slurms_warning_reaches_the_run(tmp_path):
     """The job's shell gets SIGTERM; the step checkpoints, ends with 143, and is queued again."""
     (tmp_path / "srun").write_text(
-        "#!/usr/bin/env bash\ntrap 'echo saved; exit 143' TERM\ntouch started\n"
-        "for _ in $(seq 100); do sleep 0.1; done\n"
+        "#!/usr/bin/env python3\nimport pathlib, signal\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
+        "pathlib.Path('started').touch()\n"
+        "assert signal.sigwait([signal.SIGTERM])\nprint('saved')\nraise SystemExit(143)\n"
     )
     (tmp_path / "scontrol").write_text('#!/usr/bin/env bash\necho "asked to $*"\n')
     for name in ("srun", "scontrol"):
@@ -164,6 +167,7 @@ def test_slurms_warning_reaches_the_run(tmp_path):
     )
     while not (tmp_path / "started").exists():
         assert job.poll() is None
+        time.sleep(0.01)
     job.terminate()
     output = job.communicate(timeout=30)[0]
     assert job.returncode == 143 and "saved" in output and "asked to requeue 7" in output
