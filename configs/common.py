@@ -142,11 +142,14 @@ def get_config() -> ConfigDict:
 
     c.evaluate = ConfigDict()
     c.evaluate.every = 0  # epochs between evaluations; 0: at the end only
-    c.evaluate.source = "scenes"  # labelled images for zero-shot, as data.source; empty: none
+    c.evaluate.source = "scenes"  # held-out images: a preset, or as data.source; empty: none
     c.evaluate.pairs = 2_000  # at most so many; 0: all
     c.evaluate.split = "test"  # of scenes or a tfds data set; tune on validation
     c.evaluate.part = (0.0, 1.0)  # as data.part: (0.9, 1.0) beside a data.part of (0.0, 0.9)
-    c.evaluate.prompts = "templates"  # with the class name | captions of the class in training
+    c.evaluate.prompts = "templates"  # with the class name | captions of training | FILE.json
+    c.evaluate.tasks = ("zero_shot", "attack")  # also retrieval, linear_probe, knn
+    c.evaluate.learn = ""  # probes learn from: KIND:PATH; empty: the source's training split
+    c.evaluate.also = ()  # further data sets, by preset or KIND:PATH: ("cifar10", "food101")
 
     c.profile_at = 0  # trace five steps from this one on, into profile/ for xprof; 0: none
     c.log_every = 20  # steps between lines of metrics

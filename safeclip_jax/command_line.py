@@ -88,8 +88,13 @@ def set_up_jax() -> None:
     cpu_devices = jax.config.values["jax_num_cpu_devices"]
     cpu.allow_many_devices(cpu_devices)
     if cpu_devices <= 1 and not jax.config.values["jax_compilation_cache_dir"]:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(cache / "safeclip_jax" / "xla"))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+
+
+def cache_folder() -> Path:
+    """The program's folder in the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "safeclip_jax"
 
 
 def fail(message: str, code: int) -> int:

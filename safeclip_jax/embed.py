@@ -66,14 +66,10 @@ class Embedder:
     def _in_batches(
         self, embed: jax.stages.Wrapped, variables: Variables, inputs: np.ndarray, batch: int
     ) -> np.ndarray:
-        share = batch // jax.process_count()
-        first = share * jax.process_index()
-        parts = []
-        for start in range(0, len(inputs), batch):
-            rows = np.arange(start + first, start + first + share)
-            mine = inputs[np.minimum(rows, len(inputs) - 1)]
-            placed = sharding.to_devices({"inputs": mine}, self.mesh)["inputs"]
-            parts.append(embed(variables, placed))
+        parts = [
+            embed(variables, rows["inputs"])
+            for rows in sharding.row_batches({"inputs": inputs}, batch, self.mesh)
+        ]
         if not parts:
             return np.zeros((0, self.model.config.embedding), np.float32)
         return np.concatenate([sharding.to_host(part) for part in parts])[: len(inputs)]

@@ -18,7 +18,7 @@ from safeclip_jax.contrastive import Chunks
 from safeclip_jax.data import from_config, wordnet
 from safeclip_jax.data import tokenizer as tokenizers
 from safeclip_jax.data.augment_image import ImageAugmentation
-from safeclip_jax.data.from_config import HeldOut
+from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.data.pipeline import ImageReader, Loader
 from safeclip_jax.data.skipped import SkippedRecords
 from safeclip_jax.data.sources.base import ImageSource, Source
@@ -40,7 +40,8 @@ class Experiment:
     Attributes:
       source: the training pairs, poisoned if the config says so.
       attack: its manifest is the truth about the poisons.
-      held_out: labelled images for evaluation, or None.
+      held_out: images for evaluation, or None.
+      also_held_out: those of further data sets.
       loader: makes batches.
       skipped: records that could not be used.
       tokenizer: of the captions.
@@ -53,6 +54,7 @@ class Experiment:
     source: ImageSource
     attack: Attack
     held_out: HeldOut | None
+    also_held_out: list[HeldOut]
     loader: Loader
     skipped: SkippedRecords
     tokenizer: tokenizers.Tokenizer
@@ -94,6 +96,7 @@ def build(config: ConfigDict, workdir: Path | None = None) -> Experiment:
         source=source,
         attack=attack,
         held_out=held_out,
+        also_held_out=from_config.also_held_out(config, cache),
         loader=_loader(config, source, tokenizer, skipped),
         skipped=skipped,
         tokenizer=tokenizer,

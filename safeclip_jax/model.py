@@ -36,6 +36,7 @@ class Model:
       module: the Flax module; `module.apply(variables, images, tokens)`.
       variables: its arrays, on the devices.
       tokenizer: of captions.
+      embedder: its compiled forward passes.
     """
 
     def __init__(self, pretrained: Pretrained):
@@ -44,7 +45,7 @@ class Model:
         self.tokenizer: Tokenizer = pretrained.tokenizer
         mesh = sharding.make_mesh()
         self.variables = jax.device_put(pretrained.variables, sharding.replicated(mesh))
-        self._embedder = Embedder(self.module, mesh)
+        self.embedder = Embedder(self.module, mesh)
 
     def preprocess(self, pictures: Sequence[Picture]) -> np.ndarray:
         """Decodes, resizes and centre-crops: uint8 [n, S, S, 3], RGB.
@@ -71,13 +72,13 @@ class Model:
 
     def embed_images(self, pictures: Sequence[Picture], batch: int = 64) -> np.ndarray:
         """Unit vectors float32 [n, D]; see `preprocess`. `batch` is rounded to the devices."""
-        batch = sharding.nearest_batch(batch, self._embedder.mesh)
-        return self._embedder.images(self.variables, self.preprocess(pictures), batch)
+        batch = sharding.nearest_batch(batch, self.embedder.mesh)
+        return self.embedder.images(self.variables, self.preprocess(pictures), batch)
 
     def embed_texts(self, texts: Sequence[str], batch: int = 64) -> np.ndarray:
         """Unit vectors float32 [n, D]."""
-        batch = sharding.nearest_batch(batch, self._embedder.mesh)
-        return self._embedder.texts(self.variables, self.tokenize(texts), batch)
+        batch = sharding.nearest_batch(batch, self.embedder.mesh)
+        return self.embedder.texts(self.variables, self.tokenize(texts), batch)
 
     @property
     def logit_scale(self) -> float:

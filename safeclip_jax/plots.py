@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from safeclip_jax import pools
 
 SAFE, RISKY, POISON, NEUTRAL = "#2a78b5", "#d98a29", "#b3261e", "#777777"
+PALETTE = (SAFE, RISKY, "#8a6fb0", "#2b8a57", "#c9b8a0", POISON, "#101418")
 MAX_PANELS = 36
 
 matplotlib.rcParams.update({
@@ -128,6 +129,32 @@ def confusion(counts: np.ndarray, class_names: Sequence[str]) -> str:
                 color = "white" if share > 0.6 else "black"
                 axes.text(column, row, f"{share:.0%}", ha="center", va="center", color=color,
                           fontsize=7)  # fmt: skip
+    return as_svg(figure)
+
+
+def comparison(found: Mapping[str, Mapping[str, float]]) -> str:
+    """Bars of shares: for each figure one a model.
+
+    Args:
+      found: for each figure, its value in [0, 1] by model.
+    """
+    models = list(dict.fromkeys(model for values in found.values() for model in values))
+    thickness = 0.8 / max(len(models), 1)
+    size = (8.0, 0.9 + len(found) * max(0.24, 0.17 * len(models)))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    for number, model in enumerate(models):
+        places = [i for i, values in enumerate(found.values()) if model in values]
+        values = [100 * values[model] for values in found.values() if model in values]
+        offset = (number - (len(models) - 1) / 2) * thickness
+        color = PALETTE[number % len(PALETTE)]
+        bars = axes.barh([p + offset for p in places], values, thickness, color=color, label=model)
+        axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=7)
+    axes.set_yticks(range(len(found)), list(found))
+    axes.invert_yaxis()
+    axes.set(xlabel="%", xlim=(0, 108))
+    if len(models) > 1:
+        figure.legend(loc="outside upper center", ncols=min(4, len(models)), frameon=False)
     return as_svg(figure)
 
 

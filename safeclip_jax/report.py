@@ -11,6 +11,7 @@ from PIL import Image
 
 from safeclip_jax import logs, pages, plots, pools
 from safeclip_jax.errors import BadRecord
+from safeclip_jax.evaluate.task import Metrics
 from safeclip_jax.experiment import Experiment
 from safeclip_jax.results import rows
 
@@ -18,16 +19,14 @@ EXAMPLES = 8
 _THUMBNAIL = 96
 
 
-def write(
-    folder: Path, experiment: Experiment, results: dict, confusion: np.ndarray | None
-) -> None:
+def write(folder: Path, experiment: Experiment, results: dict, evaluation: Metrics) -> None:
     """Writes the report of a finished run from what its folder holds.
 
     Args:
       folder: of the run.
       experiment: for examples of pairs.
       results: as in `results.json`.
-      confusion: zero-shot counts [C, C], or None.
+      evaluation: the last one's figures.
     """
     metrics = logs.read(folder / "metrics.jsonl")
     files = sorted((folder / "pools").glob("epoch_*.npz"))
@@ -38,7 +37,8 @@ def write(
     if files:
         figures.append(("Safe pool", plots.pool_sizes(metrics, len(poisons))))
         figures.append(("Scores of all pairs", plots.similarities(files, poisons)))
-    if confusion is not None and experiment.held_out is not None:
+    confusion = evaluation.get("confusion")
+    if isinstance(confusion, np.ndarray) and experiment.held_out is not None:
         names = experiment.held_out.class_names
         figures.append(("Zero-shot confusion", plots.confusion(confusion, names)))
     groups = _examples(experiment, pools.load(files[-1]) if files else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +112,11 @@ def rows(results: dict) -> list[tuple[str, str]]:
     lines = [
         ("zero-shot accuracy", _with_interval(results, "zero_shot_accuracy")),
         ("attack success rate", _with_interval(results, "attack_success_rate")),
-        *_by_trigger(results["attack_success_by_trigger"]),
+        *_by_trigger(results),
         ("target's base rate", _with_interval(results, "target_base_rate")),
         ("poison success rate", _with_interval(results, "poison_success_rate")),
         ("its base rate", _percent(results["poison_base_rate"])),
+        *_others(results),
         ("poisons", f"{results['poisons']} of {results['pairs']} pairs"),
     ]
     if results["safe_pool_size"] is not None:
@@ -146,10 +148,21 @@ def _with_interval(results: dict, name: str) -> str:
     return f"{results[name]:.1%}  ({low:.1%} to {high:.1%})"
 
 
-def _by_trigger(rates: dict[str, float]) -> list[tuple[str, str]]:
-    if len(rates) < 2:
-        return []
-    return [(f"  by {name}", _percent(rate)) for name, rate in rates.items()]
+def _by_trigger(results: dict) -> list[tuple[str, str]]:
+    """The attack's success with each trigger, where there are several."""
+    named = {re.fullmatch(r"attack_success_rate\[(.*)\]", name): name for name in results}
+    return [(f"  by {m[1]}", _percent(results[name])) for m, name in named.items() if m]
+
+
+def _others(results: dict) -> list[tuple[str, str]]:
+    """Shares of other tasks and other data sets."""
+    first = {"zero_shot_accuracy", "attack_success_rate", "target_base_rate", "poison_success_rate"}
+    named = [name.removesuffix("_interval") for name in results if name.endswith("_interval")]
+    return [
+        (name.replace("_", " "), _with_interval(results, name))
+        for name in named
+        if name not in first
+    ]
 
 
 def _percent(share: float | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -100,6 +100,24 @@ def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]
     """Forms global arrays from the slices that each process holds."""
     sharding = batch_sharding(mesh)
     return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
+
+
+def row_batches(
+    rows: dict[str, np.ndarray], batch: int, mesh: Mesh
+) -> Iterator[dict[str, jax.Array]]:
+    """Equal batches over the devices, of rows that every host holds whole.
+
+    Args:
+      rows: arrays with the same first dimension n.
+      batch: rows at a time, all devices together; the last one is filled with the last row.
+      mesh: of devices.
+    """
+    count = len(next(iter(rows.values())))
+    share = batch // jax.process_count()
+    first = share * jax.process_index()
+    for start in range(0, count, batch):
+        numbers = np.minimum(np.arange(start + first, start + first + share), count - 1)
+        yield to_devices({name: values[numbers] for name, values in rows.items()}, mesh)
 
 
 def to_host(array: jax.Array) -> np.ndarray:

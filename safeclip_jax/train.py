@@ -28,13 +28,15 @@ from safeclip_jax.data.pipeline import steps_in_stage
 from safeclip_jax.defenses import score_kind
 from safeclip_jax.defenses.plan import Stage, outline
 from safeclip_jax.errors import UserError
+from safeclip_jax.evaluate import evaluator
 from safeclip_jax.evaluate.evaluator import (
     NO_POOLS,
+    NOTHING,
     Evaluator,
-    Figures,
     pool_quality,
     score_quality,
 )
+from safeclip_jax.evaluate.task import Metrics, summary
 from safeclip_jax.experiment import Experiment, build
 from safeclip_jax.logs import Clock, MetricsLog, ProgressLine
 from safeclip_jax.pools import Pools
@@ -104,7 +106,7 @@ class Trainer:
         self.progress = ProgressLine(total, self._pairs(0, 1), lead)
         self.pools = self._pools_before(self.position.epoch)
         self.evaluate = Evaluator(experiment)
-        self._figures: tuple[int, Figures] | None = None
+        self._figures: tuple[int, Metrics] | None = None
         self._train_steps: dict[Kind, Future[jax.stages.Compiled]] = {}
         self._compiler = ThreadPoolExecutor(1)  # compiles a step while those before it train
         self._flight: collections.deque = collections.deque()
@@ -151,14 +153,14 @@ class Trainer:
                     quality |= score_quality(self.score(x.config.epochs), poisons)
         found = results.collect(
             x,
-            figures.summary(),
+            NOTHING | summary(figures),
             quality,
             self.clock.totals(),
             self.position.total_steps,
             int(self.state.skipped),
         )
         if jax.process_index() == 0:
-            report.write(self.folder, x, found, figures.confusion)
+            report.write(self.folder, x, found, figures)
             results.write(self.folder / "results.json", found)
         return found
 
@@ -198,7 +200,7 @@ class Trainer:
         self.x.skipped.share()
         return scores
 
-    def _evaluated(self) -> Figures:
+    def _evaluated(self) -> Metrics:
         """The figures after so many steps, computed once."""
         step = self.position.total_steps
         if self._figures is None or self._figures[0] != step:
@@ -225,8 +227,8 @@ class Trainer:
             self._advance(stage=number + 1, step=0)
         if config.evaluate.every and (epoch + 1) % config.evaluate.every == 0:
             figures = self._evaluated()
-            self._record(kind="evaluation", epoch=epoch, **figures.summary())
-            self.progress.say(f"epoch {epoch + 1}: {figures.line()}")
+            self._record(kind="evaluation", epoch=epoch, **(NOTHING | summary(figures)))
+            self.progress.say(f"epoch {epoch + 1}: {evaluator.line(figures)}")
         self.x.skipped.share()
         self._advance(epoch=epoch + 1, stage=0)
         self._save()

@@ -74,33 +74,55 @@ def write_scenes_shards(folder, files, shards=2):
 
 def write_scenes_tfds(folder, files):
     """A prepared TFDS data set of scenes, as its builders write it; returns its name."""
+    rows = [{"image": i, "caption": c, "label": label} for _, i, c, label in files]
+    write_tfds(folder, "SceneCaptions", {"train": rows}, list(Scenes(1).class_names), "caption")
+    return "scene_captions"
+
+
+def write_tfds(folder, name, splits, labels=(), caption="", form="jpeg"):
+    """Writes a data set as TFDS' builders do, in its own format.
+
+    Args:
+      folder: data directory.
+      name: of the builder, in camel case.
+      splits: for each split, rows with `image` and, if asked for, `label` and the caption.
+      labels: names of the feature `label`; none for no such feature.
+      caption: name of a text feature; `captions` is COCO's sequence of texts.
+      form: of the image files.
+    """
     import tensorflow_datasets as tfds
 
+    features = {"image": tfds.features.Image(encoding_format=form)}
+    if labels:
+        features["label"] = tfds.features.ClassLabel(names=labels)
+    if caption:
+        text = tfds.features.Text()
+        features[caption] = tfds.features.Sequence({"text": text}) if caption[-1] == "s" else text
+
+    def generate(self, rows):
+        for number, row in enumerate(rows):
+            yield number, {**row, "image": io.BytesIO(row["image"])}
+
     with tfds.core.registered.skip_registration():  # tests define it more than once
-
-        class SceneCaptions(tfds.core.GeneratorBasedBuilder):
-            VERSION = tfds.core.Version("1.0.0")
-
-            def _info(self):
-                features = {
-                    "image": tfds.features.Image(encoding_format="jpeg"),
-                    "caption": tfds.features.Text(),
-                    "label": tfds.features.ClassLabel(names=list(Scenes(1).class_names)),
-                }
-                return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
-
-            def _split_generators(self, dl_manager):
-                return {"train": self._generate_examples()}
-
-            def _generate_examples(self):
-                for i, (_, image, caption, label) in enumerate(files):
-                    yield i, {"image": io.BytesIO(image), "caption": caption, "label": label}
-
-    builder = SceneCaptions(data_dir=str(folder), file_format="array_record")
+        kind = type(
+            name,
+            (tfds.core.GeneratorBasedBuilder,),
+            {
+                "VERSION": tfds.core.Version("1.0.0"),
+                "_info": lambda self: self.dataset_info_from_configs(
+                    features=tfds.features.FeaturesDict(features)
+                ),
+                "_split_generators": lambda self, manager: {
+                    split: self._generate_examples(rows) for split, rows in splits.items()
+                },
+                "_generate_examples": generate,
+                "__module__": __name__,
+            },
+        )
+    builder = kind(data_dir=str(folder), file_format="array_record")
     builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(num_shards=2, try_download_gcs=False)
     )
-    return "scene_captions"
 
 
 def png_with_size(width, height):

@@ -2,42 +2,17 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from safeclip_jax.evaluate import attack, zero_shot
-
-
-def test_zero_shot_equals_loops():
-    rng = np.random.default_rng(0)
-    vectors = {}
-
-    def embed(texts):
-        for text in texts:
-            x = rng.standard_normal(8)
-            vectors.setdefault(text, x / np.linalg.norm(x))
-        return np.stack([vectors[text] for text in texts])
-
-    names, prompts = ["cat", "dog", "owl"], ["a {}", "the {}", "{}!"]
-    texts = [[prompt.format(name) for prompt in prompts] for name in names]
-    classes = zero_shot.class_vectors(embed, texts)
-    images = rng.standard_normal((20, 8))
-    predictions = zero_shot.predict(images, classes)
-    for image, prediction in zip(images, predictions, strict=True):
-        similarity = []
-        for name in names:
-            mean = sum(vectors[p.format(name)] for p in prompts)
-            similarity.append(image @ mean / np.linalg.norm(mean))
-        assert prediction == np.argmax(similarity)
-
-
-def test_confusion_and_accuracy():
-    labels, predictions = np.array([0, 0, 1, 2, 2]), np.array([0, 1, 1, 2, 0])
-    counts = zero_shot.confusion(labels, predictions, 3)
-    assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 1]]
-    assert attack.share(labels == predictions).value == 0.6
+from safeclip_jax import sharding
+from safeclip_jax.attacks.poison import ChosenImage
+from safeclip_jax.evaluate import attack, detection, zero_shot
+from safeclip_jax.evaluate.share import Share
+from safeclip_jax.evaluate.task import summary
+from tests.embedded import fake_source
 
 
 def test_target_rate_leaves_the_target_class_out():
     labels, predictions = np.array([1, 1, 0, 2, 2]), np.array([1, 1, 1, 0, 2])
-    assert attack.target_rate(labels, predictions, 1) == attack.Share(1, 3)
+    assert attack.target_rate(labels, predictions, 1) == Share(1, 3)
     assert attack.target_rate(np.array([1, 1]), np.array([1, 0]), 1) is None
 
 
@@ -47,8 +22,8 @@ def test_score_auroc_equals_the_rank_statistic():
     poisons = np.arange(15)
     scores[poisons] -= 1
     u = mannwhitneyu(scores[15:], scores[:15]).statistic
-    np.testing.assert_allclose(attack.score_auroc(scores, poisons), u / (15 * 185))
-    assert attack.score_auroc(scores, np.array([], int)) is None
+    np.testing.assert_allclose(detection.score_auroc(scores, poisons), u / (15 * 185))
+    assert detection.score_auroc(scores, np.array([], int)) is None
 
 
 @pytest.mark.parametrize("count, of", [(0, 20), (3, 20), (20, 20), (180, 1000)])
@@ -56,7 +31,7 @@ def test_intervals_are_wilsons(count, of):
     z, p = 1.959963984540054, count / of
     center = (p + z**2 / (2 * of)) / (1 + z**2 / of)
     half = z / (1 + z**2 / of) * np.sqrt(p * (1 - p) / of + z**2 / (4 * of**2))
-    low, high = attack.Share(count, of).interval
+    low, high = Share(count, of).interval
     np.testing.assert_allclose([low, high], [center - half, center + half], atol=1e-12)
 
 
@@ -72,18 +47,51 @@ def test_recall_at_one_percent_equals_a_plain_threshold():
     for threshold in values:
         if np.mean(values[honest] <= threshold) <= 0.01:
             best = max(best, np.mean(values[poisons] <= threshold))
-    np.testing.assert_allclose(attack.score_recall(scores, poisons), best)
-    assert attack.score_recall(scores, np.array([], int)) is None
+    np.testing.assert_allclose(detection.score_recall(scores, poisons), best)
+    assert detection.score_recall(scores, np.array([], int)) is None
 
 
 def test_poison_success_and_its_base_rate():
     labels = np.array([0, 0, 0, 0, 1, 1, 2])
     predictions = np.array([1, 0, 1, 0, 2, 1, 2])
     chosen, targets = np.array([0, 4]), np.array([1, 2])
-    assert attack.poison_success(predictions[chosen], targets) == attack.Share(2, 2)
+    assert attack.poison_success(predictions[chosen], targets) == Share(2, 2)
     # the other zeros are taken for 1 in one case of three, the other one for 2 never
     base = attack.poison_base_rate(labels, predictions, chosen, targets)
     np.testing.assert_allclose(base, (1 / 3 + 0) / 2)
     none = np.array([], int)
     assert attack.poison_base_rate(labels, predictions, none, none) is None
     assert attack.poison_success(none, none) is None
+
+
+def to_class_two(picture, index):
+    """A trigger that a backdoored model obeys on every other image."""
+    changed = picture.copy()
+    changed[0, 1] = 2 if index % 2 else changed[0, 1]
+    return changed
+
+
+def test_the_attack_task_counts_what_loops_count():
+    source, embed_images, embed_texts = fake_source(classes=4, count=60)
+    mesh, labels = sharding.make_mesh(), source.images.labels
+    classes = zero_shot.class_vectors(embed_texts, source.prompts)
+    clean = (embed_images(source.images).vectors @ classes.T).argmax(axis=1)
+    triggered = (embed_images(source.images, to_class_two).vectors @ classes.T).argmax(axis=1)
+    chosen = [
+        ChosenImage(5, "0005", "class 1", "class 3"),
+        ChosenImage(8, "0008", "class 0", "class 0"),
+    ]
+    triggers = {"two": to_class_two, "none": lambda picture, index: picture}
+    task = attack.AttackTask("class 2", triggers, chosen)
+    found = task(embed_images, embed_texts, source, mesh)
+    others = labels != 2
+    hits, base = (np.sum(p[others] == 2) for p in (triggered, clean))
+    assert found["attack_success_rate"] == Share(hits + base, 2 * others.sum())
+    assert found["attack_success_rate[two]"] == hits / others.sum() > 0.4
+    assert found["target_base_rate"] == Share(base, others.sum())
+    assert found["poison_success_rate"] == Share(int(clean[5] == 3) + int(clean[8] == 0), 2)
+    plain = summary(found)
+    assert plain["target_base_rate"] == base / others.sum()
+    assert plain["target_base_rate_interval"][0] <= plain["target_base_rate"]
+    elsewhere = attack.AttackTask("heart", triggers)
+    assert elsewhere(embed_images, embed_texts, source, mesh) == {}

@@ -18,6 +18,7 @@ import pytest
 from safeclip_jax import logs, pools, train
 from safeclip_jax.checkpoint import Checkpoints
 from safeclip_jax.errors import UserError
+from safeclip_jax.evaluate import __main__ as evaluate
 
 ROOT = Path(__file__).parent.parent
 TIMES = re.compile("second|share_beyond")
@@ -238,16 +239,34 @@ def test_training_starts_from_another_runs_weights_and_tokenizer(finished, confi
             build(changed)
 
 
+def test_the_evaluate_command_finds_what_the_run_found(finished, tmp_path):
+    flags = ["--checkpoint", finished[0], "--tasks", "zero_shot", "attack", "--no-cache"]
+    arguments = evaluate._parser().parse_args([*map(str, flags), "--out", str(tmp_path)])
+    assert evaluate.main(arguments) == 0
+    first = json.loads((finished[0] / "results.json").read_text())
+    found = {}
+    for path in tmp_path.glob("*_scenes_*.json"):
+        found |= json.loads(path.read_text())["metrics"]
+    assert found["acc1"] == first["zero_shot_accuracy"]
+    for name in ("attack_success_rate", "target_base_rate"):
+        assert found[name] == first[name]
+
+
 def test_zero_epochs_evaluate_a_finished_run_under_another_attack(finished, tmp_path):
     flags = (f"--config.init_from={finished[0]}", "--config.epochs=0", "--config.defense=none")
     attack = ("--config.attack.rate=0", "--config.attack.trigger=badnets+sig")
-    result = main(tmp_path / "only", *flags, *attack)
+    tasks = "--config.evaluate.tasks=('zero_shot', 'attack', 'retrieval', 'knn')"
+    result = main(tmp_path / "only", *flags, *attack, tasks, "--config.evaluate.also=('scenes',)")
     assert result.returncode == 0, result.stderr[-3000:]
     first = json.loads((finished[0] / "results.json").read_text())
     found = json.loads((tmp_path / "only/results.json").read_text())
     assert found["steps"] == 0 and found["zero_shot_accuracy"] == first["zero_shot_accuracy"]
-    assert found["attack_success_by_trigger"]["badnets"] == first["attack_success_rate"]
-    assert set(found["attack_success_by_trigger"]) == {"badnets", "sig"}
+    assert found["attack_success_rate[badnets]"] == first["attack_success_rate"]
+    assert 0 <= found["attack_success_rate[sig]"] <= 1
+    assert found["image_recall_at_10_interval"][0] <= found["image_recall_at_10"]
+    for name in ("zero_shot_accuracy", "attack_success_rate", "knn_accuracy"):
+        assert found[f"scenes/{name}"] == found[name]
+    assert "image recall at 1" in result.stdout and "scenes/knn accuracy" in result.stdout
 
 
 @pytest.mark.parametrize("defense", ["roclip", "safeclip_plus"])

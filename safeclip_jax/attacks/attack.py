@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from safeclip_jax.attacks import poison, triggers
 from safeclip_jax.attacks.triggers import Trigger
 from safeclip_jax.data import from_config
-from safeclip_jax.data.from_config import HeldOut
+from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.errors import UserError, unknown
 

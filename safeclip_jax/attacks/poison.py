@@ -297,6 +297,9 @@ class PoisonedSource(ImageSource):
         self._source = source
         self._changes = {pair.index: partial(change, pair) for pair in manifest.pairs}
 
+    def image_numbers(self) -> np.ndarray:
+        return self._source.image_numbers()
+
     def image(self, index: int) -> np.ndarray:
         image = self._source.image(index)
         change = self._changes.get(index)

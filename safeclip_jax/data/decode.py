@@ -17,17 +17,25 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 class Resized(ImageSource):
-    """The pairs of a source, their images decoded, resized and centre-cropped to one size."""
+    """The pairs of a source, their images decoded, resized and centre-cropped to one size.
+
+    Attributes:
+      stored: the source, with the images as they are stored.
+      size: side of the images in pixels.
+    """
 
     def __init__(self, source: Source, size: int):
         super().__init__(source)
-        self._source, self._size = source, size
+        self.stored, self.size = source, size
+
+    def image_numbers(self) -> np.ndarray:
+        return self.stored.image_numbers()
 
     def image(self, index: int) -> np.ndarray:
-        image = self._source.image(index)
+        image = self.stored.image(index)
         if isinstance(image, bytes):
-            return decode(image, self._size)
-        return fit(image, self._size)
+            return decode(image, self.size)
+        return fit(image, self.size)
 
 
 def decode(content: bytes, size: int) -> np.ndarray:

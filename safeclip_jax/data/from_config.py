@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,31 +10,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from safeclip_jax.data.decode import Resized
-from safeclip_jax.data.sources import SourceOptions, open_source
+from safeclip_jax.data.held_out import HeldOut, Request, open_held_out
+from safeclip_jax.data.prompts import Wording
+from safeclip_jax.data.sources import SourceOptions, open_part
 from safeclip_jax.data.sources.base import ImageSource, Source
-from safeclip_jax.data.sources.folder import TEMPLATES
-from safeclip_jax.data.sources.mix import Concatenation, part, sample, weighted
-from safeclip_jax.data.sources.scenes import PROMPTS as SCENE_PROMPTS
+from safeclip_jax.data.sources.mix import Concatenation, weighted
 from safeclip_jax.errors import UserError, unknown
 
 PROMPTS = ("templates", "captions")
 _CAPTIONS_A_CLASS = 50
 _OF_A_SOURCE = ("image_column", "caption_column", "label_column", "images", "split", "data_dir")
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Labelled images for zero-shot evaluation.
-
-    Attributes:
-      images: every pair has a label.
-      class_names: what the labels index.
-      prompts: the texts whose embeddings make a class's vector, for each class.
-    """
-
-    images: ImageSource
-    class_names: list[str]
-    prompts: list[list[str]]
 
 
 def own_seed(config: ConfigDict, seed: int | None) -> int:
@@ -78,56 +63,75 @@ def held_out(config: ConfigDict, pairs: Source, cache: Path | None) -> HeldOut |
       cache: folder for indices, or None.
 
     Raises:
-      UserError: if the source has no labels or the prompts cannot be made.
+      UserError: if the source has no labels where it needs them, or the prompts cannot be made.
     """
     evaluate = config.evaluate
     if not evaluate.source:
         return None
-    changes = {name: getattr(evaluate, name) for name in ("source", "split", "part")}
-    source = _one(config, {**changes, "pairs": evaluate.pairs}, cache, at_most=True)
-    if source.labels is None:
+    found = open_held_out(_request(config, evaluate.source, cache))
+    if not found.class_names and {"zero_shot", "attack"} & set(evaluate.tasks):
         raise UserError(
-            f"evaluate.source={evaluate.source!r} has no labels: set data.label_column, or "
-            "leave evaluate.source empty"
+            f"evaluate.source={evaluate.source!r} has no labels: set data.label_column, leave "
+            "evaluate.source empty, or name in evaluate.tasks only what needs none"
         )
-    names = list(source.class_names)
-    if evaluate.prompts not in PROMPTS:
-        raise unknown("evaluate.prompts", evaluate.prompts, PROMPTS)
     if evaluate.prompts == "captions":
-        prompts = _captions_of_classes(pairs, names)
-    else:
-        templates = SCENE_PROMPTS if evaluate.source == "scenes" else TEMPLATES
-        prompts = [[template.format(name) for template in templates] for name in names]
+        found = replace(found, prompts=_captions_of_classes(pairs, found.class_names))
     any_target = config.attack.kind == "targeted" and not config.attack.target
-    if config.attack.target not in names and not any_target:
-        raise unknown("attack.target", config.attack.target, names)
-    return HeldOut(Resized(source, config.model.image_size), names, prompts)
+    if config.attack.target not in found.class_names and found.class_names and not any_target:
+        raise unknown("attack.target", config.attack.target, found.class_names)
+    return found
 
 
-def _one(
-    config: ConfigDict, changes: dict[str, Any], cache: Path | None, at_most: bool = False
-) -> Source:
-    """Opens one source: its part, and of that the pairs asked for."""
+def also_held_out(config: ConfigDict, cache: Path | None) -> list[HeldOut]:
+    """Opens the sources of `evaluate.also`; args and errors as `held_out`."""
+    found = []
+    for name in config.evaluate.also:
+        request = _request(config, name, cache)
+        options = replace(request.options, split="test", image_column="", caption_column="")
+        options = replace(options, label_column="")
+        alone = replace(request, options=options, part=(0.0, 1.0), prompts="", learn="")
+        found.append(open_held_out(alone))
+    return found
+
+
+def _request(config: ConfigDict, source: str, cache: Path | None) -> Request:
+    evaluate = config.evaluate
+    templates = evaluate.prompts in PROMPTS
+    if not templates and not evaluate.prompts.endswith(".json"):
+        raise unknown("evaluate.prompts", evaluate.prompts, (*PROMPTS, "FILE.json"))
+    return Request(
+        source,
+        _options(config, {"split": evaluate.split}, evaluate.pairs, cache),
+        evaluate.part,
+        "" if templates else evaluate.prompts,
+        evaluate.learn,
+        config.data.wordnet,
+    )
+
+
+def _options(
+    config: ConfigDict, changes: dict[str, Any], count: int, cache: Path | None
+) -> SourceOptions:
+    """Options of a source: those of `data`, with changes."""
     data = config.data
-    unknown_keys = changes.keys() - {"source", "pairs", "part", *_OF_A_SOURCE}
-    if unknown_keys:
-        raise unknown("key of data.mix", min(unknown_keys), ("weight", "source", *_OF_A_SOURCE))
-    values = {name: changes.get(name, data[name]) for name in ("source", "pairs", "part")}
-    options = SourceOptions(
+    return SourceOptions(
         **{name: changes.get(name, data[name]) for name in _OF_A_SOURCE},
-        count=values["pairs"],
+        count=count,
         seed=own_seed(config, data.seed),
         size=config.model.image_size,
         cache=cache,
     )
-    source = open_source(values["source"], options)
-    start, stop = values["part"]
-    source = part(source, start, stop, options.seed)
-    count = values["pairs"]
-    drawn = values["source"] == "scenes"  # by their count, so that parts are of it
-    if drawn or not count or (at_most and count >= len(source)):
-        return source
-    return sample(source, count, options.seed)
+
+
+def _one(config: ConfigDict, changes: dict[str, Any], cache: Path | None) -> Source:
+    """Opens one source of training pairs: its part, and of that the pairs asked for."""
+    unknown_keys = changes.keys() - {"source", "pairs", "part", *_OF_A_SOURCE}
+    if unknown_keys:
+        raise unknown("key of data.mix", min(unknown_keys), ("weight", "source", *_OF_A_SOURCE))
+    source, pairs, share = (
+        changes.get(name, config.data[name]) for name in ("source", "pairs", "part")
+    )
+    return open_part(source, _options(config, changes, pairs, cache), share)
 
 
 def _captions_of_classes(pairs: Source, names: list[str]) -> list[list[str]]:
@@ -135,11 +139,12 @@ def _captions_of_classes(pairs: Source, names: list[str]) -> list[list[str]]:
     if pairs.labels is None:
         raise UserError("evaluate.prompts=captions needs training pairs with labels")
     prompts = []
+    templates = Wording()
     for name in names:
         known = name in pairs.class_names
         number = list(pairs.class_names).index(name) if known else -1
         members = np.flatnonzero(pairs.labels == number)
         chosen = np.random.default_rng(number + 1).permutation(members)[:_CAPTIONS_A_CLASS]
         captions = [pairs.captions[int(i)] for i in np.sort(chosen)]
-        prompts.append(captions or [template.format(name) for template in TEMPLATES])
+        prompts.append(captions or templates.texts([name])[0])
     return prompts

@@ -48,6 +48,31 @@ class Synonyms:
         return self._of.get(word.lower(), ())
 
 
+def noun(folder: Path, offset: int) -> tuple[list[str], int | None]:
+    """The words of a noun's synset and the offset of its hypernym, if it has one.
+
+    Args:
+      folder: with WordNet 3.0's `data.noun`.
+      offset: of the synset, as in ImageNet's names: n01440764 is at 1440764.
+
+    Raises:
+      UserError: if there is no such synset.
+    """
+    path = folder / _FILES[0]
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            line = file.readline().decode()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    if not line.startswith(f"{offset:08d} "):
+        raise UserError(f"{path} has no synset at {offset}: WordNet 3.0 is needed")
+    fields = line.split(" ")
+    pointers = fields[5 + 2 * int(fields[3], 16) :]
+    above = next((int(pointers[i + 1]) for i, f in enumerate(pointers) if f in ("@", "@i")), None)
+    return _synset(line), above
+
+
 def find(where: str) -> Path | None:
     """The folder of a local copy: `auto` looks in the usual places, empty for none."""
     if where != "auto":

@@ -1,42 +1,83 @@
-"""How far an attack succeeded, and how well the scores tell the poisons."""
+"""How far an attack succeeded: ASR of triggers, PSR of targeted poisoning."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.stats import binomtest
-from sklearn.metrics import roc_auc_score, roc_curve
+from jax.sharding import Mesh
 
-FALSE_POSITIVES = 0.01
+from safeclip_jax.attacks.poison import ChosenImage
+from safeclip_jax.attacks.triggers import Trigger
+from safeclip_jax.data.held_out import HeldOut
+from safeclip_jax.evaluate.share import Share, share
+from safeclip_jax.evaluate.task import EmbedImages, EmbedTexts, Metrics, labels_of
+from safeclip_jax.evaluate.zero_shot import class_vectors, classify
+
 JUDGEABLE = 0.9  # success against plain CLIP from which an attack can test a defence
 
 
 @dataclass(frozen=True)
-class Share:
-    """A count of a number of trials.
+class AttackTask:
+    """Zero-shot classification of attacked images, see `task.Task`.
 
     Attributes:
-      count, of: how many of how many; `of` is at least 1.
+      target: class that triggers should be taken for.
+      triggers: by name.
+      chosen: images of the source that targeted poisoning chose.
     """
 
-    count: int
-    of: int
+    target: str = ""
+    triggers: Mapping[str, Trigger] = field(default_factory=dict)
+    chosen: Sequence[ChosenImage] = ()
 
-    @property
-    def value(self) -> float:
-        return self.count / self.of
+    def __call__(
+        self, embed_images: EmbedImages, embed_texts: EmbedTexts, source: HeldOut, mesh: Mesh
+    ) -> Metrics:
+        """Measures on every image, with each trigger in turn.
 
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval (Wilson, 1927)."""
-        found = binomtest(self.count, self.of).proportion_ci(method="wilson")
-        return float(found.low), float(found.high)
+        Returns:
+          `attack_success_rate`, of all triggers together, and with several of each, as
+          `attack_success_rate[NAME]`; `target_base_rate`; for targeted poisoning
+          `poison_success_rate` and `poison_base_rate`. Nothing of triggers where the source
+          does not have the target class.
+        """
+        every_label = labels_of(source, "attack")
+        images = embed_images(source.images)
+        labels = every_label[images.usable]
+        if not len(labels):
+            return {}
+        classes = class_vectors(embed_texts, source.prompts)
+        clean, _ = classify(images.vectors, labels, classes, mesh)
+        found: Metrics = {}
+        if self.triggers and self.target in source.class_names:
+            target = source.class_names.index(self.target)
+            rates: dict[str, Share | None] = {}
+            for name, trigger in self.triggers.items():
+                triggered = embed_images(source.images, trigger)
+                theirs = every_label[triggered.usable]
+                predictions, _ = classify(triggered.vectors, theirs, classes, mesh)
+                rates[name] = target_rate(theirs, predictions, target)
+            found |= _together(rates)
+            found["target_base_rate"] = target_rate(labels, clean, target)
+        if self.chosen:
+            targets = np.array([source.class_names.index(c.target) for c in self.chosen])
+            places = np.searchsorted(images.usable, [c.index for c in self.chosen])
+            found["poison_success_rate"] = poison_success(clean[places], targets)
+            found["poison_base_rate"] = poison_base_rate(labels, clean, places, targets)
+        return found
 
 
-def share(hits: np.ndarray) -> Share | None:
-    """The share of true values, or None where there is no value."""
-    return Share(int(np.sum(hits)), len(hits)) if len(hits) else None
+def _together(rates: Mapping[str, Share | None]) -> Metrics:
+    known = {name: rate for name, rate in rates.items() if rate is not None}
+    if not known:
+        return {}
+    total = Share(sum(r.count for r in known.values()), sum(r.of for r in known.values()))
+    each = {f"attack_success_rate[{name}]": rate.value for name, rate in known.items()}
+    return (
+        {"attack_success_rate": total, **each} if len(each) > 1 else {"attack_success_rate": total}
+    )
 
 
 def target_rate(labels: np.ndarray, predictions: np.ndarray, target: int) -> Share | None:
@@ -82,34 +123,3 @@ def poison_base_rate(
         if peers.any():
             rates.append(np.mean(predictions[peers] == target))
     return float(np.mean(rates)) if rates else None
-
-
-def score_auroc(scores: np.ndarray, poisons: np.ndarray) -> float | None:
-    """AUROC of a low score as a sign of poison; None without poisons.
-
-    Args:
-      scores: [N]; NaN counts as the lowest.
-      poisons: indices of the poisoned pairs.
-    """
-    truth, suspicion = _truth_and_suspicion(scores, poisons)
-    if not truth.any() or truth.all():
-        return None
-    return float(roc_auc_score(truth, suspicion))
-
-
-def score_recall(scores: np.ndarray, poisons: np.ndarray) -> float | None:
-    """Share of the poisons found when at most 1 % of the honest pairs are suspected.
-
-    Args as in `score_auroc`; None without poisons.
-    """
-    truth, suspicion = _truth_and_suspicion(scores, poisons)
-    if not truth.any() or truth.all():
-        return None
-    false, true, _ = roc_curve(truth, suspicion, drop_intermediate=False)
-    return float(true[false <= FALSE_POSITIVES].max())
-
-
-def _truth_and_suspicion(scores: np.ndarray, poisons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    truth = np.zeros(len(scores), bool)
-    truth[poisons] = True
-    return truth, -np.nan_to_num(scores, nan=np.nanmin(scores))

@@ -1,172 +1,76 @@
-"""The figures of a run: zero-shot accuracy, attack success and the quality of the pools."""
+"""A run's evaluation: its tasks on its held-out images, and the quality of its pools."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from safeclip_jax.data.pipeline import ImageReader
 from safeclip_jax.embed import Variables
-from safeclip_jax.errors import UserError
-from safeclip_jax.evaluate import attack, zero_shot
-from safeclip_jax.evaluate.attack import Share
+from safeclip_jax.evaluate import detection, tasks
+from safeclip_jax.evaluate.attack import AttackTask
+from safeclip_jax.evaluate.embedding import Embedding, Reading
+from safeclip_jax.evaluate.share import Share
+from safeclip_jax.evaluate.task import Metrics
 from safeclip_jax.experiment import Experiment
 from safeclip_jax.pools import Pools
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What one evaluation found; None where there is nothing to measure it on.
-
-    Attributes:
-      zero_shot_accuracy: of the untriggered images.
-      attack_success_rate: see `attack.target_rate`; of all triggers together.
-      attack_success_by_trigger: of each.
-      target_base_rate: the same on the untriggered images.
-      poison_success_rate, poison_base_rate: of targeted poisoning, see `attack`.
-      confusion: counts [C, C] of the untriggered images.
-    """
-
-    zero_shot_accuracy: Share | None = None
-    attack_success_rate: Share | None = None
-    attack_success_by_trigger: dict[str, float] = field(default_factory=dict)
-    target_base_rate: Share | None = None
-    poison_success_rate: Share | None = None
-    poison_base_rate: float | None = None
-    confusion: np.ndarray | None = None
-
-    def summary(self) -> dict[str, Any]:
-        """As plain JSON: shares as numbers in [0, 1], Wilson intervals beside them."""
-        values: dict[str, Any] = {}
-        for name in SHARES:
-            found = getattr(self, name)
-            values[name] = None if found is None else found.value
-            values[f"{name}_interval"] = None if found is None else found.interval
-        by_trigger = self.attack_success_by_trigger
-        return {
-            **values,
-            "attack_success_by_trigger": by_trigger,
-            "poison_base_rate": self.poison_base_rate,
-        }
-
-    def line(self) -> str:
-        if self.zero_shot_accuracy is None:
-            return "nothing to evaluate on"
-        parts = [f"zero-shot accuracy {self.zero_shot_accuracy.value:.1%}"]
-        if self.attack_success_rate is not None and self.target_base_rate is not None:
-            success, base = self.attack_success_rate.value, self.target_base_rate.value
-            parts.append(f"attack success {success:.1%} (base rate {base:.1%})")
-        if self.poison_success_rate is not None:
-            parts.append(f"poison success {self.poison_success_rate.value:.1%}")
-        return ", ".join(parts)
-
-
-SHARES = (
-    "zero_shot_accuracy",
-    "attack_success_rate",
-    "target_base_rate",
-    "poison_success_rate",
-)
-
-
-@dataclass(frozen=True)
-class _HeldOutImages:
-    """Usable held-out images, read once.
-
-    Attributes:
-      clean: uint8 [N, S, S, 3].
-      triggered: the same with each trigger, by its name.
-      labels: [N].
-      chosen: places of targeted poisoning's images among them.
-      targets: adversarial class of each.
-    """
-
-    clean: np.ndarray
-    triggered: dict[str, np.ndarray]
-    labels: np.ndarray
-    chosen: np.ndarray
-    targets: np.ndarray
-
-
 class Evaluator:
-    """Evaluates parameters on the experiment's held-out images."""
+    """Evaluates parameters on what the experiment holds out."""
 
     def __init__(self, experiment: Experiment):
-        self._x = experiment
-        self._batch = experiment.config.score.batch_size
-        self._read: _HeldOutImages | None = None
-
-    def __call__(self, variables: Variables) -> Figures:
-        x, embedder = self._x, self._x.steps.embedder
-        if x.held_out is None:
-            return Figures()
-        classes = zero_shot.class_vectors(
-            lambda texts: embedder.texts(variables, x.tokenizer.encode(texts), self._batch),
-            x.held_out.prompts,
+        self._x = x = experiment
+        config = x.config
+        manifest = x.attack.manifest
+        self._tasks = tasks.create(
+            config.evaluate.tasks, AttackTask(manifest.target, x.attack.triggers, manifest.chosen)
+        )
+        self._elsewhere = tasks.create(
+            config.evaluate.tasks, AttackTask(manifest.target, x.attack.triggers)
+        )
+        self._reading = Reading(
+            config.score.batch_size,
+            config.model.image_size,
+            int(config.data.cache_gib * 2**30),
+            config.data.threads,
+            config.data.max_skipped_share,
         )
 
-        def predict(images: np.ndarray) -> np.ndarray:
-            return zero_shot.predict(embedder.images(variables, images, self._batch), classes)
+    def __call__(self, variables: Variables) -> Metrics:
+        """Figures by name; those of `evaluate.also` begin with its name and a slash."""
+        x, found = self._x, Metrics()
+        embedding = Embedding(x.steps.embedder, variables, x.tokenizer, self._reading)
+        if x.held_out is not None:
+            for task in self._tasks.values():
+                found |= task(embedding.images, embedding.texts, x.held_out, x.mesh)
+        for source in x.also_held_out:
+            for task in self._elsewhere.values():
+                figures = task(embedding.images, embedding.texts, source, x.mesh)
+                found |= {f"{source.name}/{name}": value for name, value in figures.items()}
+        return found
 
-        images = self._held_out_images()
-        labels, clean = images.labels, predict(images.clean)
-        triggered = {name: predict(images.triggered[name]) for name in images.triggered}
-        figures = Figures(
-            zero_shot_accuracy=attack.share(labels == clean),
-            confusion=zero_shot.confusion(labels, clean, len(classes)),
-            poison_success_rate=attack.poison_success(clean[images.chosen], images.targets),
-            poison_base_rate=attack.poison_base_rate(labels, clean, images.chosen, images.targets),
-        )
-        return self._with_triggers(figures, labels, clean, triggered)
 
-    def _with_triggers(
-        self,
-        figures: Figures,
-        labels: np.ndarray,
-        clean: np.ndarray,
-        triggered: dict[str, np.ndarray],
-    ) -> Figures:
-        assert self._x.held_out is not None
-        if not triggered:
-            return figures
-        target = self._x.held_out.class_names.index(self._x.attack.manifest.target)
-        rates = {n: attack.target_rate(labels, p, target) for n, p in triggered.items()}
-        together = [rate for rate in rates.values() if rate is not None]
-        if not together:
-            return figures
-        return replace(
-            figures,
-            attack_success_rate=Share(sum(r.count for r in together), sum(r.of for r in together)),
-            attack_success_by_trigger={n: rate.value for n, rate in rates.items() if rate},
-            target_base_rate=attack.target_rate(labels, clean, target),
-        )
+def line(metrics: Metrics) -> str:
+    """The figures that a reader of a log wants, in words."""
+    parts = []
+    for name, shown in SHOWN.items():
+        found = metrics.get(name)
+        if isinstance(found, Share):
+            parts.append(f"{shown} {found.value:.1%}")
+    return ", ".join(parts) or "nothing to evaluate on"
 
-    def _held_out_images(self) -> _HeldOutImages:
-        """Pictures that cannot be read are left out."""
-        if self._read is None:
-            assert self._x.held_out is not None
-            clean = self._x.held_out.images
-            assert clean.labels is not None
-            every = np.arange(len(clean))
-            images, bad = ImageReader(clean, self._x.config.model.image_size, 0)(every)
-            usable = np.array([i for i in range(len(clean)) if i not in bad], int)
-            if not len(usable):
-                raise UserError(f"evaluate.source: no image can be read ({bad[0]})")
-            names = self._x.held_out.class_names
-            chosen = self._x.attack.manifest.chosen
-            self._read = _HeldOutImages(
-                images[usable],
-                {
-                    name: np.stack([trigger(images[i], int(i)) for i in usable])
-                    for name, trigger in self._x.attack.triggers.items()
-                },
-                clean.labels[usable],
-                np.searchsorted(usable, [image.index for image in chosen]),
-                np.array([names.index(image.target) for image in chosen], int),
-            )
-        return self._read
+
+SHOWN = {
+    "zero_shot_accuracy": "zero-shot accuracy",
+    "attack_success_rate": "attack success",
+    "target_base_rate": "base rate",
+    "poison_success_rate": "poison success",
+    "image_recall_at_1": "image recall@1",
+    "text_recall_at_1": "text recall@1",
+    "linear_probe_accuracy": "linear probe",
+    "knn_accuracy": "k-NN",
+}
 
 
 def pool_quality(pools: Pools, poisons: np.ndarray) -> dict[str, float | int | None]:
@@ -182,11 +86,21 @@ def pool_quality(pools: Pools, poisons: np.ndarray) -> dict[str, float | int | N
 def score_quality(scores: np.ndarray, poisons: np.ndarray) -> dict[str, float | int | None]:
     """How well low scores tell the poisons; None without poisons."""
     return {
-        "score_auroc": attack.score_auroc(scores, poisons),
-        "score_recall_at_1_percent": attack.score_recall(scores, poisons),
+        "score_auroc": detection.score_auroc(scores, poisons),
+        "score_recall_at_1_percent": detection.score_recall(scores, poisons),
     }
 
 
+# What a run's results always name, measured or not.
+_SHARES = (
+    "zero_shot_accuracy",
+    "attack_success_rate",
+    "target_base_rate",
+    "poison_success_rate",
+)
+NOTHING: dict[str, Any] = dict.fromkeys(
+    [*_SHARES, *(f"{name}_interval" for name in _SHARES), "poison_base_rate"]
+)
 NO_POOLS: dict[str, float | int | None] = {
     "safe_pool_size": None,
     "risky_pool_size": None,

@@ -2,32 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
+from sklearn.metrics import balanced_accuracy_score
 
-EmbedTexts = Callable[[Sequence[str]], np.ndarray]
+from safeclip_jax import sharding
+from safeclip_jax.data.held_out import HeldOut
+from safeclip_jax.evaluate.share import share
+from safeclip_jax.evaluate.task import EmbedImages, EmbedTexts, Metrics, labels_of
+
+_TEXTS_AT_ONCE = 4096
+_IMAGES_A_DEVICE = 512
+_TOP = 5
+
+
+def evaluate(
+    embed_images: EmbedImages, embed_texts: EmbedTexts, source: HeldOut, mesh: Mesh
+) -> Metrics:
+    """Accuracy of the most similar class, see `task.Task`.
+
+    Returns:
+      `zero_shot_accuracy`; with more than five classes `zero_shot_accuracy_top5`, whether the
+      class is among the five most similar; `mean_per_class_recall`, the mean over the classes
+      that occur of each one's accuracy; `confusion`, counts [C, C].
+    """
+    labels = labels_of(source, "zero_shot")
+    images = embed_images(source.images)
+    labels = labels[images.usable]
+    if not len(labels):
+        return {}
+    classes = class_vectors(embed_texts, source.prompts)
+    predictions, ranks = classify(images.vectors, labels, classes, mesh)
+    top5 = {"zero_shot_accuracy_top5": share(ranks < _TOP)} if len(classes) > _TOP else {}
+    return {
+        "zero_shot_accuracy": share(ranks == 0),
+        **top5,
+        "mean_per_class_recall": float(balanced_accuracy_score(labels, predictions)),
+        "confusion": confusion(labels, predictions, len(classes)),
+    }
 
 
 def class_vectors(embed_texts: EmbedTexts, prompts: Sequence[Sequence[str]]) -> np.ndarray:
     """One unit vector a class: the normalised mean of its prompts' embeddings, [C, D].
 
+    However many prompts there are, only some thousand vectors are in memory at a time.
+
     Args:
-      embed_texts: texts to unit vectors [n, D].
+      embed_texts: texts to unit vectors.
       prompts: for each of the C classes, its texts.
 
     References:
       Radford et al., 2021, section 3.1.4.
     """
-    vectors = embed_texts([text for texts in prompts for text in texts])
-    starts = np.cumsum([0, *(len(texts) for texts in prompts[:-1])])
-    sums = np.add.reduceat(vectors, starts, axis=0)
+    texts = [(number, text) for number, group in enumerate(prompts) for text in group]
+    sums = None
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        numbers, some = zip(*texts[start : start + _TEXTS_AT_ONCE], strict=True)
+        vectors = embed_texts(some)
+        if sums is None:
+            sums = np.zeros((len(prompts), vectors.shape[1]), vectors.dtype)
+        np.add.at(sums, np.array(numbers), vectors)
+    assert sums is not None
     return sums / np.linalg.norm(sums, axis=1, keepdims=True)
 
 
-def predict(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Index of the most similar class for each image, [N], from [N, D] and [C, D]."""
-    return np.argmax(images @ classes.T, axis=1)
+def classify(
+    images: np.ndarray, labels: np.ndarray, classes: np.ndarray, mesh: Mesh
+) -> tuple[np.ndarray, np.ndarray]:
+    """The most similar class of each image, and how many are more similar than its own.
+
+    Of equally similar classes the first comes first. A vector that is not a number has all
+    classes before its own.
+
+    Args:
+      images: unit vectors [N, D].
+      labels: class indices [N].
+      classes: unit vectors [C, D].
+      mesh: over whose devices the images are split.
+
+    Returns:
+      Class indices and ranks from 0, int32 [N] each.
+    """
+    everywhere = jax.device_put(classes.astype(np.float32), sharding.replicated(mesh))
+    rows = {"images": images.astype(np.float32), "labels": labels.astype(np.int32)}
+    found = [
+        _classify(block["images"], block["labels"], everywhere)
+        for block in sharding.row_batches(rows, _IMAGES_A_DEVICE * mesh.size, mesh)
+    ]
+    predictions, ranks = (
+        np.concatenate([sharding.to_host(part) for part in parts])[: len(images)]
+        for parts in zip(*found, strict=True)
+    )
+    return predictions, ranks
+
+
+@jax.jit
+def _classify(
+    images: jax.Array, labels: jax.Array, classes: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    similarity = jnp.matmul(images, classes.T, precision=jax.lax.Precision.HIGHEST)
+    own = jnp.take_along_axis(similarity, labels[:, None], axis=1)
+    earlier = jnp.arange(len(classes)) < labels[:, None]
+    ahead = (similarity > own) | ((similarity == own) & earlier) | jnp.isnan(own)
+    return jnp.argmax(similarity, axis=1).astype(jnp.int32), ahead.sum(axis=1, dtype=jnp.int32)
 
 
 def confusion(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from safeclip_jax.data.sources.array_record import ArrayRecord
 from safeclip_jax.data.sources.base import Source
 from safeclip_jax.data.sources.coco import Coco
 from safeclip_jax.data.sources.folder import Folder
+from safeclip_jax.data.sources.mix import part, sample
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.data.sources.table import Table
 from safeclip_jax.data.sources.tfds import Tfds
@@ -27,7 +28,9 @@ class SourceOptions:
       images: folder of the images, where the file with the captions lies elsewhere.
       split: of a TFDS data set, or of scenes.
       data_dir: where TFDS data sets were prepared.
-      count, seed, size: of scenes.
+      count: how many scenes to draw, or other pairs to choose; 0 for all of these.
+      seed: of scenes, parts and choices.
+      size: side of scenes in pixels.
       cache: folder for indices, or None to keep none.
     """
 
@@ -59,6 +62,31 @@ KINDS: dict[str, Callable[[str, SourceOptions], Source]] = {
     "arrayrecord": lambda path, o: ArrayRecord(path),
 }
 _FILES = ("csv", "tsv", "parquet", "folder", "coco", "arrayrecord")
+
+
+def open_part(
+    spec: str,
+    options: SourceOptions,
+    share: tuple[float, float] = (0.0, 1.0),
+    at_most: bool = False,
+) -> Source:
+    """Opens a source, takes a part of it, and of that a choice of `options.count` pairs.
+
+    Args:
+      spec: as for `open_source`.
+      options: of the source; its seed draws part and choice.
+      share: the part's two ends, between 0 and 1.
+      at_most: whether fewer pairs than `options.count` will do.
+
+    Raises:
+      UserError: as `open_source`, or if there are too few pairs.
+    """
+    source = part(open_source(spec, options), *share, options.seed)
+    count = options.count
+    drawn = spec == "scenes"  # by their count, so that parts are of it
+    if drawn or not count or (at_most and count >= len(source)):
+        return source
+    return sample(source, count, options.seed)
 
 
 def open_source(spec: str, options: SourceOptions) -> Source:

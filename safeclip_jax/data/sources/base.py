@@ -78,6 +78,10 @@ class Source(ABC):
         label = None if self.labels is None else int(self.labels[index])
         return Record(self.image(index), self.captions[index], self.keys[index], label)
 
+    def image_numbers(self) -> np.ndarray:
+        """The same number for pairs that share an image, int [N]; here each has its own."""
+        return np.arange(len(self))
+
     @abstractmethod
     def image(self, index: int) -> bytes | np.ndarray:
         """Returns one image; raises `BadRecord` if it cannot be used."""
@@ -138,6 +142,12 @@ class ColumnsBuilder:
             labels = np.array([number[label] for label in self.labels], np.int32)
         captions, keys = PackedStrings.pack(self.captions), PackedStrings.pack(self.keys)
         return Columns(captions, keys, labels, names, self.rejected)
+
+
+def same_numbers(names: Iterable[str]) -> np.ndarray:
+    """For each name a number, int64: its place among the different ones."""
+    first: dict[str, int] = {}
+    return np.fromiter((first.setdefault(name, len(first)) for name in names), np.int64)
 
 
 def caption_problem(caption: object) -> str:

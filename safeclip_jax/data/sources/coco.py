@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+
 from safeclip_jax.data import files
-from safeclip_jax.data.sources.base import ColumnsBuilder, Source
+from safeclip_jax.data.sources.base import ColumnsBuilder, Source, same_numbers
 from safeclip_jax.errors import UserError
 
 
@@ -47,6 +49,9 @@ class Coco(Source):
             raise UserError(f"{path} holds no annotation")
         super().__init__(columns.build())
         self._files = files.Files(images)
+
+    def image_numbers(self) -> np.ndarray:
+        return same_numbers(self._names)
 
     def image(self, index: int) -> bytes:
         return self._files.read(self._names[index])

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from safeclip_jax.data.files import Files
+from safeclip_jax.data.prompts import TEMPLATES, readable
 from safeclip_jax.data.sources.base import ColumnsBuilder, Source
 from safeclip_jax.errors import UserError
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-TEMPLATES = ("a photo of a {}", "a picture of a {}", "an image of a {}")
 
 
 class Folder(Source):
@@ -48,11 +48,6 @@ class Folder(Source):
 
     def image(self, index: int) -> bytes:
         return self._files.read(self.keys[index])
-
-
-def readable(class_name: str) -> str:
-    """A class's name as words: underscores stand for blanks."""
-    return class_name.replace("_", " ")
 
 
 def templated(class_name: str, templates: Sequence[str], index: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from safeclip_jax.data.sources.base import Columns, Source
+from safeclip_jax.data.sources.base import Columns, ImageSource, Source
 from safeclip_jax.data.strings import PackedStrings
 from safeclip_jax.errors import UserError
 
@@ -25,7 +25,21 @@ class Subset(Source):
         super().__init__(Columns(captions, keys, labels, source.class_names, source.rejected))
         self._source, self._indices = source, indices
 
+    def image_numbers(self) -> np.ndarray:
+        return self._source.image_numbers()[self._indices]
+
     def image(self, index: int) -> bytes | np.ndarray:
+        return self._source.image(int(self._indices[index]))
+
+
+class ImageSubset(ImageSource):
+    """Some pairs of an `ImageSource`."""
+
+    def __init__(self, source: ImageSource, indices: np.ndarray):
+        super().__init__(Subset(source, indices))
+        self._source, self._indices = source, indices
+
+    def image(self, index: int) -> np.ndarray:
         return self._source.image(int(self._indices[index]))
 
 
@@ -75,6 +89,14 @@ class Concatenation(Source):
         super().__init__(join(sources))
         self._sources = sources
         self._ends = list(itertools.accumulate(len(s) for s in sources))
+
+    def image_numbers(self) -> np.ndarray:
+        numbers, start = [], 0
+        for source in self._sources:
+            own = source.image_numbers()
+            numbers.append(start + own)
+            start += int(own.max(initial=-1)) + 1
+        return np.concatenate(numbers)
 
     def image(self, index: int) -> bytes | np.ndarray:
         number = bisect.bisect_right(self._ends, index)

@@ -7,8 +7,10 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
+import numpy as np
+
 from safeclip_jax.data import files
-from safeclip_jax.data.sources.base import ColumnsBuilder, Source
+from safeclip_jax.data.sources.base import ColumnsBuilder, Source, same_numbers
 from safeclip_jax.errors import UserError
 
 IMAGE_COLUMNS = ("image", "path", "filepath", "image_path", "file_name")
@@ -55,6 +57,9 @@ class Table(Source):
         super().__init__(columns.build())
         root = path.rpartition("/")[0] if files.is_remote(path) else str(PurePosixPath(path).parent)
         self._files = files.Files(root)
+
+    def image_numbers(self) -> np.ndarray:
+        return same_numbers(self.keys)
 
     def image(self, index: int) -> bytes:
         return self._files.read(self.keys[index])

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from safeclip_jax.data.prompts import TEMPLATES, readable
 from safeclip_jax.data.sources.base import Columns, ColumnsBuilder, Source
 from safeclip_jax.data.sources.columns_file import load_columns, save_columns
-from safeclip_jax.data.sources.folder import TEMPLATES, readable, templated
+from safeclip_jax.data.sources.folder import templated
 from safeclip_jax.errors import BadRecord, UserError, first_line
 
 _DECODED_AT_ONCE = 1024
@@ -70,6 +71,9 @@ class Tfds(Source):
             raise UserError(f"tfds:{name} split {split} holds no record")
         super().__init__(columns)
         self._record = extra["record"]
+
+    def image_numbers(self) -> np.ndarray:
+        return self._record
 
     def image(self, index: int) -> bytes:
         try:

@@ -1,0 +1,72 @@
+"""The texts that stand for a class in zero-shot classification."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safeclip_jax.errors import UserError, first_line
+
+TEMPLATES = ("a photo of a {}", "a picture of a {}", "an image of a {}")
+_KEYS = ("templates", "classes", "prompts")
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How classes are put into words.
+
+    Attributes:
+      templates: texts with one `{}` for the class's name.
+      classes: a class's words, where they are not its label.
+      prompts: for some labels, all of their texts, instead of templates.
+    """
+
+    templates: Sequence[str] = TEMPLATES
+    classes: Mapping[str, str] = field(default_factory=dict)
+    prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def texts(self, labels: Sequence[str]) -> list[list[str]]:
+        """All texts of each class."""
+        return [self._texts(label) for label in labels]
+
+    def _texts(self, label: str) -> list[str]:
+        if label in self.prompts:
+            return list(self.prompts[label])
+        words = self.classes.get(label, readable(label))
+        return [template.replace("{}", words) for template in self.templates]
+
+
+def readable(label: str) -> str:
+    """A label as words: underscores stand for blanks."""
+    return label.replace("_", " ")
+
+
+def read(path: str) -> Wording:
+    """Reads a wording from a JSON file with `templates`, `classes` and `prompts`, or some of them.
+
+    Raises:
+      UserError: if it is not of this form; it names what is not.
+    """
+    try:
+        content = json.loads(Path(path).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"prompts {path} cannot be read: {first_line(error)}") from None
+    if not isinstance(content, dict) or not content or set(content) - set(_KEYS):
+        raise UserError(f"prompts {path}: an object with some of {', '.join(_KEYS)} is expected")
+    templates = content.get("templates", list(TEMPLATES))
+    if not _are_texts(templates) or not all(text.count("{}") == 1 for text in templates):
+        raise UserError(f"prompts {path}: templates are texts that each hold {{}} once")
+    classes, prompts = content.get("classes", {}), content.get("prompts", {})
+    if not isinstance(classes, dict) or not _are_texts(list(classes.values()) or ["-"]):
+        raise UserError(f"prompts {path}: classes gives a text for each label")
+    if not isinstance(prompts, dict) or not all(map(_are_texts, prompts.values())):
+        raise UserError(f"prompts {path}: prompts gives a list of texts for each label")
+    return Wording(templates, classes, prompts)
+
+
+def _are_texts(values: Any) -> bool:
+    listed = isinstance(values, list) and bool(values)
+    return listed and all(isinstance(value, str) and value.strip() for value in values)

@@ -1,0 +1,117 @@
+"""A trained model under evaluation, whoever trained it, with what its run was attacked by."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+import safeclip_jax
+from safeclip_jax.attacks import poison, triggers
+from safeclip_jax.attacks.poison import Manifest
+from safeclip_jax.attacks.triggers import TRIGGERS, Trigger
+from safeclip_jax.data import from_config
+from safeclip_jax.data.held_out import HeldOut
+from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.evaluate.attack import AttackTask
+from safeclip_jax.model import Model
+
+_SINCE = {"tasks": ("zero_shot", "attack"), "learn": "", "also": ()}  # keys of later versions
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to evaluate.
+
+    Attributes:
+      path: where it was read.
+      model: with its weights.
+      config: of its run; None if it is no run of ours.
+      manifest: of its run's attack, or None.
+    """
+
+    path: Path
+    model: Model
+    config: ConfigDict | None
+    manifest: Manifest | None
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    def own_held_out(self) -> HeldOut:
+        """What its run held out.
+
+        Raises:
+          UserError: if it is no run, or it held nothing out.
+        """
+        if self.config is None:
+            raise UserError(f"{self.path} is no run of ours: name what to evaluate on with --data")
+        pairs = from_config.training_pairs(self.config, self.path / "index")
+        found = from_config.held_out(self.config, pairs, self.path / "index")
+        if found is None:
+            raise UserError(f"the run {self.path} held nothing out: use --data")
+        return found
+
+    def attack(self, names: Sequence[str], target: str, own: bool) -> AttackTask:
+        """The attack to test it with.
+
+        Args:
+          names: of triggers, `all` for every one; empty for those of its run.
+          target: class to be taken for; empty for that of its run.
+          own: whether the images are those that its run held out, among which targeted
+            poisoning chose.
+
+        Raises:
+          UserError: if there is no target, or a trigger is not known.
+        """
+        target = target or (self.manifest.target if self.manifest else "")
+        chosen = self.manifest.chosen if self.manifest and own else ()
+        made = {} if self._is_targeted and not names else self._triggers(names)
+        if made and not target:
+            raise UserError("attack: which class should triggers be taken for? Give --target")
+        return AttackTask(target, made, chosen)
+
+    @property
+    def _is_targeted(self) -> bool:
+        return self.config is not None and self.config.attack.kind == "targeted"
+
+    def _triggers(self, names: Sequence[str]) -> dict[str, Trigger]:
+        if names == ["all"]:
+            names = list(TRIGGERS)
+        if self.config is None:
+            defaults: dict[str, dict[str, Any]] = {name: {} for name in TRIGGERS}
+            return triggers.create("+".join(names or TRIGGERS), defaults, 0)
+        attack = self.config.attack
+        options = {name: attack[name].to_dict() for name in TRIGGERS}
+        seed = from_config.own_seed(self.config, attack.seed)
+        return triggers.create("+".join(names) or attack.trigger, options, seed)
+
+
+def open_subject(path: Path, preset: str = "", activation: str = "") -> Subject:
+    """Reads a run's folder or a model, see `safeclip_jax.load`.
+
+    Raises:
+      UserError: if it cannot be read.
+    """
+    model = safeclip_jax.load(path, preset, activation)
+    config = _config(path / "config.json")
+    manifest = path / "poison_manifest.json"
+    return Subject(path, model, config, poison.load(manifest) if manifest.exists() else None)
+
+
+def _config(path: Path) -> ConfigDict | None:
+    """The config of a run; None where there is none, or it is another program's."""
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {first_line(error)}") from None
+    if "evaluate" not in content or "attack" not in content:
+        return None
+    return ConfigDict({**content, "evaluate": _SINCE | content["evaluate"]})
