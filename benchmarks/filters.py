@@ -17,7 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from scipy.stats import rankdata
 
-from safeclip_jax import command_line, density, sharding, train
+from safeclip_jax import command_line, density, sharding, train, workdir
 from safeclip_jax.evaluate.detection import score_auroc, score_recall
 from safeclip_jax.experiment import build
 from safeclip_jax.grid import cells as grid
@@ -92,7 +92,9 @@ def run(config: ConfigDict, folder: Path) -> list[dict]:
     path = folder / "scores.json"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        trainer = Observer(build(config, folder), folder)
+        experiment = build(config, folder)
+        workdir.claim(folder, config)
+        trainer = Observer(experiment, folder)
         trainer.train()
         found = trainer.finish()
         print(folder.name, found["zero_shot_accuracy"], found["attack_success_rate"])

@@ -69,14 +69,17 @@ def test_forward_and_gradients_equal_open_clip(tmp_path, preset):
     }
     apart = sum(np.sum(np.square(a - b)) for a, b in pairs.values())
     assert np.sqrt(apart) < 1e-3 * np.sqrt(sum(np.sum(np.square(b)) for _, b in pairs.values()))
-    if preset != "rn50":  # there single tensors are held to the bound in float64, see below
+    if preset not in ("rn50", "vit_b32"):  # their single tensors are compared in float64, below
         for name, (a, b) in pairs.items():
             assert_relative(a, b, 1e-3, name)
 
 
-@pytest.mark.parametrize("preset", ["rn_nano", "rn50"])
-def test_gradients_of_resnets_in_float64(tmp_path, preset):
-    """In float32 a ReLU near zero that falls on the other side moves all gradients below it."""
+@pytest.mark.parametrize("preset", ["rn_nano", "rn50", "vit_b32"])
+def test_gradients_in_float64(tmp_path, preset):
+    """In float32 a ReLU near zero that falls on the other side moves all gradients below it.
+
+    The logit scale's gradient is a small difference of large sums.
+    """
     size = clip.PRESETS[preset].image.image_size
     model = random_model(preset, size, end_last=True, activation="quick_gelu")
     write(model, tmp_path / "oc", "open_clip")
@@ -123,7 +126,7 @@ def test_both_programs_count_the_same_correct_answers_on_scenes(tmp_path):
         embed_images, embed_texts = embedders(folder)
         with torch.no_grad():
             classes = zero_shot.class_vectors(embed_texts, prompts)
-            found = zero_shot.predict(embed_images(pictures), classes)
+            found = (embed_images(pictures) @ classes.T).argmax(axis=1)
         accuracy = np.mean(found == scenes.labels)
         print(f"ours {results['zero_shot_accuracy']:.4f}, {name} {accuracy:.4f}")
         assert results["zero_shot_accuracy"] > 0.2

@@ -47,7 +47,9 @@ class Attack:
         return poison.PoisonedSource(source, self.manifest, self.change)
 
 
-def planned(config: ConfigDict, clean: Source, cache: Path | None) -> tuple[HeldOut | None, Attack]:
+def planned(
+    config: ConfigDict, clean: ImageSource, cache: Path | None
+) -> tuple[HeldOut | None, Attack]:
     """The held-out images that a config names, and its attack on the clean pairs.
 
     Args:

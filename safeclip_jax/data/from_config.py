@@ -54,12 +54,13 @@ def raw_pairs(config: ConfigDict, cache: Path | None) -> Source:
     return Concatenation(sources)
 
 
-def held_out(config: ConfigDict, pairs: Source, cache: Path | None) -> HeldOut | None:
+def held_out(config: ConfigDict, pairs: ImageSource, cache: Path | None) -> HeldOut | None:
     """Opens `evaluate.source`, or returns None if it is empty.
 
     Args:
       config: the run's.
-      pairs: the clean training pairs, for `evaluate.prompts=captions`.
+      pairs: the clean training pairs: their captions are the prompts of
+        `evaluate.prompts=captions`, and probes learn from them where the source has no split.
       cache: folder for indices, or None.
 
     Raises:
@@ -76,6 +77,8 @@ def held_out(config: ConfigDict, pairs: Source, cache: Path | None) -> HeldOut |
         )
     if evaluate.prompts == "captions":
         found = replace(found, prompts=_captions_of_classes(pairs, found.class_names))
+    if found.to_learn is None and pairs.labels is not None:
+        found = replace(found, to_learn=lambda: (pairs, None))
     any_target = config.attack.kind == "targeted" and not config.attack.target
     if config.attack.target not in found.class_names and found.class_names and not any_target:
         raise unknown("attack.target", config.attack.target, found.class_names)

@@ -60,7 +60,7 @@ def ranks(
 
     Of equally similar candidates the first comes first. At most some thousand candidates'
     similarities are in memory at a time; two passes over them are made, one to find each
-    query's own best, one to count those before it.
+    query's own best (where partners are), one to count those before it.
 
     Args:
       queries: unit vectors [n, D], split over the devices.
@@ -79,8 +79,12 @@ def ranks(
         (jnp.full_like(b["groups"], -jnp.inf, jnp.float32), jnp.zeros_like(b["groups"]))
         for b in blocks
     ]
-    for chunk in _chunks(candidates, candidate_groups, mesh):
-        bests = [_best(*b.values(), *chunk, *best) for b, best in zip(blocks, bests, strict=True)]
+    theirs = [query_groups[start : start + block] for start in range(0, len(queries), block)]
+    for vectors, groups, start in _chunks(candidates, candidate_groups, mesh):
+        here = candidate_groups[start : start + len(groups)]
+        for i, b in enumerate(blocks):
+            if np.isin(theirs[i], here).any():
+                bests[i] = _best(*b.values(), vectors, groups, start, *bests[i])
     counts = [jnp.zeros_like(b["groups"]) for b in blocks]
     for vectors, _, start in _chunks(candidates, candidate_groups, mesh):
         counts = [
