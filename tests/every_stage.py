@@ -14,5 +14,5 @@ def get_config(table):
     c.data.tokenizer, c.data.vocab_size = "train", 300
     c.data.max_skipped_share = 0.9
     c.attack.rate = 0.0
-    c.evaluate.source = ""
+    c.evaluate.pairs, c.evaluate.tasks = 50, ("zero_shot", "retrieval", "knn")
     return c

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from safeclip_jax import checkpoint, logs, pools, train
+from safeclip_jax.evaluate import __main__ as evaluate
 from tests import every_stage, processes
 from tests.test_sources import bad_csv
 
@@ -73,6 +74,21 @@ def test_two_processes_agree_with_one_on_dirty_data(two, tmp_path):
     assert jax.tree.map(np.shape, here) == jax.tree.map(np.shape, there)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(there))
     np.testing.assert_allclose(first[:6], second[:6], rtol=1e-4)
+
+
+def test_two_processes_evaluate_as_one_does(two, tmp_path):
+    run = two[0] / "run"
+    tasks = ("zero_shot", "retrieval", "knn")
+    flags = ["--checkpoint", run, "--tasks", *tasks, "--no-cache", "--out", tmp_path]
+    assert evaluate.main(evaluate._parser().parse_args(list(map(str, flags)))) == 0
+    there, here = json.loads((run / "results.json").read_text()), {}
+    for path in tmp_path.glob("run_scenes_*.json"):
+        here |= json.loads(path.read_text())["counts"]
+    names = {"zero_shot_accuracy": "acc1", "image_recall_at_10": "image_retrieval_recall@10"}
+    for name in ("zero_shot_accuracy", "image_recall_at_10", "knn_accuracy"):
+        share = here[names.get(name, name)]
+        assert share["of"] == 50
+        assert abs(there[name] - share["count"] / 50) <= 0.02 + 1e-9, name
 
 
 def test_a_host_that_never_comes_is_named(tmp_path):
