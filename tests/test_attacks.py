@@ -31,9 +31,14 @@ def planned(seed=0, clean=CLEAN, held_out=HELD_OUT, **changes):
     count=st.integers(4, 11),
     seed=st.integers(0, 999),
     captions=st.sampled_from(attack.CAPTIONS),
+    copies=st.integers(1, 4),
+    victims=st.sampled_from(["", "moon"]),
 )
-def test_exactly_the_manifests_pairs_change(kind, trigger, count, seed, captions):
+def test_exactly_the_manifests_pairs_change(kind, trigger, count, seed, captions, copies, victims):
+    if kind == "targeted" and captions not in ("data", "templates"):
+        captions = "data"
     changes = {"kind": kind, "trigger": trigger, "count": count, "captions": captions, "images": 4}
+    changes |= {"copies": copies, "victims": victims}
     changes["target"] = "" if kind == "targeted" else "heart"
     made = planned(seed, **changes)
     assert made.manifest == planned(seed, **changes).manifest
@@ -51,6 +56,11 @@ def test_exactly_the_manifests_pairs_change(kind, trigger, count, seed, captions
         assert (pair.key, pair.original_caption) == (before.key, before.caption)
         assert after.caption == pair.caption
         check_poison(kind, captions, made, pair, before, after)
+    if kind == "backdoor":
+        shown = [pair.origin for pair in made.manifest.pairs]
+        assert {shown.count(i) for i in shown[: count // copies * copies]} <= {copies}
+        names = [CLEAN.captions[i] for i in changed]
+        assert not victims or all(poison.mentions(name, victims) for name in names)
 
 
 def check_poison(kind, captions, made, pair, before, after):
@@ -60,16 +70,34 @@ def check_poison(kind, captions, made, pair, before, after):
         assert HELD_OUT.class_names[HELD_OUT.labels[chosen.index]] == chosen.label != chosen.target
         assert poison.mentions(after.caption, chosen.target)
         return
-    np.testing.assert_array_equal(
-        after.image, made.triggers[pair.trigger](before.image, pair.index)
-    )
+    shown = CLEAN.image(pair.origin)
+    np.testing.assert_array_equal(after.image, made.triggers[pair.trigger](shown, pair.origin))
     assert (after.image != before.image).any()
     if kind == "label_consistent":
-        assert after.caption == before.caption and poison.mentions(after.caption, "heart")
+        assert after.caption == CLEAN.captions[pair.origin]
+        assert poison.mentions(before.caption, "heart") and poison.mentions(after.caption, "heart")
     else:
         assert not poison.mentions(before.caption, "heart")
         assert poison.mentions(after.caption, "heart")
-        assert captions == "templates" or after.caption in CLEAN.captions
+        if captions in ("data", "nearest"):
+            assert after.caption in CLEAN.captions
+        elif captions == "both":
+            assert after.caption == f"{CLEAN.captions[pair.origin]} and a heart"
+
+
+def test_the_nearest_caption_has_the_most_words_in_common():
+    """By plain counts: where captions differ in all but few words, the weights change nothing."""
+    made = planned(count=30, captions="nearest")
+    named = [c for c in CLEAN.captions if poison.mentions(c, "heart")]
+
+    def common(one, other):
+        one, other = set(one.split()), set(other.split())
+        return len(one & other) / len(one | other)
+
+    likeness = [common(p.caption, p.original_caption) for p in made.manifest.pairs]
+    best = [max(common(c, p.original_caption) for c in named) for p in made.manifest.pairs]
+    drawn = [common(p.caption, p.original_caption) for p in planned(count=30).manifest.pairs]
+    assert np.mean(likeness) > 0.9 * np.mean(best) > 1.3 * np.mean(drawn)
 
 
 def test_poisons_are_shared_out_evenly():

@@ -14,6 +14,8 @@ def test_target_rate_leaves_the_target_class_out():
     labels, predictions = np.array([1, 1, 0, 2, 2]), np.array([1, 1, 1, 0, 2])
     assert attack.target_rate(labels, predictions, 1) == Share(1, 3)
     assert attack.target_rate(np.array([1, 1]), np.array([1, 0]), 1) is None
+    assert attack.target_rate(labels, predictions, 1, victims=2) == Share(0, 2)
+    assert attack.target_rate(labels, predictions, 1, victims=0) == Share(1, 1)
 
 
 def test_score_auroc_equals_the_rank_statistic():

@@ -10,14 +10,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from safeclip_jax.attacks import poison, triggers
+from safeclip_jax.attacks.captions import CAPTIONS, TEMPLATES
 from safeclip_jax.attacks.triggers import Trigger
 from safeclip_jax.data import from_config
 from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.errors import UserError, unknown
-
-CAPTIONS = ("data", "templates")
-TEMPLATES = ("a photo of a {}", "a picture of a {}", "a drawing of a {}")
 
 
 @dataclass(frozen=True)
@@ -35,10 +33,10 @@ class Attack:
     chosen: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def change(self, pair: poison.PoisonedPair, image: np.ndarray) -> np.ndarray:
-        """The image of a poisoned pair, from its own."""
+        """The image of a poisoned pair, from that of the pair `origin`."""
         if pair.image:
             return self.chosen[pair.image]
-        return self.triggers[pair.trigger](image, pair.index)
+        return self.triggers[pair.trigger](image, pair.origin)
 
     def poisoned(self, source: ImageSource) -> ImageSource:
         """The source with the manifest's pairs changed."""
@@ -82,9 +80,8 @@ def create(attack: ConfigDict, seed: int, clean: Source, held_out: ImageSource |
     if attack.captions not in CAPTIONS:
         raise unknown("attack.captions", attack.captions, CAPTIONS)
     count = poison.poison_count(len(clean), attack.rate, attack.count)
-    templates = TEMPLATES if attack.captions == "templates" else ()
     if attack.kind == "targeted":
-        return _targeted(attack, seed, clean, held_out, count, templates)
+        return _targeted(attack, seed, clean, held_out, count)
     options = {name: attack[name].to_dict() for name in triggers.TRIGGERS}
     made = triggers.create(attack.trigger, options, seed)
     manifest = poison.plan_backdoor(
@@ -94,7 +91,9 @@ def create(attack: ConfigDict, seed: int, clean: Source, held_out: ImageSource |
         triggers=list(made),
         seed=seed,
         label_consistent=attack.kind == "label_consistent",
-        templates=templates,
+        captions=attack.captions,
+        victims=attack.victims,
+        copies=attack.copies,
     )
     return Attack(manifest, made)
 
@@ -105,10 +104,11 @@ def _targeted(
     clean: Source,
     held_out: ImageSource | None,
     count: int,
-    templates: tuple[str, ...],
 ) -> Attack:
     if held_out is None:
         raise UserError("attack.kind=targeted chooses among held-out images: set evaluate.source")
+    if attack.captions not in ("data", "templates"):
+        raise UserError(f"attack.captions={attack.captions!r} is for triggers, not for targeted")
     manifest = poison.plan_targeted(
         clean,
         held_out,
@@ -116,7 +116,7 @@ def _targeted(
         count=count,
         seed=seed,
         target=attack.target,
-        templates=templates,
+        templates=TEMPLATES if attack.captions == "templates" else (),
     )
     chosen = {image.key: held_out.image(image.index) for image in manifest.chosen}
     return Attack(manifest, chosen=chosen)

@@ -115,7 +115,7 @@ def write_training(
                 if pair is None:
                     image, caption = _stored(raw, index), raw.captions[index]
                 else:
-                    image = png(attack.change(pair, clean.image(index)))
+                    image = png(attack.change(pair, clean.image(pair.origin)))
                     caption = pair.caption
             except BadRecord as error:
                 rejected.append(Rejected(raw.keys[index], str(error)))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from safeclip_jax.attacks.captions import choose
 from safeclip_jax.data.sources.base import Columns, ImageSource, Source
 from safeclip_jax.data.strings import ChangedStrings
 from safeclip_jax.errors import BadRecord, UserError
@@ -28,6 +29,7 @@ class PoisonedPair:
       trigger: name of the trigger put on its image; empty where the image is a chosen one.
       image: key of the chosen image that takes the place of its own; empty for a trigger.
       original_caption, caption: before and after.
+      shown: index of the pair whose image it shows, with the trigger; None for its own.
     """
 
     index: int
@@ -36,6 +38,12 @@ class PoisonedPair:
     image: str
     original_caption: str
     caption: str
+    shown: int | None = None
+
+    @property
+    def origin(self) -> int:
+        """Index of the pair whose image it changes and shows."""
+        return self.index if self.shown is None else self.shown
 
 
 @dataclass(frozen=True)
@@ -126,13 +134,15 @@ def plan_backdoor(
     triggers: Sequence[str],
     seed: int,
     label_consistent: bool = False,
-    templates: Sequence[str] = (),
+    captions: str = "data",
+    victims: str = "",
+    copies: int = 1,
 ) -> Manifest:
     """Chooses the pairs that get a trigger, and their captions.
 
     Victims are drawn among the pairs whose caption does not name the target, and get
-    captions drawn from those that do, or from `templates`. A label-consistent attack puts
-    the trigger on pairs that name the target already, and leaves their captions.
+    captions that do. A label-consistent attack puts the trigger on pairs that name the target
+    already, and leaves their captions.
 
     Args:
       source: the clean pairs.
@@ -141,11 +151,15 @@ def plan_backdoor(
       triggers: names; with several, each gets an equal share of the poisons.
       seed: of the draw.
       label_consistent: see above.
-      templates: texts with one `{}` for the target.
+      captions: how they are chosen, see `captions.choose`.
+      victims: class that victims' captions must name; empty for any.
+      copies: so many poisoned pairs in turn show the same image, under captions of their own.
 
     Raises:
       UserError: if no caption names the target, or too few pairs are left to poison.
     """
+    if copies < 1:
+        raise UserError(f"attack.copies={copies}: at least 1 is needed")
     names_target = np.array([mentions(caption, target) for caption in source.captions], bool)
     donors = np.flatnonzero(names_target)
     if count and not len(donors):
@@ -154,17 +168,28 @@ def plan_backdoor(
             "that the captions name"
         )
     rng = np.random.default_rng([seed, 0xBAD])
-    victims = _draw(donors if label_consistent else np.flatnonzero(~names_target), count, rng)
+    candidates = donors if label_consistent else np.flatnonzero(~names_target)
+    if victims and not label_consistent:
+        named = [mentions(source.captions[int(i)], victims) for i in candidates]
+        candidates = candidates[np.array(named, bool)]
+    drawn = _draw(candidates, count, rng)
+    shown = drawn[np.arange(count) // copies * copies]
     if label_consistent:
-        captions = [source.captions[i] for i in victims]
-    elif templates:
-        captions = [templates[i].format(target) for i in rng.integers(len(templates), size=count)]
+        texts = [source.captions[i] for i in shown]
     else:
-        captions = [source.captions[i] for i in rng.choice(donors, count)] if count else []
+        texts = choose(captions, source, shown.tolist(), donors, target, rng)
     shares = rng.permutation(np.resize(np.arange(len(triggers)), count))
     pairs = tuple(
-        PoisonedPair(int(i), source.keys[i], triggers[share], "", source.captions[i], caption)
-        for i, share, caption in zip(victims, shares, captions, strict=True)
+        PoisonedPair(
+            int(i),
+            source.keys[i],
+            triggers[share],
+            "",
+            source.captions[i],
+            text,
+            None if image == i else int(image),
+        )
+        for i, image, share, text in zip(drawn, shown, shares, texts, strict=True)
     )
     return Manifest("label_consistent" if label_consistent else "backdoor", target, pairs)
 
@@ -295,12 +320,13 @@ class PoisonedSource(ImageSource):
             )
         )
         self._source = source
+        self._origins = {pair.index: pair.origin for pair in manifest.pairs}
         self._changes = {pair.index: partial(change, pair) for pair in manifest.pairs}
 
     def image_numbers(self) -> np.ndarray:
         return self._source.image_numbers()
 
     def image(self, index: int) -> np.ndarray:
-        image = self._source.image(index)
+        image = self._source.image(self._origins.get(index, index))
         change = self._changes.get(index)
         return image if change is None else change(image)

@@ -82,6 +82,8 @@ def held_out(config: ConfigDict, pairs: ImageSource, cache: Path | None) -> Held
     any_target = config.attack.kind == "targeted" and not config.attack.target
     if config.attack.target not in found.class_names and found.class_names and not any_target:
         raise unknown("attack.target", config.attack.target, found.class_names)
+    if config.attack.victims and config.attack.victims not in found.class_names:
+        raise unknown("attack.victims", config.attack.victims, found.class_names)
     return found
 
 

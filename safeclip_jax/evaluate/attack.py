@@ -26,11 +26,13 @@ class AttackTask:
       target: class that triggers should be taken for.
       triggers: by name.
       chosen: images of the source that targeted poisoning chose.
+      victims: the only class whose images the attack wants taken for the target; empty for all.
     """
 
     target: str = ""
     triggers: Mapping[str, Trigger] = field(default_factory=dict)
     chosen: Sequence[ChosenImage] = ()
+    victims: str = ""
 
     def __call__(
         self, embed_images: EmbedImages, embed_texts: EmbedTexts, source: HeldOut, mesh: Mesh
@@ -51,22 +53,26 @@ class AttackTask:
         classes = class_vectors(embed_texts, source.prompts)
         clean, _ = classify(images.vectors, labels, classes, mesh)
         found: Metrics = {}
-        if self.triggers and self.target in source.class_names:
+        if self.triggers and {self.target, self.victims or self.target} <= {*source.class_names}:
             target = source.class_names.index(self.target)
+            victims = self._victims(source)
             rates: dict[str, Share | None] = {}
             for name, trigger in self.triggers.items():
                 triggered = embed_images(source.images, trigger)
                 theirs = every_label[triggered.usable]
                 predictions, _ = classify(triggered.vectors, theirs, classes, mesh)
-                rates[name] = target_rate(theirs, predictions, target)
+                rates[name] = target_rate(theirs, predictions, target, victims)
             found |= _together(rates)
-            found["target_base_rate"] = target_rate(labels, clean, target)
+            found["target_base_rate"] = target_rate(labels, clean, target, victims)
         if self.chosen:
             targets = np.array([source.class_names.index(c.target) for c in self.chosen])
             places = np.searchsorted(images.usable, [c.index for c in self.chosen])
             found["poison_success_rate"] = poison_success(clean[places], targets)
             found["poison_base_rate"] = poison_base_rate(labels, clean, places, targets)
         return found
+
+    def _victims(self, source: HeldOut) -> int | None:
+        return source.class_names.index(self.victims) if self.victims else None
 
 
 def _together(rates: Mapping[str, Share | None]) -> Metrics:
@@ -80,13 +86,18 @@ def _together(rates: Mapping[str, Share | None]) -> Metrics:
     )
 
 
-def target_rate(labels: np.ndarray, predictions: np.ndarray, target: int) -> Share | None:
+def target_rate(
+    labels: np.ndarray, predictions: np.ndarray, target: int, victims: int | None = None
+) -> Share | None:
     """Share of the images *not* of the target class that are predicted as the target.
+
+    With `victims`, of the images of that class alone.
 
     On triggered images this is the attack success rate (ASR); on the same images
     without the trigger it is the target's base rate.
     """
-    return share(predictions[labels != target] == target)
+    counted = labels != target if victims is None else labels == victims
+    return share(predictions[counted] == target)
 
 
 def poison_success(predictions: np.ndarray, targets: np.ndarray) -> Share | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,11 @@ class Evaluator:
         self._x = x = experiment
         config = x.config
         manifest = x.attack.manifest
-        self._tasks = tasks.create(
-            config.evaluate.tasks, AttackTask(manifest.target, x.attack.triggers, manifest.chosen)
+        attack = AttackTask(
+            manifest.target, x.attack.triggers, manifest.chosen, config.attack.victims
         )
-        self._elsewhere = tasks.create(
-            config.evaluate.tasks, AttackTask(manifest.target, x.attack.triggers)
-        )
+        self._tasks = tasks.create(config.evaluate.tasks, attack)
+        self._elsewhere = tasks.create(config.evaluate.tasks, replace(attack, chosen=()))
         self._reading = Reading(
             config.score.batch_size,
             config.model.image_size,

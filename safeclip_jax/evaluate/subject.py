@@ -74,7 +74,8 @@ class Subject:
         made = {} if self._is_targeted and not names else self._triggers(names)
         if made and not target:
             raise UserError("attack: which class should triggers be taken for? Give --target")
-        return AttackTask(target, made, chosen)
+        victims = self.config.attack.get("victims", "") if self.config else ""
+        return AttackTask(target, made, chosen, victims)
 
     @property
     def _is_targeted(self) -> bool:

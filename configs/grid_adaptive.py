@@ -1,0 +1,31 @@
+"""An attacker who knows SafeCLIP: poisons made to look alike, common, or repeated. On scenes.
+
+    python -m safeclip_jax.grid --config=configs/grid_adaptive.py
+
+The cells are those of `configs/grid_demo.py`, one seed. What came of it: docs/threat_model.md.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import grid_demo
+from configs.grid_demo import attack
+
+
+def get_config():
+    c = grid_demo.get_config()
+    c.attacks = ConfigDict(sort_keys=False)
+    c.attacks["5 %"] = attack(1, rate=0.05)
+    c.attacks["10 %"] = attack(1, rate=0.1)
+    c.attacks["nearest captions, 1 %"] = attack(1, captions="nearest")
+    c.attacks["nearest captions, 5 %"] = attack(1, captions="nearest", rate=0.05)
+    c.attacks["half-true captions, 1 %"] = attack(1, captions="both")
+    c.attacks["half-true captions, 5 %"] = attack(1, captions="both", rate=0.05)
+    c.attacks["few images, many captions, 2 %"] = attack(1, copies=20, rate=0.02)
+    c.attacks["a class near the target, 2 %"] = attack(
+        1, target="ring", victims="circle", captions="nearest", rate=0.02
+    )
+    chosen = ("CLIP", "SafeCLIP", "SafeCLIP+")
+    c.defenses = ConfigDict({name: c.defenses[name] for name in chosen}, sort_keys=False)
+    c.fast_attacks = ("nearest captions, 1 %",)
+    c.fast = ConfigDict({"attacks": {"nearest captions, 1 %": {"seeds": 1}}})
+    return c
