@@ -59,7 +59,8 @@ def get_config() -> ConfigDict:
     c.optimizer.b1 = 0.9  # AdamW
     c.optimizer.b2 = 0.999  # AdamW
     c.optimizer.weight_decay = 0.1  # on matrices; not on norms, biases and the logit scale
-    c.optimizer.max_skipped_steps = 20  # stop after so many non-finite steps in a row
+    c.optimizer.max_skipped_steps = 20  # non-finite steps in a row before the run goes back
+    c.optimizer.rollbacks = 1  # times that it goes back to the last good checkpoint; then it stops
 
     c.augment = ConfigDict()
     c.augment.crop_area = (0.08, 1.0)  # share of the image in a random crop
@@ -157,4 +158,5 @@ def get_config() -> ConfigDict:
     c.log_every = 20  # steps between lines of metrics
     c.checkpoint_minutes = 30.0  # between checkpoints inside an epoch; every epoch ends with one
     c.keep_checkpoints = 2  # newest ones
+    c.keep_every_epochs = 0  # also, for good, that at the end of every so many epochs; 0: none
     return c

@@ -42,7 +42,8 @@ def config_name(argv: Sequence[str]) -> str:
 def run(main: Callable[[], None], usage: Callable[[], None], argv: Sequence[str]) -> None:
     """Parses the flags and runs a command.
 
-    What a user can mend is one line on standard error and exit status 2.
+    What a user can mend is one line on standard error and exit status 2, or 75 if the same command
+    goes on once a disk, a network or a process is well; Ctrl-C is 130.
 
     Args:
       main: the command.
@@ -60,18 +61,20 @@ def run(main: Callable[[], None], usage: Callable[[], None], argv: Sequence[str]
             raise UserError(f"unexpected argument {rest[1]!r}: flags begin with --, see --help")
         main()
     except UserError as error:
-        sys.exit(fail(str(error), 2))
+        sys.exit(fail(str(error), error.status))
+    except KeyboardInterrupt:
+        sys.exit(fail("stopped; the same command goes on from the last checkpoint", 130))
 
 
 def resumable(main: Callable[[], int]) -> int:
     """Runs a command of its own flags that goes on where it stopped; returns the exit status.
 
-    What a user can mend is one line on standard error and status 2, Ctrl-C is 130.
+    What a user can mend is one line on standard error and status 2 or 75, Ctrl-C is 130.
     """
     try:
         return main()
     except UserError as error:
-        return fail(str(error), 2)
+        return fail(str(error), error.status)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130

@@ -7,7 +7,19 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Input that cannot be used. The message is one line: what, where, what to do."""
+    """Input that cannot be used. The message is one line: what, where, what to do.
+
+    Attributes:
+      status: the program's exit status.
+    """
+
+    status = 2
+
+
+class Outage(UserError):
+    """A disk, a network or a process failed: the same command goes on once it is well."""
+
+    status = 75  # EX_TEMPFAIL
 
 
 class BadRecord(Exception):

@@ -95,8 +95,8 @@ def joined(folder: Path) -> Iterator[Beat]:
     try:
         yield watch.beat
     except UserError as error:
-        watch.tell(f"host {jax.process_index()} stopped: {error}", 2)
-        _exit(str(error), 2)
+        watch.tell(f"host {jax.process_index()} stopped: {error}", error.status)
+        _exit(str(error), error.status)
     except jax.errors.JaxRuntimeError as error:
         watch.wait_for_verdict()
         _exit(f"the hosts lost each other ({first_line(error)})", LOST)

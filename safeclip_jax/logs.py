@@ -12,7 +12,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
 from safeclip_jax import whole_file
 
@@ -48,7 +50,11 @@ class MetricsLog:
 
     def __init__(self, folder: Path, step: int):
         self.path = folder / "metrics.jsonl"
-        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        (folder / "tensorboard").mkdir(exist_ok=True)
+        # Not SummaryWriter: its thread ends with the disk's space, and then its callers wait.
+        self._tensorboard = EventsWriter(str(folder / "tensorboard" / "events"))
+        again = SessionLog(status=SessionLog.START)  # what was logged after `step` is void
+        self._tensorboard.write_event(Event(step=step + 1, session_log=again))
         kept = [line for line in read(self.path) if line["step"] <= step]
         whole_file.write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = self.path.open("a")
@@ -57,9 +63,12 @@ class MetricsLog:
         """Writes one line; the numbers in it go to TensorBoard as well."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
+        now = time.time()
         for name, value in values.items():
             if isinstance(value, int | float):
-                self._tensorboard.add_scalar(name, value, step)
+                event = Event(step=step, wall_time=now, summary=scalar(name, value))
+                self._tensorboard.write_event(event)
+        self._tensorboard.flush()
 
     def close(self) -> None:
         self._file.close()

@@ -16,19 +16,21 @@ from safeclip_jax import command_line
 
 USAGE = """\
 usage: python -m safeclip_jax.main --config=FILE.py [--config.KEY=VALUE …] [--workdir=DIR]
-                                   [--dry-run]
+                                   [--dry-run] [--accept=KEY,…]
 
   --config=FILE.py     the experiment: configs/demo.py (minutes on a laptop),
                        configs/vitb32.py (the paper's setting), or your own
   --config.KEY=VALUE   changes a key, e.g. --config.defense=none --config.data.pairs=5000
   --workdir=DIR        folder of the run; default: runs/CONFIG-DEFENSE-seedSEED;
                        the same command on the same folder goes on where it stopped
+  --accept=KEY,…       goes on with a run whose config has other values of these keys
   --dry-run            checks config, data, devices, disk and memory, prints the plan, and stops
 
 Every key, its default (configs may change it) and its meaning:
 """
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+_ACCEPT = flags.DEFINE_list("accept", [], "Keys that may differ from the run's config.")
 _DRY_RUN = flags.DEFINE_bool("dry-run", False, "Check everything, print the plan, stop.")
 
 
@@ -44,9 +46,9 @@ def main() -> None:
     preflight.check(config, workdir)
     with hosts.joined(workdir) as beat:
         if _DRY_RUN.value:
-            return preflight.dry_run(config, workdir)
+            return preflight.dry_run(config, workdir, _ACCEPT.value)
         try:
-            found = train.run(config, workdir, beat)
+            found = train.run(config, workdir, beat, _ACCEPT.value)
         except train.Interrupted as error:
             sys.exit(command_line.fail(str(error), error.code))
         if jax.process_index() == 0:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import jinja2
 
+from safeclip_jax import whole_file
+
 
 def write(path: Path, template: str, **values: object) -> None:
     """Writes a file from a template, a self-contained one.
@@ -25,4 +27,4 @@ def write(path: Path, template: str, **values: object) -> None:
         trim_blocks=template.endswith(".md"),
         lstrip_blocks=template.endswith(".md"),
     )
-    path.write_text(environment.from_string(text).render(values), "utf-8")
+    whole_file.write_text(path, environment.from_string(text).render(values))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def check(config: ConfigDict, folder: Path) -> None:
         raise UserError(f"workdir {folder}: {free / 2**20:.0f} MiB free on its disk, need 256 MiB")
 
 
-def dry_run(config: ConfigDict, folder: Path) -> None:
+def dry_run(config: ConfigDict, folder: Path, accept: Collection[str] = ()) -> None:
     """Checks config, data, devices, disk and memory, and prints the plan of the run.
 
     Compiles the step of every objective, so memory is what the compiler says.
@@ -41,7 +42,7 @@ def dry_run(config: ConfigDict, folder: Path) -> None:
     Raises:
       UserError: at the first thing that would stop the run.
     """
-    workdir.check_config(folder, config)
+    workdir.check_config(folder, config, accept)
     x = build(config)
     state = x.steps.init(config.unimodal.bank_size, config.batch_size, len(x.source))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from safeclip_jax import whole_file
+from safeclip_jax.errors import Outage
 
 Beat = Callable[[str], None]
 End = Callable[[str, int], None]  # takes the reason and the exit status
@@ -23,7 +24,7 @@ INTERVAL = 5.0  # seconds between two lines of a host
 SILENCE = 60.0  # without a new line the host is lost
 STALL = 1800.0  # without progress of any host the run hangs
 REMINDER = 30.0
-LOST = 75  # exit status, EX_TEMPFAIL: the same command goes on from here
+LOST = Outage.status
 
 
 def nobody(word: str) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,14 +20,15 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 
 from safeclip_jax import pools, report, results, sharding, workdir
 from safeclip_jax.checkpoint import Checkpoints, Position
-from safeclip_jax.data.pipeline import steps_in_stage
+from safeclip_jax.data.pipeline import Batch, steps_in_stage
 from safeclip_jax.defenses import score_kind
 from safeclip_jax.defenses.plan import Stage, outline
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import Outage, UserError
 from safeclip_jax.evaluate import evaluator
 from safeclip_jax.evaluate.evaluator import (
     NO_POOLS,
@@ -56,20 +57,37 @@ class Interrupted(Exception):
         self.code = code
 
 
-def run(config: ConfigDict, folder: Path, beat: Beat = nobody) -> dict:
+class Diverged(Exception):
+    """Steps were not finite, so many in a row as the config allows."""
+
+
+def run(
+    config: ConfigDict, folder: Path, beat: Beat = nobody, accept: Collection[str] = ()
+) -> dict:
     """Trains, or goes on training, in a work directory, and returns the final figures.
 
     Args:
       config: as in `configs/common.py`.
       folder: made if it is not there; a finished run's figures are only read.
       beat: hears of each piece of progress.
+      accept: keys of the config that may differ from those of the run in the folder.
 
     Raises:
       UserError: if the config, the data or the folder cannot be used.
       Interrupted: after a checkpoint, on SIGTERM or SIGINT.
     """
+    try:
+        return _run(config, folder, beat, accept)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or folder}: {error.strerror or error}; all up to the last checkpoint "
+            "is kept, and once this is mended the same command goes on"
+        ) from None
+
+
+def _run(config: ConfigDict, folder: Path, beat: Beat, accept: Collection[str]) -> dict:
     workdir.check_writable(folder)
-    workdir.check_config(folder, config)
+    changed = workdir.check_config(folder, config, accept)
     if workdir.exists(folder / "results.json"):
         return results.read(folder / "results.json")
     experiment = build(config, folder)
@@ -78,30 +96,58 @@ def run(config: ConfigDict, folder: Path, beat: Beat = nobody) -> dict:
         experiment.tokenizer.save(folder / "tokenizer.json")
         experiment.attack.manifest.save(folder / "poison_manifest.json")
         experiment.skipped.list_in(folder / "skipped.jsonl")
-    trainer = Trainer(experiment, folder, beat)
-    try:
-        trainer.train()
-        return trainer.finish()
-    finally:
-        trainer.close()
+    rollback = False
+    while True:
+        trainer = Trainer(experiment, folder, beat, changed, rollback)
+        try:
+            trainer.train()
+            return trainer.finish()
+        except Diverged:
+            rollback = True
+        finally:
+            trainer.close()
 
 
 class Trainer:
-    """A run between two of its steps."""
+    """A run between two of its steps.
 
-    def __init__(self, experiment: Experiment, folder: Path, beat: Beat = nobody):
+    Args:
+      experiment: what is trained.
+      folder: of the run; it goes on from the newest checkpoint there.
+      beat: hears of each piece of progress.
+      changed: differences of the config that were accepted, to be noted.
+      rollback: whether it goes back because of non-finite steps: to the newest checkpoint before
+        them.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: Path,
+        beat: Beat = nobody,
+        changed: Sequence[str] = (),
+        rollback: bool = False,
+    ):
         config = experiment.config
         self.x, self.folder, self.beat = experiment, folder, beat
-        self.state: TrainState = self._initial_state()
-        self.checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
-        restored = self.checkpoints.restore(self.state)
-        if restored:
-            self.state, self.position = restored
-        else:
-            self.position = Position()
-        self.clock = Clock(self.position.seconds)
         lead = jax.process_index() == 0
+        self.checkpoints = Checkpoints(
+            folder,
+            config.keep_checkpoints,
+            config.keep_every_epochs,
+            (lambda line: print(line, flush=True)) if lead else (lambda line: None),
+        )
+        initial = self._initial_state()
+        restored = self.checkpoints.restore(initial, _is_good if rollback else _any)
+        self.state, self.position = restored or (initial, Position())
+        if rollback:
+            self.position = replace(self.position, rollbacks=self.position.rollbacks + 1)
+            self._forget_pools()
+        self.clock = Clock(self.position.seconds)
         self.metrics = MetricsLog(folder, self.position.total_steps) if lead else None
+        for kind, notes in (("config", changed), ("rollback", ["non-finite steps"] * rollback)):
+            for note in notes:
+                self._record(kind=kind, note=note)
         total = config.epochs * len(experiment.source)
         self.progress = ProgressLine(total, self._pairs(0, 1), lead)
         self.pools = self._pools_before(self.position.epoch)
@@ -167,9 +213,9 @@ class Trainer:
     def close(self) -> None:
         self.progress.close()
         self._compiler.shutdown(cancel_futures=True)
-        self.checkpoints.close()
-        if self.metrics is not None:
-            self.metrics.close()
+        with contextlib.closing(self.checkpoints):
+            if self.metrics is not None:
+                self.metrics.close()
 
     def score(self, epoch: int) -> np.ndarray:
         """Scores every pair, float32 [N]; NaN for unusable pairs.
@@ -248,7 +294,7 @@ class Trainer:
         for step in range(self.position.step, self._steps(stage)):
             self.beat(f"epoch {place[0] + 1}, {stage.name} step {step + 1}")
             with self.clock("input"):
-                batch = next(batches)
+                batch = self._next(batches)
                 batch["asked"] = np.full(len(batch["index"]), self._asks(), np.int32)
             with self.clock("train"):
                 self._land(STEPS_IN_FLIGHT - 1)
@@ -265,6 +311,16 @@ class Trainer:
         with self.clock("train"):
             self._land(0)
         self._heed()
+
+    def _next(self, batches: Iterator[Batch]) -> Batch:
+        """The next batch; if the data fails, what was done so far is saved first."""
+        try:
+            return next(batches)
+        except Outage:
+            if jax.process_count() == 1:
+                self._land(0)
+                self._save()
+            raise
 
     def _profile(self) -> None:
         """Traces some steps in the middle of training, where nothing compiles any more."""
@@ -321,18 +377,33 @@ class Trainer:
         return (self.position.epoch + step / max(in_epoch, 1)) * len(self.x.source)
 
     def _guard(self, skipped_in_a_row: int) -> None:
-        limit = self.x.config.optimizer.max_skipped_steps
-        if skipped_in_a_row >= limit:
+        """Lets the run go back, or stop, after too many steps without an update."""
+        optimizer = self.x.config.optimizer
+        if skipped_in_a_row < optimizer.max_skipped_steps:
+            return
+        what = f"loss or gradient was not finite for {skipped_in_a_row} steps in a row"
+        if self.position.rollbacks >= optimizer.rollbacks:
             raise UserError(
-                f"loss or gradient was not finite for {skipped_in_a_row} steps in a row: lower "
-                "optimizer.learning_rate; the last checkpoint is from before"
+                f"{what}, after {self.position.rollbacks} return(s) to an earlier checkpoint: "
+                "lower optimizer.learning_rate; all up to the last checkpoint is kept"
             )
+        self.progress.say(f"{what}: going back to the last checkpoint before them")
+        raise Diverged
 
     def _assign_pools(self, epoch: int) -> Pools:
         """This epoch's pools: from the file, if the run was here before, or by new scores."""
         path = pools.path(self.folder, epoch)
-        if workdir.exists(path):
-            return pools.load(path)
+        found = pools.load(path) if workdir.exists(path) else None
+        if not self.position.begins_epoch:
+            digest = found.digest() if found is not None else "nothing"
+            if digest != self.position.pools:
+                raise UserError(
+                    f"{path} is not what this epoch began with, and pools are never computed "
+                    "twice: restore the file, or move the newest checkpoint away to begin the "
+                    "epoch anew"
+                )
+        if found is not None:
+            return found
         with self.clock("scoring"):
             assigned = self.x.defense.pools(epoch, self.score(epoch), self.pools)
         sharding.check_same_everywhere(f"pools of epoch {epoch}", assigned.digest())
@@ -346,6 +417,14 @@ class Trainer:
         path = pools.path(self.folder, epoch - 1)
         return pools.load(path) if workdir.exists(path) else None
 
+    def _forget_pools(self) -> None:
+        """Deletes the pools that were assigned after the position."""
+        if jax.process_index() == 0:
+            first = self.position.epoch + (not self.position.begins_epoch)
+            for epoch in range(first, self.x.config.epochs):
+                pools.path(self.folder, epoch).unlink(missing_ok=True)
+        sharding.from_lead(0)
+
     def _record(self, **values: object) -> None:
         if self.metrics is not None:
             self.metrics.write(self.position.total_steps, **values)
@@ -355,7 +434,8 @@ class Trainer:
 
     def _save(self) -> None:
         with self.clock("checkpoint"):
-            position = replace(self.position, seconds=self.clock.totals())
+            digest = self.pools.digest() if self.pools is not None else ""
+            position = replace(self.position, seconds=self.clock.totals(), pools=digest)
             self.checkpoints.save(self.state, position)
         self._saved_at = time.monotonic()
 
@@ -401,6 +481,16 @@ class Trainer:
         finally:
             for number in numbers:
                 signal.signal(number, old[number])
+
+
+def _any(state: TrainState) -> bool:
+    return True
+
+
+def _is_good(state: TrainState) -> bool:
+    """Whether the last step before a checkpoint was finite, and so are its parameters."""
+    norm = sharding.to_host(optax.global_norm(state.params))
+    return int(state.skipped_in_a_row) == 0 and bool(np.isfinite(norm))
 
 
 def schedule(pairs: float, total: int, optimizer: ConfigDict) -> float:

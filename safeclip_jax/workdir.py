@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import jax
@@ -14,6 +15,11 @@ from safeclip_jax import sharding, whole_file
 from safeclip_jax.errors import UserError
 
 SHARED_SECONDS = 60  # until a file of one host must be seen by all
+# Keys that change how fast a run is and what it keeps, and nothing that it computes.
+FREE = (
+    *("data.cache_gib", "data.threads", "data.workers", "profile_at", "log_every"),
+    *("checkpoint_minutes", "keep_checkpoints", "keep_every_epochs"),
+)
 
 
 def as_json(config: ConfigDict) -> dict:
@@ -31,17 +37,36 @@ def check_writable(folder: Path) -> None:
         raise UserError(f"workdir {folder} cannot be written: {error.strerror}") from None
 
 
-def check_config(folder: Path, config: ConfigDict) -> None:
-    """Raises `UserError` if the folder holds a run with another config."""
+def check_config(folder: Path, config: ConfigDict, accept: Collection[str] = ()) -> list[str]:
+    """Compares the config with that of the run that the folder holds, if it holds one.
+
+    Args:
+      folder: of the run.
+      config: wanted now.
+      accept: keys that may differ, beside those of `FREE`.
+
+    Returns:
+      The accepted differences, each as `key: there X, here Y`.
+
+    Raises:
+      UserError: if another key differs.
+    """
     path = folder / "config.json"
     if not path.exists():
-        return
-    differing = differences(json.loads(path.read_text()), as_json(config))
-    if differing:
+        return []
+    try:
+        there = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): choose another --workdir") from None
+    found = differences(there, as_json(config))
+    refused = {key: line for key, line in found.items() if key not in {*FREE, *accept}}
+    if refused:
         raise UserError(
-            f"workdir {folder} holds a run with another config ({'; '.join(differing)}): "
-            "choose another --workdir or restore these keys"
+            f"workdir {folder} holds a run with another config ({'; '.join(refused.values())}): "
+            "choose another --workdir, restore these keys, or go on with "
+            f"--accept={','.join(refused)}"
         )
+    return list(found.values())
 
 
 def claim(folder: Path, config: ConfigDict) -> None:
@@ -71,13 +96,13 @@ def exists(path: Path) -> bool:
     return found
 
 
-def differences(found: dict, wanted: dict, prefix: str = "") -> list[str]:
-    """Keys whose values differ, each as `key: there X, here Y`."""
-    lines = []
+def differences(found: dict, wanted: dict, prefix: str = "") -> dict[str, str]:
+    """Keys whose values differ, with `key: there X, here Y`."""
+    lines: dict[str, str] = {}
     for key in sorted(found.keys() | wanted.keys()):
         there, here = found.get(key, "nothing"), wanted.get(key, "nothing")
         if isinstance(there, dict) and isinstance(here, dict):
-            lines += differences(there, here, f"{prefix}{key}.")
+            lines |= differences(there, here, f"{prefix}{key}.")
         elif there != here:
-            lines.append(f"{prefix}{key}: there {there!r}, here {here!r}")
+            lines[f"{prefix}{key}"] = f"{prefix}{key}: there {there!r}, here {here!r}"
     return lines

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from safeclip_jax import logs, pools, train
-from safeclip_jax.checkpoint import Checkpoints
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluate import __main__ as evaluate
 
@@ -193,29 +192,6 @@ def test_schedule_is_linear_then_cosine_over_pairs(config):
     config.optimizer.learning_rate, config.optimizer.warmup_pairs = 2.0, 100
     rates = [train.schedule(pairs, 1100, config.optimizer) for pairs in (0, 50, 100, 600, 1100)]
     np.testing.assert_allclose(rates, [0, 1, 2, 1, 0], atol=1e-12)
-
-
-def test_checkpoints_restore_bit_for_bit_and_report_damage(config, tmp_path):
-    from safeclip_jax.checkpoint import Position
-    from safeclip_jax.experiment import build
-
-    x = build(config)
-    state = replace(x.steps, seed=3).init(128, 64)
-    checkpoints = Checkpoints(tmp_path, keep=2)
-    assert checkpoints.restore(state) is None
-    position = Position(2, 1, 5, 77, {"train": 1.5})
-    checkpoints.save(state, position)
-    checkpoints.close()
-    other = replace(x.steps, seed=4).init(128, 64)
-    restored, where = Checkpoints(tmp_path, keep=2).restore(other)
-    assert where == position
-    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(restored), strict=True):
-        np.testing.assert_array_equal(a, b)
-    for file in (tmp_path / "77" / "state").rglob("*"):
-        if file.is_file():
-            file.write_bytes(b"")
-    with pytest.raises(UserError, match=r"checkpoint .*77 cannot be read"):
-        Checkpoints(tmp_path, keep=2).restore(other)
 
 
 def test_training_starts_from_another_runs_weights_and_tokenizer(finished, config, tmp_path):

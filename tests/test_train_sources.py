@@ -62,7 +62,7 @@ def outcome(config, folder):
     x = build(config, folder)
     steps = x.steps
     state = steps.init(config.unimodal.bank_size, config.batch_size)
-    state, _ = Checkpoints(folder / "checkpoints", 2).restore(state)
+    state, _ = Checkpoints(folder, 2).restore(state)
     return {k: v for k, v in results.items() if not TIMES.search(k)}, jax.device_get(state.params)
 
 

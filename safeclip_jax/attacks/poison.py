@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from safeclip_jax import whole_file
 from safeclip_jax.attacks.captions import choose
 from safeclip_jax.data.sources.base import Columns, ImageSource, Source
 from safeclip_jax.data.strings import ChangedStrings
@@ -84,7 +85,7 @@ class Manifest:
         return np.array([pair.index for pair in self.pairs], np.int32)
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        whole_file.write_text(path, json.dumps(asdict(self), indent=1) + "\n")
 
 
 def load(path: Path) -> Manifest:

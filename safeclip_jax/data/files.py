@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from safeclip_jax.errors import BadRecord, UserError
+from safeclip_jax.errors import BadRecord, Outage, UserError
 
 MAX_BYTES = 256 * 2**20
+WAITS = (0.1, 0.5, 2.0, 8.0)  # seconds before a read that failed is tried again
+# What a file is to blame for, not the disk or the network.
+_OF_THE_FILE = (
+    *(errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EINVAL, errno.EFBIG),
+)
 
 
 def is_remote(path: str) -> bool:
@@ -45,18 +54,16 @@ class Files:
         Raises:
           BadRecord: if the name leaves the root, or there is no such file, or it is larger
             than `MAX_BYTES`.
+          Outage: if the disk or the network fails again and again: the record may be good, and
+            to leave it out would change what is trained.
         """
         problem = escapes(name)
         if problem:
             raise BadRecord(problem)
-        try:
-            if self._remote is not None:
-                return self._read_remote(f"{self._prefix}/{name}", start, length)
-            return self._read_local(name, start, length)
-        except FileNotFoundError:
-            raise BadRecord("file is missing") from None
-        except (OSError, ValueError) as error:
-            raise BadRecord(f"file cannot be read: {_reason(error)}") from None
+        if self._remote is not None:
+            place = f"{self._prefix}/{name}"
+            return _patiently(lambda: self._read_remote(place, start, length), place)
+        return _patiently(lambda: self._read_local(name, start, length), str(self._local / name))
 
     def _read_local(self, name: str, start: int, length: int | None) -> bytes:
         path = (self._local / name).resolve()
@@ -76,6 +83,28 @@ class Files:
             return self._remote.cat_file(path)
         _check_size(length)
         return self._remote.cat_file(path, start=start, end=start + length)
+
+
+def _patiently(read: Callable[[], bytes], place: str) -> bytes:
+    """Reads, and tries again if the disk or the network fails."""
+    for wait in (*WAITS, None):
+        try:
+            return read()
+        except BadRecord:
+            raise
+        except FileNotFoundError:
+            raise BadRecord("file is missing") from None
+        except Exception as error:
+            of_the_file = isinstance(error, OSError) and error.errno in _OF_THE_FILE
+            if of_the_file or isinstance(error, ValueError):
+                raise BadRecord(f"file cannot be read: {_reason(error)}") from None
+            if wait is None:
+                raise Outage(
+                    f"{place} cannot be read, {len(WAITS) + 1} times ({_reason(error)}): once the "
+                    "disk or the network is well, the same command goes on"
+                ) from None
+            time.sleep(wait)
+    raise AssertionError
 
 
 def escapes(name: str) -> str:

@@ -6,7 +6,7 @@ k) and of the stage's index array, so a resumed run starts at any step without r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,7 +18,7 @@ from safeclip_jax.data.skipped import SkippedRecords
 from safeclip_jax.data.sources.base import ImageSource
 from safeclip_jax.data.tokenizer import Tokenizer
 from safeclip_jax.data.wordnet import Synonyms
-from safeclip_jax.errors import BadRecord, UserError
+from safeclip_jax.errors import BadRecord, Outage, UserError
 
 Batch = dict[str, np.ndarray]
 Bad = dict[int, str]
@@ -162,9 +162,21 @@ class Loader:
         batches = grain.MapDataset.range(start, stop).map(make).to_iter_dataset(options)
         if self.workers:
             batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=self.workers))
-        for batch, bad in batches:
+        for batch, bad in self._guarded(batches):
             self.skipped.note(bad)
             yield batch
+
+    def _guarded(self, batches: Iterable[tuple[Batch, Bad]]) -> Iterator[tuple[Batch, Bad]]:
+        """The batches; `Outage` if a worker process is killed."""
+        try:
+            yield from batches
+        except RuntimeError as error:
+            if "terminated unexpectedly" not in str(error):
+                raise
+            raise Outage(
+                f"one of data.workers={self.workers} processes was killed, perhaps for want of "
+                "memory: the same command goes on; fewer need less"
+            ) from None
 
     def _usable(self, index: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray, Bad]:
         """The batch's indices and images, with others in place of those that are bad."""

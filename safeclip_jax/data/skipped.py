@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from safeclip_jax import whole_file
 from safeclip_jax.data.sources.base import Rejected, Source
 from safeclip_jax.errors import UserError
 
@@ -42,14 +44,12 @@ class SkippedRecords:
     def list_in(self, path: Path) -> None:
         """Lists the records in a file of JSON lines from now on, after what it holds."""
         self._path = path
-        if not path.exists():
-            rejected = [{"index": None, **r.__dict__} for r in self._source.rejected]
-            _append(path, rejected + [self._line(i, r) for i, r in self.reasons.items()])
-            return
-        for text in path.read_text().splitlines():
-            line = json.loads(text)
+        for line in _read(path):
             if line["index"] is not None:
-                self.reasons[line["index"]] = line["reason"]
+                self.reasons.setdefault(line["index"], line["reason"])
+        rejected = [{"index": None, **asdict(r)} for r in self._source.rejected]
+        lines = rejected + [self._line(i, r) for i, r in self.reasons.items()]
+        whole_file.write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
     def note(self, found: Mapping[int, str]) -> None:
         """Takes pairs that could not be used, by index, with their reasons."""
@@ -94,8 +94,17 @@ class SkippedRecords:
 
 def write_rejected(path: Path, rejected: Iterable[Rejected]) -> None:
     """Lists records that have no index in a file of JSON lines."""
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(asdict(record)) + "\n" for record in rejected)
+    whole_file.write_text(path, "".join(json.dumps(asdict(r)) + "\n" for r in rejected))
+
+
+def _read(path: Path) -> list[dict]:
+    """The lines of a list; a kill may have torn the last one."""
+    lines: list[dict] = []
+    if path.exists():
+        with contextlib.suppress(ValueError):
+            for text in path.read_text().splitlines():
+                lines.append(json.loads(text))
+    return lines
 
 
 def _append(path: Path, lines: list[dict]) -> None:

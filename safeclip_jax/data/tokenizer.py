@@ -11,6 +11,7 @@ import numpy as np
 from tokenizers import Tokenizer as BackendTokenizer
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
+from safeclip_jax import whole_file
 from safeclip_jax.errors import UserError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -57,7 +58,7 @@ class Tokenizer:
 
     def save(self, path: Path) -> None:
         """Writes the tokenizer as one JSON file."""
-        path.write_text(self._backend.to_str(pretty=True))
+        whole_file.write_text(path, self._backend.to_str(pretty=True))
 
     def end_last(self) -> tuple[Tokenizer, np.ndarray]:
         """The same tokenizer with the end token's id moved to the last one.

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from safeclip_jax import command_line, results, workdir
+from safeclip_jax import command_line, results, whole_file, workdir
 from safeclip_jax.errors import UserError
 from safeclip_jax.grid import cells, report, runner
 
@@ -73,7 +73,7 @@ def main(arguments: argparse.Namespace) -> int:
     ]
     if found:
         report.write(folder, found, list(grid.attacks), list(grid.defenses))
-        (folder / "grid.json").write_text(json.dumps(found, indent=1) + "\n")
+        whole_file.write_text(folder / "grid.json", json.dumps(found, indent=1) + "\n")
         print(f"tables: {folder}/grid.md, grid.csv   report: {folder}/grid.html")
     for place, reason in failed.items():
         print(f"error: {place}: {reason}", file=sys.stderr)

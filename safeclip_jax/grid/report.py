@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from safeclip_jax import pages
+from safeclip_jax import pages, whole_file
 from safeclip_jax.evaluate.attack import JUDGEABLE
 from safeclip_jax.grid import plots
 from safeclip_jax.logs import console
@@ -59,7 +59,7 @@ def write(
     weak = too_weak(found, attacks)
     _print(tables["Success"], defenses, weak)
     text = "\n\n".join(_markdown(n, NOTES[n], rows, defenses) for n, rows in tables.items())
-    (folder / "grid.md").write_text(f"{text}\n\n{_footer(found, weak)}\n")
+    whole_file.write_text(folder / "grid.md", f"{text}\n\n{_footer(found, weak)}\n")
     _write_csv(folder / "grid.csv", found)
     pages.write(
         folder / "grid.html",
