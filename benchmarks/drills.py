@@ -2,10 +2,11 @@
 
     python -m benchmarks.drills
 
-Breaks a run of under a minute with every stage in it, in every way below, lets it go on, and compares
-its end with that of a run that nothing happened to: the same parameters and figures bit for bit, every
-step's metrics once, no stray file. Every drill is bounded in time. A full disk needs the right to mount a
-tmpfs; where there is none that drill is skipped and says so. Prints JSON lines, then a Markdown table.
+Breaks a run of under a minute with every stage in it, in every way below, lets it go on, and
+compares its end with that of a run that nothing happened to: the same parameters and figures bit
+for bit, every step's metrics once, no stray file. Every drill is bounded in time. A full disk needs
+the right to mount a tmpfs; where there is none that drill is skipped and says so. Prints JSON
+lines, then a Markdown table.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ advance = train.Trainer._advance
 def broken(self, **changes):
     advance(self, **changes)
     if changes.get("total_steps") in {steps} and {condition}:
-        self.state = self.state.replace(params=jax.tree.map(lambda x: x * float("nan"), self.state.params))
+        spoilt = jax.tree.map(lambda x: x * float("nan"), self.state.params)
+        self.state = self.state.replace(params=spoilt)
 train.Trainer._advance = broken
 """
 
@@ -315,7 +317,7 @@ class Drills:
         return f"status 75 after {took:.1f} s (limits shortened to 8 s), then the run ended"
 
     def not_a_number(self) -> str:
-        """Parameters spoilt once: the run goes back and ends the same; again and again: it stops."""
+        """Parameters spoilt once: the run goes back and ends the same; again: it stops."""
         flags = ("--config.optimizer.max_skipped_steps=3",)
         run = self.folder / "nan"
         once = NAN.format(steps=(14,), condition="self.position.rollbacks == 0")
@@ -391,12 +393,8 @@ def measure(drill: Callable[[], str]) -> dict:
         found, passed = drill(), "yes"
     except Failed as error:
         found, passed = " ".join(str(error).split()), "NO"
-    row = {
-        "drill": name,
-        "passed": passed,
-        "seconds": round(time.monotonic() - began),
-        "what": found,
-    }
+    seconds = round(time.monotonic() - began)
+    row = {"drill": name, "passed": passed, "seconds": seconds, "what": found}
     print(json.dumps(row), flush=True)
     return row
 
