@@ -76,14 +76,17 @@ class MetricsLog:
 
 
 def read(path: Path) -> list[dict]:
-    """The lines of a metrics file; a torn last line is left out."""
+    """The lines of a metrics file, up to one that is torn or none of ours."""
     lines = []
     if path.exists():
-        for text in path.read_text().splitlines():
+        for text in path.read_bytes().splitlines():
             try:
-                lines.append(json.loads(text))
+                line = json.loads(text)
             except ValueError:
                 break
+            if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+                break
+            lines.append(line)
     return lines
 
 

@@ -55,9 +55,11 @@ def check_config(folder: Path, config: ConfigDict, accept: Collection[str] = ())
     if not path.exists():
         return []
     try:
-        there = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        there = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}): choose another --workdir") from None
+    if not isinstance(there, dict):
+        raise UserError(f"{path} is no config of a run: choose another --workdir")
     found = differences(there, as_json(config))
     refused = {key: line for key, line in found.items() if key not in {*FREE, *accept}}
     if refused:

@@ -45,8 +45,8 @@ class SkippedRecords:
         """Lists the records in a file of JSON lines from now on, after what it holds."""
         self._path = path
         for line in _read(path):
-            if line["index"] is not None:
-                self.reasons.setdefault(line["index"], line["reason"])
+            if isinstance(line["index"], int) and 0 <= line["index"] < len(self._source):
+                self.reasons.setdefault(line["index"], str(line["reason"]))
         rejected = [{"index": None, **asdict(r)} for r in self._source.rejected]
         lines = rejected + [self._line(i, r) for i, r in self.reasons.items()]
         whole_file.write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
@@ -98,12 +98,13 @@ def write_rejected(path: Path, rejected: Iterable[Rejected]) -> None:
 
 
 def _read(path: Path) -> list[dict]:
-    """The lines of a list; a kill may have torn the last one."""
+    """The lines of a list, up to one that a kill has torn or that is none of ours."""
     lines: list[dict] = []
     if path.exists():
-        with contextlib.suppress(ValueError):
-            for text in path.read_text().splitlines():
-                lines.append(json.loads(text))
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            for text in path.read_bytes().splitlines():
+                line = json.loads(text)
+                lines.append({name: line[name] for name in ("index", "key", "reason")})
     return lines
 
 

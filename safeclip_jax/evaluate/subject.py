@@ -110,9 +110,9 @@ def _config(path: Path) -> ConfigDict | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {first_line(error)}") from None
-    if "evaluate" not in content or "attack" not in content:
-        return None
-    return ConfigDict({**content, "evaluate": _SINCE | content["evaluate"]})
+        content = json.loads(path.read_bytes())
+        if not {"evaluate", "attack"} <= content.keys():
+            return None
+        return ConfigDict({**content, "evaluate": _SINCE | content["evaluate"]})
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} is no config that can be read: {first_line(error)}") from None

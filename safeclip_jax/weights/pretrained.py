@@ -140,7 +140,9 @@ def _read_run(folder: Path) -> Pretrained:
 
 
 def _read_native(folder: Path) -> Pretrained:
-    config = native.understand(_json(folder / native.CONFIG), str(folder / native.CONFIG))
+    where = str(folder / native.CONFIG)
+    content = _json(folder / native.CONFIG)
+    config = _checked(lambda: native.understand(content, where), where)
     tokenizer = tokenizers.load(folder / "tokenizer.json", config.text.context)
     variables = _read_arrays(
         lambda c: native.links_of(shapes_of(c)), config, folder / native.WEIGHTS
@@ -152,9 +154,11 @@ def _read_huggingface(folder: Path, content: dict[str, Any]) -> Pretrained:
     if not (folder / huggingface.PREPROCESSOR).exists():
         raise UserError(f"{folder} has no {huggingface.PREPROCESSOR}: how are images prepared?")
     images = _json(folder / huggingface.PREPROCESSOR)
-    context = (content.get("text_config") or {}).get("max_position_embeddings", 77)
+    context = _objects(content, "text_config").get("max_position_embeddings", 77)
     tokenizer = _tokenizer(folder, context)
-    config = huggingface.understand(content, images, tokenizer.end_id, str(folder))
+    config = _checked(
+        lambda: huggingface.understand(content, images, tokenizer.end_id, str(folder)), str(folder)
+    )
     file = _first(folder, (huggingface.WEIGHTS, "pytorch_model.bin"))
     variables = _read_arrays(huggingface.links_of, config, file)
     return Pretrained(config, variables, tokenizer, str(folder))
@@ -162,9 +166,11 @@ def _read_huggingface(folder: Path, content: dict[str, Any]) -> Pretrained:
 
 def _read_open_clip(folder: Path) -> Pretrained:
     where, content = folder / open_clip.CONFIG, _json(folder / open_clip.CONFIG)
-    text = (content.get("model_cfg") or {}).get("text_cfg") or {}
+    text = _objects(content, "model_cfg", "text_cfg")
     tokenizer = _tokenizer(folder, text.get("context_length", 77))
-    config = open_clip.understand(content, tokenizer.end_id, str(where))
+    config = _checked(
+        lambda: open_clip.understand(content, tokenizer.end_id, str(where)), str(where)
+    )
     file = _first(folder, (open_clip.WEIGHTS, "open_clip_pytorch_model.bin"))
     variables = _read_arrays(open_clip.links_of, config, file)
     return Pretrained(config, variables, tokenizer, str(folder))
@@ -197,6 +203,33 @@ def _read_file(path: Path, preset: str, activation: str) -> Pretrained:
     return Pretrained(config, variables, tokenizer, str(path))
 
 
+def _checked(understand: Callable[[], CLIPConfig], where: str) -> CLIPConfig:
+    """The model that a file describes, if one of that shape can be made at all."""
+    try:
+        config = understand()
+        numbers = [x for x in jax.tree.leaves(asdict(config)) if isinstance(x, int)]
+        depths = [config.text.depth, *(getattr(config.image, "blocks", ()) or [1])]
+        if max(numbers) > _LARGEST or max(*depths, getattr(config.image, "depth", 1)) > _DEEPEST:
+            raise ValueError("a size in it is beyond all models")
+        shapes_of(config)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{where} describes no model that can be made: {first_line(error)}"
+        ) from None
+    return config
+
+
+def _objects(content: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The object inside of objects; empty if one of them is none."""
+    found: Any = content
+    for name in names:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+_LARGEST, _DEEPEST = 100_000_000, 1000
 _POSITIONS_OF_IMAGES = ("visual.positional_embedding", "visual.attnpool.positional_embedding")
 
 

@@ -27,7 +27,7 @@ class Coco(Source):
         with files.open_bytes(path) as file:
             try:
                 content = json.load(file)
-                names = {image["id"]: image["file_name"] for image in content["images"]}
+                names = {str(image["id"]): image["file_name"] for image in content["images"]}
                 annotations = list(content["annotations"])
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise UserError(f"{path} is no COCO captions file: {error!r}") from None
@@ -39,7 +39,7 @@ class Coco(Source):
         for number, annotation in enumerate(annotations):
             fields = annotation if isinstance(annotation, dict) else {}
             key = str(fields.get("id", f"annotation {number}"))
-            name = names.get(fields.get("image_id"))
+            name = names.get(str(fields.get("image_id")))
             problem = files.escapes(name) if isinstance(name, str) else "image is not in the file"
             if problem:
                 columns.reject(key, problem)

@@ -11,7 +11,7 @@ import numpy as np
 
 from safeclip_jax.data import files
 from safeclip_jax.data.sources.base import ColumnsBuilder, Source, same_numbers
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import UserError, first_line
 
 IMAGE_COLUMNS = ("image", "path", "filepath", "image_path", "file_name")
 CAPTION_COLUMNS = ("caption", "title", "text")
@@ -86,14 +86,17 @@ def _parquet(path: str) -> tuple[list[str], Iterator[Row]]:
         table = parquet.ParquetFile(files.open_bytes(path))
         header = list(table.schema_arrow.names)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no Parquet file: {error}") from None
+        raise UserError(f"{path} is no Parquet file: {first_line(error)}") from None
 
     def rows() -> Iterator[Row]:
         number = 0
-        for batch in table.iter_batches():
-            for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                number += 1
-                yield f"row {number}", list(values)
+        try:
+            for batch in table.iter_batches():
+                for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    number += 1
+                    yield f"row {number}", list(values)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} is damaged after row {number}: {first_line(error)}") from None
 
     return header, rows()
 
