@@ -39,6 +39,7 @@ def main() -> None:
     import jax
 
     from safeclip_jax import hosts, preflight, results, train
+    from safeclip_jax.signals import Interrupted
 
     logging.getLogger("absl").setLevel(logging.WARNING)
     name = f"{command_line.config_name(sys.argv)}-{config.defense}-seed{config.seed}"
@@ -49,7 +50,7 @@ def main() -> None:
             return preflight.dry_run(config, workdir, _ACCEPT.value)
         try:
             found = train.run(config, workdir, beat, _ACCEPT.value)
-        except train.Interrupted as error:
+        except Interrupted as error:
             sys.exit(command_line.fail(str(error), error.code))
         if jax.process_index() == 0:
             results.show(found)

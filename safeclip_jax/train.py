@@ -9,13 +9,11 @@ from __future__ import annotations
 import collections
 import contextlib
 import math
-import signal
 import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import jax
@@ -23,10 +21,9 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from safeclip_jax import pools, report, results, sharding, workdir
+from safeclip_jax import pools, report, results, scoring, sharding, workdir
 from safeclip_jax.checkpoint import Checkpoints, Position
 from safeclip_jax.data.pipeline import Batch, steps_in_stage
-from safeclip_jax.defenses import score_kind
 from safeclip_jax.defenses.plan import Stage, outline
 from safeclip_jax.errors import Outage, UserError
 from safeclip_jax.evaluate import evaluator
@@ -42,19 +39,11 @@ from safeclip_jax.experiment import Experiment, build
 from safeclip_jax.logs import Clock, MetricsLog, ProgressLine
 from safeclip_jax.pools import Pools
 from safeclip_jax.roll import Beat, nobody
+from safeclip_jax.signals import CHECKPOINT, Interrupted, Signals
 from safeclip_jax.steps import Kind, TrainState, caption_views
 
 STEPS_IN_FLIGHT = 2
 PROFILED_STEPS = 5
-CHECKPOINT = 1  # what a host may ask for; larger numbers: to stop with this exit status
-
-
-class Interrupted(Exception):
-    """A signal asked the run to stop; all is saved. `code` is the exit status, 128 + signal."""
-
-    def __init__(self, code: int):
-        super().__init__(f"stopped by a signal; the same command goes on from here (exit {code})")
-        self.code = code
 
 
 class Diverged(Exception):
@@ -157,7 +146,7 @@ class Trainer:
         self._compiler = ThreadPoolExecutor(1)  # compiles a step while those before it train
         self._flight: collections.deque = collections.deque()
         self._latest, self._tracing = "", False
-        self._signal = self._asked = 0
+        self.signals, self._asked = Signals(), 0
         self._saved_at = time.monotonic()
         if restored:
             self.progress.say(
@@ -181,7 +170,7 @@ class Trainer:
                 self._train_steps[kind] = self._compiler.submit(step.compile)
         if any(augmented for _, augmented in kinds):
             self.progress.say(f"captions are augmented by {x.loader.caption_operations()}")
-        with self._signals():
+        with self.signals.heard():
             for epoch in epochs:
                 self._epoch(epoch)
         self._stop_tracing()
@@ -218,32 +207,16 @@ class Trainer:
                 self.metrics.close()
 
     def score(self, epoch: int) -> np.ndarray:
-        """Scores every pair, float32 [N]; NaN for unusable pairs.
+        """Scores every pair with the current weights, see `scoring.score`.
 
-        With the current weights. With `score.reuse`, once there are pools, pairs that trained
-        since the last time keep their score of then; the slow epoch's are too old for the
-        first pools. How a relative score depends on the size of its batch is a logarithm.
+        With `score.reuse`, once there are pools, pairs that trained since the last time keep
+        their score of then; the slow epoch's are too old for the first pools.
         """
-        config, kind = self.x.config.score, score_kind(self.x.config)
-        view = epoch if config.view == "augmented" else None
-        order = np.random.default_rng([self.x.config.seed, epoch]).permutation(self.x.pairs)
-        scores = np.zeros(len(order), np.float32)
-        if self.state.remembered is not None:
-            if self.pools is not None:
-                scores = np.array(self.state.remembered)
-                if kind == "relative":
-                    scores += np.log(self.x.config.batch_size / config.batch_size)
-                order = order[np.isnan(scores[order])]
-            self.state = self.state.replace(remembered=self.state.remembered * np.nan)
-        parts = []
-        for batch in self.x.loader.scoring_batches(order, config.batch_size):
-            self.beat(f"epoch {epoch + 1}, scoring")
-            placed = sharding.to_devices(batch, self.x.mesh)
-            parts.append(self.x.steps.score(kind, self.state.variables, placed, view))
-        if parts:
-            values = np.concatenate([sharding.to_host(part) for part in parts])
-            scores[order] = values[: len(order)]
-        self.x.skipped.share()
+        remembered = self.state.remembered
+        reuse = remembered is not None and self.pools is not None
+        scores = scoring.score(self.x, self.state, epoch, reuse, self.beat)
+        if remembered is not None:
+            self.state = self.state.replace(remembered=remembered * np.nan)
         return scores
 
     def _evaluated(self) -> Metrics:
@@ -441,11 +414,9 @@ class Trainer:
 
     def _asks(self) -> int:
         """What this host wants: 0, a checkpoint, or to stop with a status above 128."""
-        if self._signal in (signal.SIGTERM, signal.SIGINT):
-            return 128 + self._signal
         minutes = (time.monotonic() - self._saved_at) / 60
-        due = self._signal or minutes >= self.x.config.checkpoint_minutes
-        return CHECKPOINT if due else 0
+        due = minutes >= self.x.config.checkpoint_minutes
+        return max(self.signals.wish, CHECKPOINT if due else 0)
 
     def _heed(self) -> None:
         """Checkpoints if a host asked for it, and stops if one did.
@@ -458,29 +429,12 @@ class Trainer:
             return
         with self.clock("train"):
             self._land(0)
+        asked, self._asked = self._asked, 0
+        self.signals.checkpoint_begins()
         self._save()
-        asked, self._asked, self._signal = self._asked, 0, 0
         if asked > CHECKPOINT:
             self.checkpoints.close()
             raise Interrupted(asked)
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C stop at the next step, SIGUSR1 checkpoints; a second acts at once."""
-
-        def heed(number: int, frame: FrameType | None) -> None:
-            self._signal = number
-            signal.signal(number, old[signal.Signals(number)])
-
-        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-        old = {number: signal.getsignal(number) for number in numbers}
-        try:
-            for number in numbers:
-                signal.signal(number, heed)
-            yield
-        finally:
-            for number in numbers:
-                signal.signal(number, old[number])
 
 
 def _any(state: TrainState) -> bool:

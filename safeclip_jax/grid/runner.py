@@ -16,6 +16,7 @@ from safeclip_jax import results, workdir
 from safeclip_jax.errors import UserError, first_line
 from safeclip_jax.grid import report
 from safeclip_jax.grid.cells import Cell
+from safeclip_jax.signals import Interrupted
 
 
 def run(grid_cells: Sequence[Cell], workers: int, threads: int) -> dict[Path, str]:
@@ -129,7 +130,7 @@ def _run_cell(cell: Cell) -> str:
     with (cell.folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log):
         try:
             train.run(cell.config, cell.folder)
-        except (UserError, train.Interrupted) as error:
+        except (UserError, Interrupted) as error:
             return str(error)
         except Exception as error:
             traceback.print_exc(file=log)
