@@ -19,6 +19,7 @@ MAX_PANELS = 36
 matplotlib.rcParams.update({
     "svg.hashsalt": "safeclip_jax",
     "svg.fonttype": "none",
+    "text.parse_math": False,  # names are data: a dollar is a dollar
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
