@@ -16,6 +16,8 @@ from safeclip_jax.errors import UserError
 from safeclip_jax.evaluate import __main__ as command
 from safeclip_jax.evaluate import features, zero_shot
 from safeclip_jax.evaluate.embedding import Embedding
+from safeclip_jax.evaluate.evaluator import Evaluator
+from safeclip_jax.experiment import build
 from safeclip_jax.weights.write import write
 from tests.data_files import encoded, picture
 from tests.test_weights import random_model
@@ -152,3 +154,16 @@ def test_a_missing_checkpoint_is_one_line_and_status_2(monkeypatch, capsys, tmp_
     assert stop.value.code == 2
     message = capsys.readouterr().err
     assert message.startswith("error: ") and "does not exist" in message
+
+
+def test_evaluating_again_opens_and_keeps_nothing_more(config):
+    config.epochs, config.attack.rate = 1, 0.0
+    config.evaluate.tasks = ("zero_shot", "retrieval", "knn")
+    experiment = build(config)
+    evaluator = Evaluator(experiment)
+    experiment.held_out.images.image_numbers = lambda: np.arange(64) // 2
+    variables = experiment.steps.init(128, 64).variables
+    first = evaluator(variables)
+    kept = dict(evaluator._reading._readers)
+    assert len(kept) == 3 and first == evaluator(variables) | {"confusion": first["confusion"]}
+    assert evaluator._reading._readers == kept

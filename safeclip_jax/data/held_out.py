@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from safeclip_jax.data.presets import PRESETS
 from safeclip_jax.data.prompts import Wording
 from safeclip_jax.data.sources import KINDS, SourceOptions, open_part
 from safeclip_jax.data.sources.base import ImageSource, Source
-from safeclip_jax.data.sources.mix import Subset
+from safeclip_jax.data.sources.mix import ImageSubset, Subset
 from safeclip_jax.data.sources.scenes import PROMPTS as SCENE_PROMPTS
 from safeclip_jax.errors import UserError, unknown
 
@@ -38,6 +39,15 @@ class HeldOut:
     class_names: list[str]
     prompts: list[list[str]]
     to_learn: Learn | None = None
+
+    @cached_property
+    def distinct(self) -> tuple[ImageSource, np.ndarray]:
+        """The source with each image once, and for each pair the place of its image there."""
+        numbers = self.images.image_numbers()
+        _, firsts, places = np.unique(numbers, return_index=True, return_inverse=True)
+        if len(firsts) == len(places):
+            return self.images, np.arange(len(places))
+        return ImageSubset(self.images, firsts), places
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,7 @@ def _learn(request: Request, options: SourceOptions) -> Learn | None:
         of_split = replace(options, split=split, count=options.count if spec == "scenes" else 0)
         return Resized(open_part(spec, of_split), options.size)
 
-    return lambda: (opened(split), opened(validation) if validation else None)
+    return cache(lambda: (opened(split), opened(validation) if validation else None))
 
 
 class _Occurring(Subset):

@@ -11,7 +11,6 @@ from jax.sharding import Mesh
 
 from safeclip_jax import sharding
 from safeclip_jax.data.held_out import HeldOut
-from safeclip_jax.data.sources.mix import ImageSubset
 from safeclip_jax.evaluate.share import share
 from safeclip_jax.evaluate.task import EmbedImages, EmbedTexts, Metrics
 
@@ -32,15 +31,13 @@ def evaluate(
       among the k most similar ones, and `image_recall_at_k`, the share of captions whose image
       is among the k most similar ones.
     """
-    pairs = source.images
-    groups = pairs.image_numbers()
-    numbers, firsts = np.unique(groups, return_index=True)
-    images = embed_images(ImageSubset(pairs, firsts))
-    kept = np.flatnonzero(np.isin(groups, numbers[images.usable]))
+    distinct, places = source.distinct
+    images = embed_images(distinct)
+    kept = np.flatnonzero(np.isin(places, images.usable))
     if not len(kept):
         return {}
-    texts = embed_texts([pairs.captions[int(i)] for i in kept])
-    of_images, of_texts = numbers[images.usable], groups[kept]
+    texts = embed_texts([source.images.captions[int(i)] for i in kept])
+    of_images, of_texts = images.usable, places[kept]
     to_texts = ranks(images.vectors, texts, of_images, of_texts, mesh)
     to_images = ranks(texts, images.vectors, of_texts, of_images, mesh)
     return {
