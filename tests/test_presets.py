@@ -157,3 +157,9 @@ def test_bad_prompts_get_one_line(content, problem, tmp_path):
     with pytest.raises(UserError, match=re.escape(problem)) as error:
         prompts.read(str(tmp_path / "words.json"))
     assert "\n" not in str(error.value) and "words.json" in str(error.value)
+
+
+def test_a_probe_never_learns_from_what_it_is_tested_on():
+    for split, can_learn in (("test", True), ("validation", True), ("train", False)):
+        found = open_held_out(Request("scenes", SourceOptions(count=8, split=split)))
+        assert (found.to_learn is not None) == can_learn

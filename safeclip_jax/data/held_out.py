@@ -108,7 +108,7 @@ def _wording(request: Request, names: list[str]) -> Wording:
 
 
 def _learn(request: Request, options: SourceOptions) -> Learn | None:
-    """Opens what probes learn from once it is asked for."""
+    """Opens what probes learn from once it is asked for; None if that is what is evaluated."""
     preset = PRESETS.get(request.source)
     validation = preset.validation if preset else ""
     if request.learn:
@@ -117,6 +117,8 @@ def _learn(request: Request, options: SourceOptions) -> Learn | None:
         spec, split = f"tfds:{preset.tfds}", preset.learn
     elif request.source == "scenes" or request.source.startswith("tfds:"):
         spec, split = request.source, "train"
+        if options.split == split:
+            return None
     else:
         return None
 
