@@ -118,7 +118,8 @@ def get_config() -> ConfigDict:
     c.attack.target = "heart"  # class to be taken for; empty in targeted: drawn for each image
     c.attack.images = 24  # targeted: held-out images that are to be taken for another class
     c.attack.seed = placeholder(int)  # None: the run's seed
-    c.attack.captions = "data"  # data | templates | nearest | both, see docs/attacks.md
+    c.attack.captions = "data"  # data | templates | nearest | both | surrogate: docs/attacks.md
+    c.attack.surrogate = ""  # a trained model whose similarities choose poisons: as init_from
     c.attack.victims = ""  # backdoor: only images of the class that their caption names; empty: any
     c.attack.copies = 1  # backdoor: poisoned pairs that show the same image
 

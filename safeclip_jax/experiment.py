@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from safeclip_jax import defenses, sharding
+from safeclip_jax import defenses, sharding, surrogate
 from safeclip_jax.attacks import attack as attacks
 from safeclip_jax.attacks.attack import Attack
 from safeclip_jax.contrastive import Chunks
@@ -87,7 +87,8 @@ def build(config: ConfigDict, workdir: Path | None = None) -> Experiment:
     clean = from_config.training_pairs(config, cache)
     exchange = sharding.exchange if jax.process_count() > 1 else None
     skipped = SkippedRecords(clean, config.data.max_skipped_share, exchange)
-    held_out, attack = attacks.planned(config, clean, cache)
+    match = surrogate.matcher(config.attack.surrogate)
+    held_out, attack = attacks.planned(config, clean, cache, match)
     source = attack.poisoned(clean)
     tokenizer = _tokenizer(config, clean, workdir, initial)
     steps = _steps(config, tokenizer, mesh)

@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import ConfigDict
 from rich.table import Table
 
-from safeclip_jax import command_line
+from safeclip_jax import command_line, surrogate
 from safeclip_jax.attacks import attack as attacks
 from safeclip_jax.attacks import export
 from safeclip_jax.data import from_config
@@ -69,7 +69,8 @@ def main() -> None:
 def _write(config: ConfigDict, folder: Path) -> Table:
     raw = from_config.raw_pairs(config, None)
     clean = Resized(raw, config.model.image_size)
-    held_out, attack = attacks.planned(config, clean, None)
+    match = surrogate.matcher(config.attack.surrogate)
+    held_out, attack = attacks.planned(config, clean, None, match)
     share = config.data.max_skipped_share
     with _progress(len(raw), "pairs written") as progress:
         rejected = export.write_training(raw, clean, attack, folder, _FORMAT.value, share, progress)

@@ -30,7 +30,7 @@ def planned(seed=0, clean=CLEAN, held_out=HELD_OUT, **changes):
     trigger=st.sampled_from(["badnets", "wanet", "badnets+sig+nashville"]),
     count=st.integers(4, 11),
     seed=st.integers(0, 999),
-    captions=st.sampled_from(attack.CAPTIONS),
+    captions=st.sampled_from([c for c in attack.CAPTIONS if c != "surrogate"]),
     copies=st.integers(1, 4),
     victims=st.sampled_from(["", "moon"]),
 )
@@ -98,6 +98,44 @@ def test_the_nearest_caption_has_the_most_words_in_common():
     best = [max(common(c, p.original_caption) for c in named) for p in made.manifest.pairs]
     drawn = [common(p.caption, p.original_caption) for p in planned(count=30).manifest.pairs]
     assert np.mean(likeness) > 0.9 * np.mean(best) > 1.3 * np.mean(drawn)
+
+
+def test_a_surrogate_chooses_the_most_similar_images_and_captions():
+    rng = np.random.default_rng(0)
+    likeness = rng.random((len(CLEAN), len(CLEAN)))  # of image i and caption j
+
+    def match(source, pairs, captions):
+        block = likeness[np.ix_(pairs, captions)]
+        return captions[block.argmax(axis=1)], block.max(axis=1)
+
+    config = demo.get_config().attack
+    config.update({"count": 12, "captions": "surrogate"})
+    made = attack.create(config, 0, CLEAN, HELD_OUT, match)
+    named = np.array([poison.mentions(c, "heart") for c in CLEAN.captions])
+    best = np.where(named[:, None] | ~named, -1.0, likeness)
+    wanted = np.sort(np.argsort(-best.max(axis=1))[:12])
+    np.testing.assert_array_equal(made.manifest.indices, wanted)
+    for pair in made.manifest.pairs:
+        assert pair.caption == CLEAN.captions[best[pair.index].argmax()]
+    with pytest.raises(UserError, match=r"needs attack\.surrogate"):
+        attack.create(config, 0, CLEAN, HELD_OUT)
+
+
+def test_a_surrogates_similarities_are_its_models(tmp_path):
+    from safeclip_jax import load
+    from safeclip_jax.surrogate import matcher
+    from safeclip_jax.weights.write import write
+    from tests.test_weights import random_model
+
+    write(random_model(), tmp_path / "model", "native")
+    pairs, captions = np.array([3, 7, 50]), np.array([1, 2, 90, 8])
+    nearest, similarity = matcher(str(tmp_path / "model"))(CLEAN, pairs, captions)
+    model = load(tmp_path / "model")
+    images = model.embed_images([CLEAN.image(i) for i in pairs])
+    found = images @ model.embed_texts([CLEAN.captions[i] for i in captions]).T
+    np.testing.assert_array_equal(nearest, captions[found.argmax(axis=1)])
+    np.testing.assert_allclose(similarity, found.max(axis=1), atol=1e-6)
+    assert matcher("") is None
 
 
 def test_poisons_are_shared_out_evenly():

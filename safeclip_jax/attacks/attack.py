@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from safeclip_jax.attacks import poison, triggers
-from safeclip_jax.attacks.captions import CAPTIONS, TEMPLATES
+from safeclip_jax.attacks.captions import CAPTIONS, TEMPLATES, Match
 from safeclip_jax.attacks.triggers import Trigger
 from safeclip_jax.data import from_config
 from safeclip_jax.data.held_out import HeldOut
@@ -46,7 +46,7 @@ class Attack:
 
 
 def planned(
-    config: ConfigDict, clean: ImageSource, cache: Path | None
+    config: ConfigDict, clean: ImageSource, cache: Path | None, match: Match | None = None
 ) -> tuple[HeldOut | None, Attack]:
     """The held-out images that a config names, and its attack on the clean pairs.
 
@@ -54,16 +54,24 @@ def planned(
       config: the run's.
       clean: the training pairs.
       cache: folder for indices, or None.
+      match: the attacker's own model, see `poison.plan_backdoor`.
 
     Raises:
       UserError: if either cannot be used.
     """
     held_out = from_config.held_out(config, clean, cache)
     seed = from_config.own_seed(config, config.attack.seed)
-    return held_out, create(config.attack, seed, clean, held_out.images if held_out else None)
+    images = held_out.images if held_out else None
+    return held_out, create(config.attack, seed, clean, images, match)
 
 
-def create(attack: ConfigDict, seed: int, clean: Source, held_out: ImageSource | None) -> Attack:
+def create(
+    attack: ConfigDict,
+    seed: int,
+    clean: Source,
+    held_out: ImageSource | None,
+    match: Match | None = None,
+) -> Attack:
     """Plans the attack that a config describes.
 
     Args:
@@ -71,6 +79,7 @@ def create(attack: ConfigDict, seed: int, clean: Source, held_out: ImageSource |
       seed: of every draw of the attack.
       clean: the training pairs.
       held_out: labelled images; targeted poisoning chooses among them.
+      match: the attacker's own model, see `poison.plan_backdoor`.
 
     Raises:
       UserError: if a value cannot be used with this data.
@@ -94,6 +103,7 @@ def create(attack: ConfigDict, seed: int, clean: Source, held_out: ImageSource |
         captions=attack.captions,
         victims=attack.victims,
         copies=attack.copies,
+        match=match,
     )
     return Attack(manifest, made)
 

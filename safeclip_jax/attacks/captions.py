@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from safeclip_jax.data.sources.base import Source
 
-CAPTIONS = ("data", "templates", "nearest", "both")
+CAPTIONS = ("data", "templates", "nearest", "both", "surrogate")
 TEMPLATES = ("a photo of a {}", "a picture of a {}", "a drawing of a {}")
 _ROWS = 1024
+
+# Of a source, the pairs with these indices and the captions with those: for each pair the most
+# similar caption's index, and how similar it is to the image.
+Match = Callable[[Source, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def choose(
@@ -25,10 +29,11 @@ def choose(
     """A caption that names the target for each victim.
 
     Args:
-      kind: in `CAPTIONS`. `data`: drawn among the data's own captions that name the target.
-        `templates`: drawn among `TEMPLATES`. `nearest`: of the data's own the one most like the
-        victim's caption, so that only the target is wrong about the image. `both`: the victim's
-        caption with the target added, half true.
+      kind: in `CAPTIONS`, but not `surrogate`, which chooses the victims as well.
+        `data`: drawn among the data's own captions that name the target. `templates`: drawn
+        among `TEMPLATES`. `nearest`: of the data's own the one most like the victim's caption,
+        so that only the target is wrong about the image. `both`: the victim's caption with the
+        target added, half true.
       source: the clean pairs.
       victims: indices of the pairs whose images are shown.
       donors: indices of the captions that name the target.

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from safeclip_jax import whole_file
-from safeclip_jax.attacks.captions import choose
+from safeclip_jax.attacks.captions import Match, choose
 from safeclip_jax.data.sources.base import Columns, ImageSource, Source
 from safeclip_jax.data.strings import ChangedStrings
 from safeclip_jax.errors import BadRecord, UserError
@@ -138,6 +138,7 @@ def plan_backdoor(
     captions: str = "data",
     victims: str = "",
     copies: int = 1,
+    match: Match | None = None,
 ) -> Manifest:
     """Chooses the pairs that get a trigger, and their captions.
 
@@ -155,6 +156,8 @@ def plan_backdoor(
       captions: how they are chosen, see `captions.choose`.
       victims: class that victims' captions must name; empty for any.
       copies: so many poisoned pairs in turn show the same image, under captions of their own.
+      match: the attacker's own model, for `captions` of `surrogate`: the pairs whose images it
+        finds most like a caption that names the target are poisoned, with that caption.
 
     Raises:
       UserError: if no caption names the target, or too few pairs are left to poison.
@@ -173,10 +176,19 @@ def plan_backdoor(
     if victims and not label_consistent:
         named = [mentions(source.captions[int(i)], victims) for i in candidates]
         candidates = candidates[np.array(named, bool)]
+    if captions == "surrogate" and not label_consistent:
+        if match is None:
+            raise UserError("attack.captions=surrogate needs attack.surrogate, a trained model")
+        every = candidates
+        nearest, similarity = match(source, every, donors)
+        candidates = candidates[np.argsort(-similarity, kind="stable")[:count]]
     drawn = _draw(candidates, count, rng)
     shown = drawn[np.arange(count) // copies * copies]
     if label_consistent:
         texts = [source.captions[i] for i in shown]
+    elif captions == "surrogate":
+        of_pair = dict(zip(every.tolist(), nearest.tolist(), strict=True))
+        texts = [source.captions[of_pair[i]] for i in shown.tolist()]
     else:
         texts = choose(captions, source, shown.tolist(), donors, target, rng)
     shares = rng.permutation(np.resize(np.arange(len(triggers)), count))

@@ -1,0 +1,45 @@
+"""An attacker's own model, which chooses poisons that look honest to it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import safeclip_jax
+from safeclip_jax.attacks.captions import Match
+from safeclip_jax.data.sources.base import Source
+from safeclip_jax.errors import BadRecord
+
+_AT_ONCE = 1024
+
+
+def matcher(path: str) -> Match | None:
+    """Finds, by a trained model, the most similar caption of each image; None without a path.
+
+    An image that cannot be read is like none.
+
+    Args:
+      path: of a run or a model, as for `safeclip_jax.load`.
+    """
+    if not path:
+        return None
+
+    def match(
+        source: Source, pairs: np.ndarray, captions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        model = safeclip_jax.load(path)
+        texts = model.embed_texts([source.captions[int(i)] for i in captions], _AT_ONCE)
+        nearest, similarity = np.zeros(len(pairs), np.int64), np.full(len(pairs), -np.inf)
+        for start in range(0, len(pairs), _AT_ONCE):
+            rows, pictures = [], []
+            for row, index in enumerate(pairs[start : start + _AT_ONCE], start):
+                try:
+                    pictures.append(source.image(int(index)))
+                    rows.append(row)
+                except BadRecord:
+                    continue
+            found = model.embed_images(pictures, _AT_ONCE) @ texts.T
+            nearest[rows] = captions[found.argmax(axis=1)]
+            similarity[rows] = found.max(axis=1)
+        return nearest, similarity
+
+    return match
