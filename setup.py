@@ -50,6 +50,7 @@ setup(
             "tensorflow-datasets>=4.9.9",
         ],
         "open_clip": ["open_clip_torch>=3.0"],
+        "clip_benchmark": ["clip-benchmark>=1.6"],
         "gs": ["gcsfs>=2024.6"],
         "parquet": ["pyarrow>=17"],
         "s3": ["s3fs>=2024.6"],
