@@ -67,6 +67,7 @@ def spoil(monkeypatch, step, again):
     monkeypatch.setattr(train.Trainer, "_advance", spoilt)
 
 
+@pytest.mark.slow
 def test_a_run_goes_back_once_and_ends_as_if_nothing_had_been(config, tmp_path, monkeypatch):
     config.optimizer.max_skipped_steps, config.epochs, config.defense = 3, 4, "none"
     train.run(config, tmp_path / "whole")
@@ -122,7 +123,10 @@ def test_a_signal_during_a_checkpoint_is_heeded_after_the_next_step(config, tmp_
     assert stop.value.code == 143
 
 
-def test_signals_checkpoint_as_often_as_they_like_and_stop_once():
+def test_signals_checkpoint_as_often_as_they_like_and_stop_once(request):
+    # A test run in the background may have begun with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     signals = Signals()
     with signals.heard():
         for _ in range(2):
