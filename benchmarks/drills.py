@@ -31,6 +31,7 @@ import numpy as np
 
 from benchmarks import local_processes, markdown
 from safeclip_jax import checkpoint, logs, pools
+from safeclip_jax.embed import Variables
 
 SMALL = (
     *("--config=configs/demo.py", "--config.epochs=5", "--config.model.preset=nano"),
@@ -82,8 +83,7 @@ class Drills:
     """
 
     def __init__(self, folder: Path, kills: int, seed: int):
-        self.folder, self.kills = folder, kills
-        self._rng = random.Random(seed)
+        self.folder, self.kills, self.seed = folder, kills, seed
         self._environment = {
             **os.environ, "JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(folder / "cache")
         }  # fmt: skip
@@ -139,8 +139,7 @@ class Drills:
         for what, here, there in zip(("figures", "metrics"), found, self.reference, strict=False):
             if here != there:
                 raise Failed(f"{what} differ from the reference's")
-        same = jax.tree.map(np.array_equal, found[2], self.reference[2])
-        if not all(jax.tree.leaves(same)):
+        if not _same(found[2], self.reference[2]):
             raise Failed("parameters differ from the reference's")
         known = {"cache", "tensorboard"}
         mine, theirs = ({self._shape(p) for p in r.rglob("*") if not known & {*p.parts}}
@@ -165,7 +164,7 @@ class Drills:
 
     def _chain(self, number: int) -> int:
         run, kills = self.folder / f"killed-{number}", 0
-        rng = random.Random(self._rng.random() + number)
+        rng = random.Random(f"{self.seed} {number}")  # runs are side by side
         while True:
             process = self.start(run)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -261,8 +260,7 @@ class Drills:
             raise Failed(f"no clear message: {output[-300:]}")
         self.whole(other, *flags)
         for found in map(self.outcome, (self.folder / "data-hiccup", other)):
-            same = jax.tree.map(np.array_equal, found[2], expected[2])
-            if found[:2] != expected[:2] or not all(jax.tree.leaves(same)):
+            if found[:2] != expected[:2] or not _same(found[2], expected[2]):
                 raise Failed("the end differs from that of the run without errors")
         return "2 errors: no difference; errors without end: status 75, then the same end"
 
@@ -325,8 +323,7 @@ class Drills:
         if "going back to the last checkpoint" not in output:
             raise Failed("it did not go back")
         found = self.outcome(run)
-        same = jax.tree.map(np.array_equal, found[2], self.reference[2])
-        if found[1] != self.reference[1] or not all(jax.tree.leaves(same)):
+        if found[1] != self.reference[1] or not _same(found[2], self.reference[2]):
             raise Failed("the end differs from the reference's")
         always = NAN.format(steps=(14,), condition="True")
         output = self.ended(self.start(self.folder / "nan-again", *flags, patch=always), 2)
@@ -360,6 +357,10 @@ class Drills:
             if process.poll() is not None or time.monotonic() - began > LIMIT:
                 raise Failed(f"it does not come on: {process.communicate()[0][-600:]}")
             time.sleep(0.02)
+
+
+def _same(one: Variables, other: Variables) -> bool:
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, one, other)))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -19,6 +20,7 @@ from safeclip_jax.steps import TrainState
 
 SCHEMA = 1  # of what a checkpoint holds; another one is refused
 _DOOMED = "deleted-"
+_PRINT = partial(print, flush=True)
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Checkpoints:
       folder: of the run; checkpoints are in `checkpoints/`, which is made if it is not there.
       keep: newest checkpoints to keep.
       keep_every: also keep those at the end of every so many epochs; 0 for none.
-      say: prints a line.
+      say: prints a line; the first host's is called.
     """
 
     def __init__(
@@ -101,10 +103,11 @@ class Checkpoints:
         folder: Path,
         keep: int,
         keep_every: int = 0,
-        say: Callable[[str], None] = print,
+        say: Callable[[str], None] = _PRINT,
     ):
         self._run, self._folder = folder, folder / "checkpoints"
-        self._keep, self._keep_every, self._say = keep, keep_every, say
+        self._keep, self._keep_every = keep, keep_every
+        self._say = say if jax.process_index() == 0 else lambda line: None
         self._writing = 0  # step of the checkpoint that is being written
         if jax.process_index() == 0:
             self._tidy()
@@ -138,13 +141,14 @@ class Checkpoints:
             raise self._not_written(error) from None
 
     def restore(
-        self, like: TrainState, accept: Callable[[TrainState], bool] = lambda state: True
+        self, like: TrainState, accept: Callable[[TrainState], bool] | None = None
     ) -> tuple[TrainState, Position] | None:
         """Returns the newest checkpoint, laid out as `like` is, or None if there is none.
 
         Args:
           like: a state of the same shapes.
-          accept: a checkpoint of which it is false is deleted, and the one before it is used.
+          accept: a checkpoint of which it is false is deleted, and the one before it is used;
+            None for all.
 
         Raises:
           UserError: if there are some and none can be read.
@@ -160,7 +164,7 @@ class Checkpoints:
                 self._say(f"checkpoint {step} cannot be read ({first_line(error)}): set aside")
                 self._remove(step, set_aside=True)
                 continue
-            if accept(state):
+            if accept is None or accept(state):
                 return state, position
             self._remove(step, set_aside=False)
         if problems:

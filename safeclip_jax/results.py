@@ -13,6 +13,7 @@ from rich.table import Table
 from safeclip_jax import whole_file
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluate.attack import JUDGEABLE
+from safeclip_jax.evaluate.evaluator import SHARES
 from safeclip_jax.experiment import Experiment
 from safeclip_jax.logs import console
 
@@ -156,12 +157,11 @@ def _by_trigger(results: dict) -> list[tuple[str, str]]:
 
 def _others(results: dict) -> list[tuple[str, str]]:
     """Shares of other tasks and other data sets."""
-    first = {"zero_shot_accuracy", "attack_success_rate", "target_base_rate", "poison_success_rate"}
     named = [name.removesuffix("_interval") for name in results if name.endswith("_interval")]
     return [
         (name.replace("_", " "), _with_interval(results, name))
         for name in named
-        if name not in first
+        if name not in SHARES
     ]
 
 

@@ -120,23 +120,20 @@ class Trainer:
         config = experiment.config
         self.x, self.folder, self.beat = experiment, folder, beat
         lead = jax.process_index() == 0
-        self.checkpoints = Checkpoints(
-            folder,
-            config.keep_checkpoints,
-            config.keep_every_epochs,
-            (lambda line: print(line, flush=True)) if lead else (lambda line: None),
-        )
+        keep = config.keep_checkpoints, config.keep_every_epochs
+        self.checkpoints = Checkpoints(folder, *keep)
         initial = self._initial_state()
-        restored = self.checkpoints.restore(initial, _is_good if rollback else _any)
+        restored = self.checkpoints.restore(initial, _is_good if rollback else None)
         self.state, self.position = restored or (initial, Position())
         if rollback:
             self.position = replace(self.position, rollbacks=self.position.rollbacks + 1)
             self._forget_pools()
         self.clock = Clock(self.position.seconds)
         self.metrics = MetricsLog(folder, self.position.total_steps) if lead else None
-        for kind, notes in (("config", changed), ("rollback", ["non-finite steps"] * rollback)):
-            for note in notes:
-                self._record(kind=kind, note=note)
+        for difference in changed:
+            self._record(kind="config", note=difference)
+        if rollback:
+            self._record(kind="rollback", note="non-finite steps")
         total = config.epochs * len(experiment.source)
         self.progress = ProgressLine(total, self._pairs(0, 1), lead)
         self.pools = self._pools_before(self.position.epoch)
@@ -435,10 +432,6 @@ class Trainer:
         if asked > CHECKPOINT:
             self.checkpoints.close()
             raise Interrupted(asked)
-
-
-def _any(state: TrainState) -> bool:
-    return True
 
 
 def _is_good(state: TrainState) -> bool:

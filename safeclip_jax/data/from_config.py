@@ -92,8 +92,9 @@ def also_held_out(config: ConfigDict, cache: Path | None) -> list[HeldOut]:
     found = []
     for name in config.evaluate.also:
         request = _request(config, name, cache)
-        options = replace(request.options, split="test", image_column="", caption_column="")
-        options = replace(options, label_column="")
+        options = replace(
+            request.options, split="test", image_column="", caption_column="", label_column=""
+        )
         alone = replace(request, options=options, part=(0.0, 1.0), prompts="", learn="")
         found.append(open_held_out(alone))
     return found

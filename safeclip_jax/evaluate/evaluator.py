@@ -92,14 +92,14 @@ def score_quality(scores: np.ndarray, poisons: np.ndarray) -> dict[str, float | 
 
 
 # What a run's results always name, measured or not.
-_SHARES = (
+SHARES = (
     "zero_shot_accuracy",
     "attack_success_rate",
     "target_base_rate",
     "poison_success_rate",
 )
 NOTHING: dict[str, Any] = dict.fromkeys(
-    [*_SHARES, *(f"{name}_interval" for name in _SHARES), "poison_base_rate"]
+    [*SHARES, *(f"{name}_interval" for name in SHARES), "poison_base_rate"]
 )
 NO_POOLS: dict[str, float | int | None] = {
     "safe_pool_size": None,

@@ -77,14 +77,6 @@ class Record:
             "classes": list(self.class_names),
         }
 
-    def figures(self) -> dict[str, float]:
-        """The numbers alone, by our names."""
-        return {
-            name: found.value if isinstance(found, Share) else found
-            for name, found in self.metrics.items()
-            if isinstance(found, Share | float)
-        }
-
 
 def write(folder: Path, records: Sequence[Record]) -> None:
     """Prints a table that compares the models; writes it and each record.
