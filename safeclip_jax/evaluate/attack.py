@@ -13,7 +13,7 @@ from safeclip_jax.attacks.triggers import Trigger
 from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.evaluate.share import Share, share
 from safeclip_jax.evaluate.task import EmbedImages, EmbedTexts, Metrics, labels_of
-from safeclip_jax.evaluate.zero_shot import class_vectors, classify
+from safeclip_jax.evaluate.zero_shot import classified, classify
 
 JUDGEABLE = 0.9  # success against plain CLIP from which an attack can test a defence
 
@@ -45,13 +45,9 @@ class AttackTask:
           `poison_success_rate` and `poison_base_rate`. Nothing of triggers where the source
           does not have the target class.
         """
-        every_label = labels_of(source, "attack")
-        images = embed_images(source.images)
-        labels = every_label[images.usable]
-        if not len(labels):
+        clean = classified(embed_images, embed_texts, source, mesh, "attack")
+        if clean is None:
             return {}
-        classes = class_vectors(embed_texts, source.prompts)
-        clean, _ = classify(images.vectors, labels, classes, mesh)
         found: Metrics = {}
         if self.triggers and {self.target, self.victims or self.target} <= {*source.class_names}:
             target = source.class_names.index(self.target)
@@ -59,16 +55,20 @@ class AttackTask:
             rates: dict[str, Share | None] = {}
             for name, trigger in self.triggers.items():
                 triggered = embed_images(source.images, trigger)
-                theirs = every_label[triggered.usable]
-                predictions, _ = classify(triggered.vectors, theirs, classes, mesh)
+                theirs = labels_of(source, "attack")[triggered.usable]
+                predictions, _ = classify(triggered.vectors, theirs, clean.classes, mesh)
                 rates[name] = target_rate(theirs, predictions, target, victims)
             found |= _together(rates)
-            found["target_base_rate"] = target_rate(labels, clean, target, victims)
+            found["target_base_rate"] = target_rate(
+                clean.labels, clean.predictions, target, victims
+            )
         if self.chosen:
             targets = np.array([source.class_names.index(c.target) for c in self.chosen])
-            places = np.searchsorted(images.usable, [c.index for c in self.chosen])
-            found["poison_success_rate"] = poison_success(clean[places], targets)
-            found["poison_base_rate"] = poison_base_rate(labels, clean, places, targets)
+            places = np.searchsorted(clean.usable, [c.index for c in self.chosen])
+            found["poison_success_rate"] = poison_success(clean.predictions[places], targets)
+            found["poison_base_rate"] = poison_base_rate(
+                clean.labels, clean.predictions, places, targets
+            )
         return found
 
     def _victims(self, source: HeldOut) -> int | None:

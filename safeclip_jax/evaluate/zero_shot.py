@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -30,20 +31,54 @@ def evaluate(
       class is among the five most similar; `mean_per_class_recall`, the mean over the classes
       that occur of each one's accuracy; `confusion`, counts [C, C].
     """
-    labels = labels_of(source, "zero_shot")
+    found = classified(embed_images, embed_texts, source, mesh, "zero_shot")
+    if found is None:
+        return {}
+    count = len(found.classes)
+    top5 = {"zero_shot_accuracy_top5": share(found.ranks < _TOP)} if count > _TOP else {}
+    return {
+        "zero_shot_accuracy": share(found.ranks == 0),
+        **top5,
+        "mean_per_class_recall": float(balanced_accuracy_score(found.labels, found.predictions)),
+        "confusion": confusion(found.labels, found.predictions, count),
+    }
+
+
+@dataclass(frozen=True)
+class Classified:
+    """The usable images of a source, each with the most similar class.
+
+    Attributes:
+      usable: their indices in the source, ascending, int [n].
+      labels: class indices [n].
+      classes: unit vectors [C, D].
+      predictions, ranks: see `classify`.
+    """
+
+    usable: np.ndarray
+    labels: np.ndarray
+    classes: np.ndarray
+    predictions: np.ndarray
+    ranks: np.ndarray
+
+
+def classified(
+    embed_images: EmbedImages, embed_texts: EmbedTexts, source: HeldOut, mesh: Mesh, task: str
+) -> Classified | None:
+    """Classifies a source's images; None if none can be used.
+
+    Raises:
+      UserError: if the source has no labels; `task` is who needs them.
+    """
+    labels = labels_of(source, task)
     images = embed_images(source.images)
     labels = labels[images.usable]
     if not len(labels):
-        return {}
+        return None
     classes = class_vectors(embed_texts, source.prompts)
-    predictions, ranks = classify(images.vectors, labels, classes, mesh)
-    top5 = {"zero_shot_accuracy_top5": share(ranks < _TOP)} if len(classes) > _TOP else {}
-    return {
-        "zero_shot_accuracy": share(ranks == 0),
-        **top5,
-        "mean_per_class_recall": float(balanced_accuracy_score(labels, predictions)),
-        "confusion": confusion(labels, predictions, len(classes)),
-    }
+    return Classified(
+        images.usable, labels, classes, *classify(images.vectors, labels, classes, mesh)
+    )
 
 
 def class_vectors(embed_texts: EmbedTexts, prompts: Sequence[Sequence[str]]) -> np.ndarray:
