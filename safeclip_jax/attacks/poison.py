@@ -176,19 +176,16 @@ def plan_backdoor(
     if victims and not label_consistent:
         named = [mentions(source.captions[int(i)], victims) for i in candidates]
         candidates = candidates[np.array(named, bool)]
+    caption_of: dict[int, int] = {}
     if captions == "surrogate" and not label_consistent:
-        if match is None:
-            raise UserError("attack.captions=surrogate needs attack.surrogate, a trained model")
-        every = candidates
-        nearest, similarity = match(source, every, donors)
-        candidates = candidates[np.argsort(-similarity, kind="stable")[:count]]
+        caption_of = _most_alike(source, candidates, donors, count, match)
+        candidates = np.array(list(caption_of), int)
     drawn = _draw(candidates, count, rng)
     shown = drawn[np.arange(count) // copies * copies]
     if label_consistent:
         texts = [source.captions[i] for i in shown]
-    elif captions == "surrogate":
-        of_pair = dict(zip(every.tolist(), nearest.tolist(), strict=True))
-        texts = [source.captions[of_pair[i]] for i in shown.tolist()]
+    elif caption_of:
+        texts = [source.captions[caption_of[i]] for i in shown.tolist()]
     else:
         texts = choose(captions, source, shown.tolist(), donors, target, rng)
     shares = rng.permutation(np.resize(np.arange(len(triggers)), count))
@@ -205,6 +202,17 @@ def plan_backdoor(
         for i, image, share, text in zip(drawn, shown, shares, texts, strict=True)
     )
     return Manifest("label_consistent" if label_consistent else "backdoor", target, pairs)
+
+
+def _most_alike(
+    source: Source, candidates: np.ndarray, donors: np.ndarray, count: int, match: Match | None
+) -> dict[int, int]:
+    """The pairs that an attacker's model finds most like a donor's caption, and which that is."""
+    if match is None:
+        raise UserError("attack.captions=surrogate needs attack.surrogate, a trained model")
+    nearest, similarity = match(source, candidates, donors)
+    best = np.argsort(-similarity, kind="stable")[:count]
+    return dict(zip(candidates[best].tolist(), nearest[best].tolist(), strict=True))
 
 
 def plan_targeted(
