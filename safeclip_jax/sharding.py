@@ -120,6 +120,27 @@ def row_batches(
         yield to_devices({name: values[numbers] for name, values in rows.items()}, mesh)
 
 
+def whole_chunks(
+    rows: dict[str, np.ndarray], size: int, mesh: Mesh
+) -> Iterator[tuple[np.int32, dict[str, jax.Array]]]:
+    """Equal chunks of rows, whole on every device, and the number of the first row of each.
+
+    Args:
+      rows: arrays with the same first dimension n.
+      size: rows at a time, at most n; the last chunk is filled with zeros.
+      mesh: of devices.
+    """
+    count = len(next(iter(rows.values())))
+    size = min(size, count)
+    for start in range(0, count, size):
+        missing = max(start + size - count, 0)
+        chunk = {
+            name: np.pad(part[start : start + size], [(0, missing), *[(0, 0)] * (part.ndim - 1)])
+            for name, part in rows.items()
+        }
+        yield np.int32(start), jax.device_put(chunk, replicated(mesh))
+
+
 def to_host(array: jax.Array) -> np.ndarray:
     """The whole array on every host."""
     if array.is_fully_addressable:

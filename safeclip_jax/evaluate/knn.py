@@ -61,17 +61,14 @@ def nearest(
       Similarities float32 [n, k] and indices of candidates int32 [n, k].
     """
     k = min(k, len(candidates))
-    chunk = min(_CANDIDATES, len(candidates))
     block = sharding.nearest_batch(min(_QUERIES_A_DEVICE * mesh.size, len(queries)), mesh)
     rows = {"vectors": queries.astype(np.float32)}
     blocks = [b["vectors"] for b in sharding.row_batches(rows, block, mesh)]
     found = [_nothing(b, k) for b in blocks]
-    for start in range(0, len(candidates), chunk):
-        some = candidates[start : start + chunk].astype(np.float32)
-        padded = np.pad(some, ((0, chunk - len(some)), (0, 0)))
-        placed = jax.device_put(padded, sharding.replicated(mesh))
+    others = {"vectors": candidates.astype(np.float32)}
+    for start, chunk in sharding.whole_chunks(others, _CANDIDATES, mesh):
         found = [
-            _merge(b, placed, np.int32(start), len(candidates), *old, k=k)
+            _merge(b, chunk["vectors"], start, len(candidates), *old, k=k)
             for b, old in zip(blocks, found, strict=True)
         ]
     values, places = zip(*found, strict=True)

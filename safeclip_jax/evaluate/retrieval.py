@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,36 +75,24 @@ def ranks(
         for b in blocks
     ]
     theirs = [query_groups[start : start + block] for start in range(0, len(queries), block)]
-    for vectors, groups, start in _chunks(candidates, candidate_groups, mesh):
-        here = candidate_groups[start : start + len(groups)]
+    others = {
+        "vectors": candidates.astype(np.float32),
+        "groups": candidate_groups.astype(np.int32),
+    }
+    total = len(candidates)
+    for start, chunk in sharding.whole_chunks(others, _CANDIDATES, mesh):
+        vectors, groups = chunk["vectors"], chunk["groups"]
+        here = candidate_groups[start : start + _CANDIDATES]
         for i, b in enumerate(blocks):
             if np.isin(theirs[i], here).any():
-                bests[i] = _best(*b.values(), vectors, groups, start, *bests[i])
+                bests[i] = _best(*b.values(), vectors, groups, start, total, *bests[i])
     counts = [jnp.zeros_like(b["groups"]) for b in blocks]
-    for vectors, _, start in _chunks(candidates, candidate_groups, mesh):
+    for start, chunk in sharding.whole_chunks(others, _CANDIDATES, mesh):
         counts = [
-            count + _ahead(b["vectors"], vectors, start, len(candidates), *best)
+            count + _ahead(b["vectors"], chunk["vectors"], start, total, *best)
             for b, best, count in zip(blocks, bests, counts, strict=True)
         ]
     return np.concatenate([sharding.to_host(count) for count in counts])[: len(queries)]
-
-
-def _chunks(
-    candidates: np.ndarray, groups: np.ndarray, mesh: Mesh
-) -> Iterator[tuple[jax.Array, jax.Array, np.int32]]:
-    """Equal parts of the candidates on every device, and where each starts.
-
-    The last one is filled with vectors of no group.
-    """
-    size = min(_CANDIDATES, len(candidates))
-    for start in range(0, len(candidates), size):
-        some = candidates[start : start + size].astype(np.float32)
-        numbers = groups[start : start + size].astype(np.int32)
-        missing = size - len(some)
-        some = np.pad(some, ((0, missing), (0, 0)))
-        numbers = np.pad(numbers, (0, missing), constant_values=-1)
-        placed = jax.device_put((some, numbers), sharding.replicated(mesh))
-        yield (*placed, np.int32(start))
 
 
 def _similarity(queries: jax.Array, candidates: jax.Array) -> jax.Array:
@@ -120,15 +106,17 @@ def _best(
     candidates: jax.Array,
     candidate_groups: jax.Array,
     start: jax.Array,
+    total: jax.Array,
     value: jax.Array,
     place: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """The best similarity to a candidate of the own group so far, and that one's place."""
-    own = groups[:, None] == candidate_groups
+    places = start + jnp.arange(len(candidates))
+    own = (groups[:, None] == candidate_groups) & (places < total)
     similarity = jnp.where(own, _similarity(queries, candidates), -jnp.inf)
-    here, found = jnp.argmax(similarity, axis=1), jnp.max(similarity, axis=1)
+    here, found = places[jnp.argmax(similarity, axis=1)], jnp.max(similarity, axis=1)
     better = (found > value) | jnp.isnan(found)
-    return jnp.where(better, found, value), jnp.where(better, start + here, place)
+    return jnp.where(better, found, value), jnp.where(better, here, place)
 
 
 @jax.jit
