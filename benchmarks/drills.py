@@ -26,21 +26,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import jax
-import numpy as np
-
 from benchmarks import local_processes, markdown
-from safeclip_jax import checkpoint, logs, pools
-from safeclip_jax.embed import Variables
+from benchmarks.broken_runs import LIMIT, SMALL, Failed, Runs, same
+from safeclip_jax import pools
 
-SMALL = (
-    *("--config=configs/demo.py", "--config.epochs=5", "--config.model.preset=nano"),
-    *("--config.batch_size=64", "--config.data.pairs=400", "--config.evaluate.pairs=64"),
-    *("--config.evaluate.every=1", "--config.unimodal.bank_size=128"),
-    *("--config.score.batch_size=128", "--config.safeclip.warmup_epochs=1"),
-    *("--config.attack.rate=0.02", "--config.log_every=1", "--config.checkpoint_minutes=0"),
-)
-LIMIT = 300  # seconds that any one process may take
 DISK = 320  # MiB of the disk that gets full
 # Run in the process before the command: `broken` is what the drill breaks.
 PATIENT = "from safeclip_jax import hosts, roll\nroll.INTERVAL, roll.SILENCE = 0.5, 8\n"
@@ -69,11 +58,7 @@ train.Trainer._advance = broken
 """
 
 
-class Failed(Exception):
-    """A drill found something lost; the message says what."""
-
-
-class Drills:
+class Drills(Runs):
     """The drills; each returns what it did, in words.
 
     Args:
@@ -83,76 +68,8 @@ class Drills:
     """
 
     def __init__(self, folder: Path, kills: int, seed: int):
-        self.folder, self.kills, self.seed = folder, kills, seed
-        self._environment = {
-            **os.environ, "JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(folder / "cache")
-        }  # fmt: skip
-        self.whole(folder / "first")  # fills the compiler's cache
-        began = time.monotonic()
-        self.whole(folder / "reference")
-        self.seconds = time.monotonic() - began
-        self.reference = self.outcome(folder / "reference")
-
-    def start(
-        self, run: Path, *flags: str, patch: str = "", environment: dict | None = None
-    ) -> subprocess.Popen:
-        code = f"{patch}\nfrom safeclip_jax import main\nmain.cli()"
-        return subprocess.Popen(
-            [sys.executable, "-c", code, *SMALL, f"--workdir={run}", *flags],
-            env={**self._environment, **(environment or {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def ended(self, process: subprocess.Popen, *statuses: int) -> str:
-        """Waits for a process, checks its exit status and returns what it printed."""
-        try:
-            output = process.communicate(timeout=LIMIT)[0]
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise Failed(f"it hung for {LIMIT} s") from None
-        if process.returncode not in statuses:
-            raise Failed(f"exit status {process.returncode}: {output[-600:]}")
-        return output
-
-    def whole(self, run: Path, *flags: str, **kwargs) -> str:
-        return self.ended(self.start(run, *flags, **kwargs), 0)
-
-    def outcome(self, run: Path) -> tuple[dict, dict, dict]:
-        """Figures, metrics by step and final parameters of a finished run."""
-        figures = {
-            name: value
-            for name, value in json.loads((run / "results.json").read_text()).items()
-            if "second" not in name and "share_beyond" not in name
-        }
-        lines = [x for x in logs.read(run / "metrics.jsonl") if x.get("kind") == "train"]
-        steps = [line["step"] for line in lines]
-        if steps != list(range(1, len(steps) + 1)):
-            raise Failed(f"steps of the metrics: {steps}")
-        return figures, {line["step"]: line for line in lines}, checkpoint.read_variables(run)
-
-    def check(self, run: Path) -> None:
-        """Compares a run's end with the reference's, and looks for stray files."""
-        found = self.outcome(run)
-        for what, here, there in zip(("figures", "metrics"), found, self.reference, strict=False):
-            if here != there:
-                raise Failed(f"{what} differ from the reference's")
-        if not _same(found[2], self.reference[2]):
-            raise Failed("parameters differ from the reference's")
-        known = {"cache", "tensorboard"}
-        mine, theirs = ({self._shape(p) for p in r.rglob("*") if not known & {*p.parts}}
-                        for r in (run, self.folder / "reference"))  # fmt: skip
-        if mine != theirs:
-            raise Failed(f"stray or missing files: {sorted(mine ^ theirs)[:5]}")
-
-    def _shape(self, path: Path) -> str:
-        """A file's place, without the names that Orbax makes up."""
-        parts = path.relative_to(self.folder).parts[1:]
-        return "/".join(parts[: parts.index("d") + 1] if "d" in parts else parts)
-
-    # The drills.
+        super().__init__(folder)
+        self.kills, self.seed = kills, seed
 
     def killed_at_random(self) -> str:
         """kill -9 at random moments, again and again, until a run comes through."""
@@ -206,7 +123,7 @@ class Drills:
         ):
             run = self.folder / f"signal-{name}"
             process = self.start(run, "--config.checkpoint_minutes=30")
-            self._wait_for_steps(process, run, 9)
+            self.wait_for_steps(process, run, 9)
             for number in numbers:
                 process.send_signal(number)
                 time.sleep(0.05)
@@ -260,7 +177,7 @@ class Drills:
             raise Failed(f"no clear message: {output[-300:]}")
         self.whole(other, *flags)
         for found in map(self.outcome, (self.folder / "data-hiccup", other)):
-            if found[:2] != expected[:2] or not _same(found[2], expected[2]):
+            if found[:2] != expected[:2] or not same(found[2], expected[2]):
                 raise Failed("the end differs from that of the run without errors")
         return "2 errors: no difference; errors without end: status 75, then the same end"
 
@@ -268,14 +185,14 @@ class Drills:
         """Training pairs as files, so that they can fail."""
         out = self.folder / "table"
         command = [sys.executable, "-m", "safeclip_jax.poison", *SMALL, f"--out={out}"]
-        subprocess.run(command, env=self._environment, check=True, capture_output=True)
+        subprocess.run(command, env=self.environment, check=True, capture_output=True)
         return out / "train.csv"
 
     def worker_killed(self) -> str:
         """A process that decodes is killed: the run stops with status 75 and goes on."""
         run = self.folder / "worker"
         process = self.start(run, "--config.data.workers=1")
-        self._wait_for_steps(process, run, 9)
+        self.wait_for_steps(process, run, 9)
         began = time.monotonic()
         while process.poll() is None and time.monotonic() - began < LIMIT:
             for child in _children(process.pid):
@@ -301,7 +218,7 @@ class Drills:
             ]
 
         first, second = both()
-        self._wait_for_steps(first, run, 9)
+        self.wait_for_steps(first, run, 9)
         os.killpg(second.pid, signal.SIGKILL)
         second.communicate()
         began = time.monotonic()
@@ -323,7 +240,7 @@ class Drills:
         if "going back to the last checkpoint" not in output:
             raise Failed("it did not go back")
         found = self.outcome(run)
-        if found[1] != self.reference[1] or not _same(found[2], self.reference[2]):
+        if found[1] != self.reference[1] or not same(found[2], self.reference[2]):
             raise Failed("the end differs from the reference's")
         always = NAN.format(steps=(14,), condition="True")
         output = self.ended(self.start(self.folder / "nan-again", *flags, patch=always), 2)
@@ -338,7 +255,7 @@ class Drills:
             environment = {"JAX_NUM_CPU_DEVICES": str(devices)}
             process = self.start(run, environment=environment)
             if steps:
-                self._wait_for_steps(process, run, steps)
+                self.wait_for_steps(process, run, steps)
                 process.send_signal(signal.SIGTERM)
             self.ended(process, 143 if steps else 0)
         _, metrics, _ = self.outcome(run)
@@ -350,17 +267,6 @@ class Drills:
             if pools.load(path).digest() != pools.load(run / "pools" / path.name).digest():
                 raise Failed(f"{path.name} differs")
         return f"pools identical, losses within {apart:.0e}"
-
-    def _wait_for_steps(self, process: subprocess.Popen, run: Path, steps: int) -> None:
-        began = time.monotonic()
-        while sum(x.get("kind") == "train" for x in logs.read(run / "metrics.jsonl")) < steps:
-            if process.poll() is not None or time.monotonic() - began > LIMIT:
-                raise Failed(f"it does not come on: {process.communicate()[0][-600:]}")
-            time.sleep(0.02)
-
-
-def _same(one: Variables, other: Variables) -> bool:
-    return all(jax.tree.leaves(jax.tree.map(np.array_equal, one, other)))
 
 
 @contextlib.contextmanager
