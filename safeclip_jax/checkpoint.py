@@ -20,6 +20,7 @@ from safeclip_jax.steps import TrainState
 
 SCHEMA = 1  # of what a checkpoint holds; another one is refused
 _DOOMED = "deleted-"
+_LOST_HOST = jax.errors.JaxRuntimeError  # what a collective raises; no fault of disk or file
 _PRINT = partial(print, flush=True)
 
 
@@ -137,6 +138,8 @@ class Checkpoints:
                     position=ocp.args.JsonSave(asdict(position)),
                 ),
             )
+        except _LOST_HOST:
+            raise
         except Exception as error:
             raise self._not_written(error) from None
 
@@ -157,7 +160,7 @@ class Checkpoints:
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 state, position = self._read(step, like)
-            except UserError:
+            except (UserError, _LOST_HOST):
                 raise
             except Exception as error:
                 problems.append(f"{step}: {first_line(error)}")
@@ -183,6 +186,8 @@ class Checkpoints:
         try:
             self._manager.wait_until_finished()
             self._prune()
+        except _LOST_HOST:
+            raise
         except Exception as error:
             raise self._not_written(error) from None
         finally:

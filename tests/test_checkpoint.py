@@ -142,6 +142,22 @@ def test_what_is_not_accepted_is_deleted(steps, tmp_path):
     assert checkpoints.restore(state_of(steps, 0), lambda state: False) is None
 
 
+def test_a_lost_host_is_not_taken_for_a_disk_that_cannot_be_written(steps, tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path, 2)
+
+    def fail(error):
+        def save(*args, **kwargs):
+            raise error
+
+        monkeypatch.setattr(checkpoints._manager, "save", save)
+        checkpoints.save(steps, Position(1, 0, 0, 10))
+
+    with pytest.raises(jax.errors.JaxRuntimeError, match="Connection reset"):
+        fail(jax.errors.JaxRuntimeError("UNKNOWN: Gloo AllGather failed: Connection reset by peer"))
+    with pytest.raises(UserError, match=r"cannot be written .*No space left"):
+        fail(ValueError("Error writing file: No space left on device"))
+
+
 def test_a_deletion_that_was_cut_short_leaves_nothing(steps, tmp_path):
     saved(tmp_path, steps, Position(1, 0, 0, 10))
     (tmp_path / "checkpoints/deleted-5/state").mkdir(parents=True)
