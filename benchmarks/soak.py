@@ -3,8 +3,10 @@
     python -m benchmarks.soak --minutes 30
 
 A small run whose epochs take seconds, with pools, evaluation and a checkpoint in each, watched from
-outside. Memory grows if the slope over the last two thirds is more than twice its standard error
-away from zero, and more than 1 % an hour. Prints JSON lines, then a Markdown table.
+outside. Memory is what belongs to the process alone, in RAM or swapped out: pages of program files
+come and go as the system likes. A leak raises the floor, so what counts is the slope, over the last
+two thirds, of the least values of neighbouring samples: something grows if that is more than twice
+its standard error above zero, and more than 1 % an hour. Prints JSON lines, then a Markdown table.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ FLAGS = (
     *("--config.score.batch_size=200", "--config.safeclip.warmup_epochs=1"),
 )
 EVERY = 5.0  # seconds between samples
-BLOCKS = 30  # means of neighbouring samples, which depend on each other
+BLOCKS = 30  # of neighbouring samples, which depend on each other; several epochs long each
 
 
 def sample(pid: int) -> dict[str, float]:
@@ -43,7 +45,7 @@ def sample(pid: int) -> dict[str, float]:
     )
     tasks = [p.read_text().split() for p in root.glob("task/*/children")]
     return {
-        "MiB": int(status["VmRSS"].split()[0]) / 1024,
+        "MiB": sum(int(status[name].split()[0]) for name in ("RssAnon", "VmSwap")) / 1024,
         "threads": int(status["Threads"]),
         "files": len(list((root / "fd").iterdir())),
         "children": sum(map(len, tasks)),
@@ -51,12 +53,11 @@ def sample(pid: int) -> dict[str, float]:
 
 
 def slope(hours: np.ndarray, values: np.ndarray) -> tuple[float, float]:
-    """Growth an hour over the last two thirds, and its standard error."""
+    """Growth of the floor an hour over the last two thirds, and its standard error."""
     late = slice(len(values) // 3, None)
     blocks = min(BLOCKS, len(values[late]))
-    x, y = (
-        np.array([part.mean() for part in np.array_split(v[late], blocks)]) for v in (hours, values)
-    )
+    x = [part.mean() for part in np.array_split(hours[late], blocks)]
+    y = [part.min() for part in np.array_split(values[late], blocks)]
     fit = linregress(x, y)
     return float(fit.slope), float(fit.stderr)
 

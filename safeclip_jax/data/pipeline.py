@@ -6,19 +6,19 @@ k) and of the stage's index array, so a resumed run starts at any step without r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import grain
 import numpy as np
 
-from safeclip_jax.data import augment_text
+from safeclip_jax.data import augment_text, workers
 from safeclip_jax.data.skipped import SkippedRecords
 from safeclip_jax.data.sources.base import ImageSource
 from safeclip_jax.data.tokenizer import Tokenizer
 from safeclip_jax.data.wordnet import Synonyms
-from safeclip_jax.errors import BadRecord, Outage, UserError
+from safeclip_jax.errors import BadRecord, UserError
 
 Batch = dict[str, np.ndarray]
 Bad = dict[int, str]
@@ -162,21 +162,10 @@ class Loader:
         batches = grain.MapDataset.range(start, stop).map(make).to_iter_dataset(options)
         if self.workers:
             batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=self.workers))
-        for batch, bad in self._guarded(batches):
+            batches = workers.guarded(batches, self.workers)
+        for batch, bad in batches:
             self.skipped.note(bad)
             yield batch
-
-    def _guarded(self, batches: Iterable[tuple[Batch, Bad]]) -> Iterator[tuple[Batch, Bad]]:
-        """The batches; `Outage` if a worker process is killed."""
-        try:
-            yield from batches
-        except RuntimeError as error:
-            if "terminated unexpectedly" not in str(error):
-                raise
-            raise Outage(
-                f"one of data.workers={self.workers} processes was killed, perhaps for want of "
-                "memory: the same command goes on; fewer need less"
-            ) from None
 
     def _usable(self, index: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray, Bad]:
         """The batch's indices and images, with others in place of those that are bad."""
