@@ -1,0 +1,23 @@
+"""The model that the auditor trains itself, by SafeCLIP, where none is given: small and quick.
+
+python -m safeclip_jax.audit --data=csv:pairs.csv --config=configs/audit.py
+"""
+
+from configs import demo
+
+
+def get_config():
+    c = demo.get_config()
+    c.model.preset = "nano"
+    c.data.tokenizer = "train"
+    c.data.vocab_size = 2000
+    c.data.context = 24
+    c.data.pairs = 0
+    c.score.kind = ""
+    c.safeclip.warmup_epochs = 1
+    c.unimodal.bank_size = 512
+    c.attack.rate = 0.0
+    c.evaluate.source = ""
+    c.evaluate.every = 0
+    c.keep_checkpoints = 1
+    return c
