@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from scipy.stats import rankdata
 
@@ -53,10 +54,10 @@ class Observer(train.Trainer):
         rng = np.random.default_rng(epoch)
         reference = np.sort(rng.choice(len(images), REFERENCE, replace=False))
         for side, points in (("image", images), ("text", texts)):
-            near = density.neighbors(points, reference, NEIGHBORS)
+            near = density.neighbors(points, reference, NEIGHBORS, self.x.mesh)
             for detector in (density.k_distance, density.slof, density.lid, density.dao):
                 scores[f"{detector.__name__}, {side}"] = -detector(near)
-        scores["neighbours' captions"] = _agreement(images, texts, reference)
+        scores["neighbours' captions"] = _agreement(images, texts, reference, self.x.mesh)
         for name in ("cosine", "relative"):
             past = self._history.setdefault(name, [])
             past.append(scores[name])
@@ -80,9 +81,11 @@ class Observer(train.Trainer):
         return np.concatenate(images)[:count], np.concatenate(texts)[:count]
 
 
-def _agreement(images: np.ndarray, texts: np.ndarray, reference: np.ndarray) -> np.ndarray:
+def _agreement(
+    images: np.ndarray, texts: np.ndarray, reference: np.ndarray, mesh: Mesh
+) -> np.ndarray:
     """Cosine of a pair's caption with the mean caption of its image's nearest neighbours."""
-    near = density.neighbors(images, reference, NEIGHBORS)
+    near = density.neighbors(images, reference, NEIGHBORS, mesh)
     mean = texts[reference][near.indices].mean(axis=1)
     return np.sum(texts * mean / np.linalg.norm(mean, axis=1, keepdims=True), axis=1)
 

@@ -10,11 +10,15 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from jax.sharding import Mesh
+
+from safeclip_jax.nearest import nearest
 
 _AT_ONCE = 4096
-_LEAST = 1e-12
+_LEAST = 1e-7  # distance, of single precision
 
 
 @dataclass(frozen=True)
@@ -32,34 +36,67 @@ class Neighbors:
     reference_distances: np.ndarray
 
 
-def neighbors(points: np.ndarray, reference: np.ndarray, k: int) -> Neighbors:
-    """Finds nearest neighbours by Euclidean distance, exactly and in chunks.
+def neighbors(points: np.ndarray, reference: np.ndarray, k: int, mesh: Mesh) -> Neighbors:
+    """Finds nearest neighbours of all points by Euclidean distance, exactly.
 
     Args:
-      points: [N, D].
-      reference: indices of the reference points among them, R > k. No point is its own
-        neighbour.
+      points: unit vectors [N, D].
+      reference: indices of the reference points among them, ascending, R > k. No point is its
+        own neighbour.
       k: neighbours.
+      mesh: of the devices that search.
     """
-    found = [_nearest(points, start, reference, k) for start in range(0, len(points), _AT_ONCE)]
+    among = References(np.asarray(points[reference], np.float32), reference, k, mesh)
+    numbers = np.arange(len(points))
+    found = [
+        among.nearest(np.asarray(points[start : start + _AT_ONCE], np.float32),
+                      numbers[start : start + _AT_ONCE])
+        for start in range(0, len(points), _AT_ONCE)
+    ]  # fmt: skip
     distances = np.concatenate([d for d, _ in found])
     indices = np.concatenate([i for _, i in found])
     return Neighbors(distances, indices, distances[reference])
 
 
-def _nearest(
-    points: np.ndarray, start: int, reference: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    chunk, others = points[start : start + _AT_ONCE], points[reference]
-    squares = np.sum(chunk**2, axis=1)[:, None] + np.sum(others**2, axis=1)
-    squares = np.maximum(squares - 2 * chunk @ others.T, 0)
-    itself = np.arange(start, start + len(chunk))[:, None] == reference
-    squares[itself] = np.inf
-    nearest = np.argpartition(squares, k - 1, axis=1)[:, :k]
-    near = np.take_along_axis(squares, nearest, axis=1)
-    order = np.argsort(near, axis=1, kind="stable")
-    distances = np.sqrt(np.take_along_axis(near, order, axis=1))
-    return np.maximum(distances, _LEAST), np.take_along_axis(nearest, order, axis=1)
+@dataclass(frozen=True)
+class References:
+    """Reference points among which neighbours are sought.
+
+    Attributes:
+      points: unit vectors, float32 [R, D].
+      numbers: which of all points they are, ascending, int [R].
+      k: neighbours, fewer than R.
+      mesh: of the devices that search.
+    """
+
+    points: np.ndarray
+    numbers: np.ndarray
+    k: int
+    mesh: Mesh
+
+    def neighbors(self, chunk: np.ndarray, numbers: np.ndarray) -> Neighbors:
+        """Neighbours of points [n, D] that have these numbers."""
+        return Neighbors(*self.nearest(chunk, numbers), self._own_distances)
+
+    @cached_property
+    def _own_distances(self) -> np.ndarray:
+        parts = range(0, len(self.points), _AT_ONCE)
+        return np.concatenate([
+            self.nearest(self.points[p : p + _AT_ONCE], self.numbers[p : p + _AT_ONCE])[0]
+            for p in parts
+        ])  # fmt: skip
+
+    def nearest(self, chunk: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Distances, ascending, and places among the references, [n, k] each."""
+        _, near = nearest(chunk, self.points, self.k + 1, self.mesh)
+        itself = self.numbers[near] == numbers[:, None]
+        itself[~itself.any(axis=1), -1] = True  # of no reference point, or of one of many alike
+        near = near[~itself].reshape(len(chunk), self.k)
+        # A cosine close to 1 says little about a distance close to 0.
+        distances = np.linalg.norm(self.points[near] - chunk[:, None], axis=-1)
+        order = np.argsort(distances, axis=1, kind="stable")
+        distances = np.take_along_axis(distances, order, axis=1)
+        return np.maximum(distances, _LEAST), np.take_along_axis(near, order, axis=1)
 
 
 def k_distance(near: Neighbors) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from safeclip_jax import density
+from safeclip_jax import density, sharding
 
 K = 7
 
@@ -19,7 +19,7 @@ def points(request):
 @pytest.fixture(scope="module")
 def near(points):
     reference = np.sort(np.random.default_rng(1).choice(len(points), 120, replace=False))
-    return reference, density.neighbors(points, reference, K)
+    return reference, density.neighbors(points, reference, K, sharding.make_mesh())
 
 
 def test_neighbours_equal_scikit_learns(points, near):
@@ -63,10 +63,12 @@ def test_scores_equal_loops(points, near):
 
 def test_an_outlier_scores_higher_and_duplicates_stay_finite():
     rng = np.random.default_rng(3)
-    x = np.concatenate([0.01 * rng.standard_normal((200, 4)), np.full((1, 4), 3.0)])
+    x = np.concatenate([1 + 0.01 * rng.standard_normal((200, 4)), [[1, 1, 1, -1]]])
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    mesh = sharding.make_mesh()
     scores = (density.k_distance, density.slof, density.dao)
     for score in scores:
-        assert np.argmax(score(density.neighbors(x, np.arange(201), K))) == 200
+        assert np.argmax(score(density.neighbors(x, np.arange(201), K, mesh))) == 200
     x[:20] = x[0]
     for score in (*scores, density.lid):
-        assert np.isfinite(score(density.neighbors(x, np.arange(201), K))).all()
+        assert np.isfinite(score(density.neighbors(x, np.arange(201), K, mesh))).all()

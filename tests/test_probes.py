@@ -5,6 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
+from safeclip_jax import nearest as search
 from safeclip_jax import sharding
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluate import knn, linear_probe
@@ -67,8 +68,8 @@ def test_a_validation_split_of_the_source_is_used():
 
 @pytest.mark.parametrize("at_once", [8192, 23])
 def test_knn_is_scikit_learns(at_once, monkeypatch):
-    monkeypatch.setattr(knn, "_CANDIDATES", at_once)
-    monkeypatch.setattr(knn, "_QUERIES_A_DEVICE", 3)
+    monkeypatch.setattr(search, "_CANDIDATES", at_once)
+    monkeypatch.setattr(search, "_QUERIES_A_DEVICE", 3)
     source, embed_images, embed_texts, vectors, labels = everything()
     test = embed_images(source.images).vectors
     model = KNeighborsClassifier(

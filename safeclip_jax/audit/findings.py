@@ -1,0 +1,174 @@
+"""All that an audit finds out, in order: misfits, then what they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import norm, rankdata
+
+from safeclip_jax.audit import groups, mismatch, pattern, pictures, vectors, words
+from safeclip_jax.audit.detectors import Scores, Surroundings
+from safeclip_jax.audit.groups import Group
+from safeclip_jax.audit.history import History
+from safeclip_jax.audit.mismatch import Mismatch
+from safeclip_jax.audit.pattern import Pattern
+from safeclip_jax.audit.vectors import Vectors
+from safeclip_jax.audit.words import Word
+from safeclip_jax.data.sources.base import ImageSource
+from safeclip_jax.evaluate.embedding import Reading
+from safeclip_jax.model import Model
+
+ALPHA = 1e-3  # a trace counts if chance makes one like it in so few audits
+CROSS_MODAL = ("relative", "captions_of_alike_images", "images_of_alike_captions")
+_SUSPECTS = (20, 1000)  # fewest and most pairs in which a pattern is sought
+_LIKE = 8  # pictures of the same content to compare each of them with
+_LOOKED_AT = 100_000  # pictures in which the pattern is then sought
+Say = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Of N pairs.
+
+    Attributes:
+      vectors: of all pairs.
+      surroundings: the pairs that they were compared with.
+      skipped: why pairs cannot be used, by index.
+      scores: by detector, high means suspicious, float32 [N]; NaN where there is none.
+        Beside `detectors.DETECTORS`: `repeats`, which is `relative` averaged over pairs with
+        nearly the same picture, `pattern`, `history` and `combined`.
+      mismatch: how many captions do not fit, and which.
+      words: of captions that do not fit.
+      pattern: what suspects' pictures share; None if there are too few to tell.
+      repeated: pictures and captions that occur again and again and do not fit.
+      history: of a run; None without one.
+      flagged: pairs that should go, bool [N].
+    """
+
+    vectors: Vectors
+    surroundings: Surroundings
+    skipped: dict[int, str]
+    scores: Scores
+    mismatch: Mismatch
+    words: list[Word]
+    pattern: Pattern | None
+    repeated: list[Group]
+    history: History | None
+    flagged: np.ndarray
+
+    @property
+    def targets(self) -> list[Word]:
+        """Words that misfits name too often for chance."""
+        return [word for word in self.words if word.p_value < ALPHA]
+
+    @property
+    def trigger(self) -> Pattern | None:
+        """The pattern, if chance does not make one like it."""
+        return self.pattern if self.pattern and self.pattern.p_value < ALPHA else None
+
+    @property
+    def order(self) -> np.ndarray:
+        """All usable pairs, the most suspicious first."""
+        combined = self.scores["combined"]
+        first = np.argsort(-np.nan_to_num(combined, nan=-np.inf), kind="stable")
+        return first[: int(self.vectors.usable.sum())]
+
+
+def find(
+    model: Model,
+    source: ImageSource,
+    folder: Path,
+    reading: Reading,
+    history: History | None = None,
+    seed: int = 0,
+    say: Say = lambda what, done, total: None,
+) -> Findings:
+    """Audits pairs.
+
+    Args:
+      model: scores them.
+      source: the pairs, at the model's image size.
+      folder: keeps vectors, so that a stopped audit goes on.
+      reading: how images are read.
+      history: of the run that the model comes from.
+      seed: of every draw.
+      say: hears what is done, how far, of how much.
+
+    Raises:
+      UserError: if too many pairs cannot be used.
+    """
+    found, skipped = vectors.compute(
+        model, source, folder, reading, lambda done, total: say("embedding", done, total)
+    )
+    around = Surroundings.draw(found, model.logit_scale, seed, model.embedder.mesh)
+    scores = around.scores(lambda done, total: say("scoring", done, total))
+    misfit = mismatch.estimate(scores["relative"], around.shuffled())
+    misfits = misfit.misfits
+    say("looking for repeats", 0, 1)
+    edges = groups.near(found.images, found.usable, seed)
+    alike = groups.clusters(pictures.nearly_equal(source, edges), len(found))
+    same_text = groups.clusters(groups.near(found.texts, found.usable, seed), len(found))
+    scores["repeats"] = _averaged(scores["relative"], alike)
+    repeated = [
+        *groups.misfitting("picture", alike, misfits, misfit.share, ALPHA),
+        *groups.misfitting("caption", same_text, misfits, misfit.share, ALPHA),
+    ]
+    say("looking for repeats", 1, 1)
+    shared = _pattern(source, around, scores, misfit.count, say)
+    names = ["repeats", *CROSS_MODAL[1:]]
+    if history is not None:
+        scores["history"] = np.where(found.usable, history.suspicion, np.nan)
+        names.append("history")
+    if shared is not None and shared.p_value < ALPHA:
+        names.append("pattern")
+    scores["combined"] = combined([scores[name] for name in names])
+    flagged = misfits.copy()
+    for group in repeated:
+        if group.kind == "picture":
+            flagged[group.members] = True
+    named = words.over_represented(source.captions, misfits, found.usable)
+    return Findings(
+        found, around, skipped, scores, misfit, named, shared, repeated, history, flagged
+    )
+
+
+def combined(scores: list[np.ndarray]) -> np.ndarray:
+    """Mean of the scores' normal quantiles, by rank, float32 [N]; a missing one counts as 0."""
+    total = np.zeros(len(scores[0]))
+    for values in scores:
+        known = ~np.isnan(values)
+        ranks = rankdata(values[known]) / (known.sum() + 1)
+        total[known] += norm.ppf(ranks)
+    total[np.isnan(scores[0])] = np.nan
+    return (total / len(scores)).astype(np.float32)
+
+
+def _averaged(values: np.ndarray, clusters: list[np.ndarray]) -> np.ndarray:
+    averaged = values.copy()
+    for members in clusters:
+        averaged[members] = values[members].mean()
+    return averaged
+
+
+def _pattern(
+    source: ImageSource, around: Surroundings, scores: Scores, misfits: int, say: Say
+) -> Pattern | None:
+    """Looks for what the most suspicious pairs' pictures share, and scores pictures by it."""
+    relative = np.nan_to_num(scores["relative"], nan=-np.inf)
+    order = np.argsort(-relative, kind="stable")[: int(around.vectors.usable.sum())]
+    suspects = np.sort(order[: int(np.clip(misfits, *_SUSPECTS))])
+    _, near = around.images.nearest(np.array(around.vectors.images[suspects]), suspects)
+    like = np.setdiff1d(around.images.numbers[near[:, :_LIKE]], suspects)
+    shared = pattern.find(pictures.features(source, suspects), pictures.features(source, like))
+    scores["pattern"] = np.full(len(relative), np.nan, np.float32)
+    if shared is None:
+        return None
+    looked_at = np.sort(order[:_LOOKED_AT])
+    for start in range(0, len(looked_at), vectors.AT_ONCE):
+        inputs, numbers = pictures.features(source, looked_at[start : start + vectors.AT_ONCE])
+        scores["pattern"][numbers] = shared.scores(inputs, numbers)
+        say("looking for the pattern", min(start + vectors.AT_ONCE, len(looked_at)), len(looked_at))
+    return shared

@@ -1,0 +1,75 @@
+"""How many pairs have a caption that fits their image no better than a stranger's would?
+
+The scores of N pairs are a mixture f = (1−π) f₀ + π f₁, in which f₁, the scores of captions that do
+not belong, is known: shuffled pairs have it. So nothing is assumed of the honest pairs, and data in
+which all captions fit yields a π near 0, where two fitted Gaussians always find two groups.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.isotonic import IsotonicRegression
+
+from safeclip_jax.evaluate.share import Share
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Estimate for the pairs of a data set.
+
+    Attributes:
+      below: share of the pairs that score lower than half of the shuffled ones do.
+      probability: of each pair that its caption does not belong, [N]; NaN for unusable ones.
+    """
+
+    below: Share
+    probability: np.ndarray
+
+    @property
+    def misfits(self) -> np.ndarray:
+        """Pairs whose caption more probably does not belong than does, bool [N]."""
+        return np.nan_to_num(self.probability) > 0.5
+
+    @property
+    def share(self) -> float:
+        """π: half of the pairs that do not belong score so low, and as good as no others."""
+        return min(2 * self.below.value, 1.0)
+
+    @property
+    def count(self) -> int:
+        """π·N."""
+        return round(self.share * self.below.of)
+
+    @property
+    def interval(self) -> tuple[int, int]:
+        """95 % of the count, of the draw of the pairs alone (Wilson)."""
+        low, high = (min(2 * end, 1.0) * self.below.of for end in self.below.interval)
+        return round(low), round(high)
+
+
+def estimate(suspicion: np.ndarray, shuffled: np.ndarray) -> Mismatch:
+    """Compares pairs with shuffled ones.
+
+    P(does not belong | s) = π f₁(s) / f(s), by isotonic regression of which of the two a score
+    comes from.
+
+    Args:
+      suspicion: of the pairs, high where the caption fits badly, [N]; NaN for unusable ones.
+      shuffled: of captions under images of others, [M].
+    """
+    usable = ~np.isnan(suspicion)
+    values = suspicion[usable]
+    hits = values > np.median(shuffled)
+    below = Share(int(hits.sum()), len(hits))
+    both = np.concatenate([values, shuffled])
+    origin = np.concatenate([np.zeros(len(values)), np.ones(len(shuffled))])
+    # Weights: as many shuffled ones as pairs, so that odds are the ratio of the densities.
+    weights = np.where(origin == 1, len(values) / len(shuffled), 1.0)
+    model = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
+    from_shuffled = model.fit(both, origin, sample_weight=weights).predict(values)
+    ratio = from_shuffled / np.maximum(1 - from_shuffled, 1e-9)
+    probability = np.full(len(suspicion), np.nan, np.float32)
+    probability[usable] = np.minimum(2 * below.value * ratio, 1)
+    return Mismatch(below, probability)

@@ -1,0 +1,132 @@
+"""Vectors of all pairs in two files, computed some thousand at a time; a stopped run goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from safeclip_jax import whole_file
+from safeclip_jax.data.sources.base import ImageSource
+from safeclip_jax.data.sources.mix import ImageSubset
+from safeclip_jax.errors import UserError
+from safeclip_jax.evaluate import features
+from safeclip_jax.evaluate.embedding import Embedding, Reading
+from safeclip_jax.model import Model
+
+Progress = Callable[[int, int], None]
+AT_ONCE = 16_384
+LEAST = 100  # pairs that say anything about each other
+_FILES = ("images.npy", "texts.npy")
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What a model makes of N pairs.
+
+    Attributes:
+      images, texts: unit vectors, float32 [N, D], in memory or mapped from files.
+      usable: which pairs can be used, bool [N]; the image vectors of the others are zero.
+    """
+
+    images: np.ndarray
+    texts: np.ndarray
+    usable: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.usable)
+
+
+def compute(
+    model: Model, source: ImageSource, folder: Path, reading: Reading, progress: Progress
+) -> tuple[Vectors, dict[int, str]]:
+    """Embeds the pairs that are not yet in a folder's files.
+
+    Args:
+      model: makes the vectors.
+      source: the pairs, at the model's image size.
+      folder: made if it is not there; vectors of another model or of other pairs are replaced.
+      reading: how images are read.
+      progress: hears how many pairs of how many are done.
+
+    Returns:
+      The vectors, and why pairs cannot be used, by index.
+
+    Raises:
+      UserError: if too many pairs cannot be used, or too few can.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = f"{features.of_model(model)} {_digest(source)}"
+    state = _read_state(folder / "state.json", mark)
+    images, texts = (
+        _mapped(folder / name, (len(source), model.config.embedding), bool(state["rows"]))
+        for name in _FILES
+    )
+    skipped = {int(i): str(why) for i, why in state["skipped"].items()}
+    for start in range(state["rows"], len(source), AT_ONCE):
+        rows = np.arange(start, min(start + AT_ONCE, len(source)))
+        part = ImageSubset(source, rows)
+        reasons: dict[str, str] = {}
+        embedding = Embedding(
+            model.embedder,
+            model.variables,
+            model.tokenizer,
+            replace(reading, skipped=reasons, max_skipped_share=1.0, _readers={}),
+        )
+        found = embedding.images(part)
+        images[rows] = 0
+        images[rows[found.usable]] = found.vectors
+        texts[rows] = embedding.texts(part.captions)
+        bad = np.setdiff1d(rows, rows[found.usable]).tolist()
+        skipped |= {i: reasons.get(source.keys[i], "") for i in bad}
+        images.flush()
+        texts.flush()
+        state = {"mark": mark, "rows": int(rows[-1]) + 1, "skipped": skipped}
+        whole_file.write_text(folder / "state.json", json.dumps(state))
+        progress(state["rows"], len(source))
+    usable = np.ones(len(source), bool)
+    usable[list(skipped)] = False
+    _check(source, skipped, reading.max_skipped_share)
+    return Vectors(images, texts, usable), skipped
+
+
+def _mapped(path: Path, shape: tuple[int, int], keep: bool) -> np.memmap:
+    mode = "r+" if keep else "w+"
+    return np.lib.format.open_memmap(path, mode, np.float32, None if keep else shape)
+
+
+def _digest(source: ImageSource) -> str:
+    """Of all keys and captions."""
+    digest = hashlib.blake2b(digest_size=16)
+    for strings in (source.keys, source.captions):
+        for text in strings:
+            content = text.encode()
+            digest.update(len(content).to_bytes(8, "little") + content)
+    return digest.hexdigest()
+
+
+def _read_state(path: Path, mark: str) -> dict:
+    try:
+        state = json.loads(path.read_bytes())
+        if state["mark"] == mark and all(path.with_name(n).exists() for n in _FILES):
+            return {"rows": int(state["rows"]), "skipped": dict(state["skipped"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return {"rows": 0, "skipped": {}}
+
+
+def _check(source: ImageSource, skipped: dict[int, str], limit: float) -> None:
+    if len(skipped) > limit * len(source):
+        index, why = next(iter(skipped.items()))
+        raise UserError(
+            f"{len(skipped)} of {len(source)} pairs cannot be used, more than "
+            f"--max-skipped-share={limit} allows ({source.keys[index]}: {why})"
+        )
+    if len(source) - len(skipped) < 2:
+        raise UserError(
+            f"an audit needs at least 2 pairs, {len(source) - len(skipped)} can be used"
+        )
