@@ -137,6 +137,21 @@ class ProgressLine:
             self._bar.stop()
 
 
+class Passes:
+    """A line of progress for each pass over some data; called with how many of how many."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self._line: ProgressLine | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        self._line = self._line or ProgressLine(total, 0, True)
+        self._line.advance_to(done, self.name)
+        if done >= total:
+            self._line.close()
+            self._line = None
+
+
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     return f"{minutes}:{seconds:02d}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,15 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def writing_text(path: Path) -> Iterator[IO[str]]:
+    """The same of a text in UTF-8, whose line ends are written as they are."""
+    with writing(path) as file, io.TextIOWrapper(file, "utf-8", newline="") as text:
+        yield text
+        text.flush()
+        text.detach()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,0 +1,1 @@
+"""Which pairs of a data set are poisoned? Scores, traces of attacks, tables and a page."""

@@ -112,6 +112,9 @@ DETECTORS: dict[str, Callable[[Chunk], np.ndarray]] = {
     )
 }
 
+# Those that compare image and caption, and tell shuffled pairs from others.
+CROSS_MODAL = ("similarity", "captions_of_alike_images", "images_of_alike_captions")
+
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -153,7 +156,7 @@ class Surroundings:
         found = {name: np.full(total, np.nan, np.float32) for name in DETECTORS}
         for start in range(0, total, AT_ONCE):
             numbers = np.arange(start, min(start + AT_ONCE, total))
-            chunk = self._chunk(numbers)
+            chunk = self._chunk(numbers, numbers)
             for name, detector in DETECTORS.items():
                 found[name][numbers] = detector(chunk)
             progress(int(numbers[-1]) + 1, total)
@@ -161,30 +164,31 @@ class Surroundings:
             values[~self.vectors.usable] = np.nan
         return found
 
-    def shuffled(self) -> np.ndarray:
-        """The `relative` score of images under captions of others, [M]."""
+    def shuffled(self) -> Scores:
+        """The `CROSS_MODAL` scores of images under captions of others, float32 [M] each."""
         usable = np.flatnonzero(self.vectors.usable)
         rng = np.random.default_rng([self.seed, 0x5F])
         images = np.sort(rng.choice(usable, min(SHUFFLED, len(usable)), replace=False))
         texts = np.roll(images, len(images) // 2)
         parts = [
-            self._relative(
-                np.array(self.vectors.images[images[start : start + AT_ONCE]]),
-                np.array(self.vectors.texts[texts[start : start + AT_ONCE]]),
-                np.full(len(images[start : start + AT_ONCE]), -1),
-            )
+            self._chunk(images[start : start + AT_ONCE], texts[start : start + AT_ONCE])
             for start in range(0, len(images), AT_ONCE)
         ]
-        return -np.concatenate(parts)
+        return {
+            name: np.concatenate([DETECTORS[name](part) for part in parts]) for name in CROSS_MODAL
+        }
 
-    def _chunk(self, numbers: np.ndarray) -> Chunk:
-        images, texts = (np.array(v[numbers]) for v in (self.vectors.images, self.vectors.texts))
+    def _chunk(self, of_images: np.ndarray, of_texts: np.ndarray) -> Chunk:
+        """The images of some pairs, each with the caption of another, or of its own."""
+        images = np.array(self.vectors.images[of_images])
+        texts = np.array(self.vectors.texts[of_texts])
+        own = np.where(of_images == of_texts, of_images, -1)
         return Chunk(
             images,
             texts,
-            self._relative(images, texts, numbers),
-            self.images.neighbors(images, numbers),
-            self.texts.neighbors(texts, numbers),
+            self._relative(images, texts, own),
+            self.images.neighbors(images, of_images),
+            self.texts.neighbors(texts, of_texts),
             self.images.points,
             self.texts.points,
             self._forest,

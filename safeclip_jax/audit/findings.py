@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +22,9 @@ from safeclip_jax.evaluate.embedding import Reading
 from safeclip_jax.model import Model
 
 ALPHA = 1e-3  # a trace counts if chance makes one like it in so few audits
-CROSS_MODAL = ("relative", "captions_of_alike_images", "images_of_alike_captions")
 _SUSPECTS = (20, 1000)  # fewest and most pairs in which a pattern is sought
 _LIKE = 8  # pictures of the same content to compare each of them with
+_UNDERSTOOD = 0.1  # largest mean probability that captions of like pictures do not fit
 _LOOKED_AT = 100_000  # pictures in which the pattern is then sought
 Say = Callable[[str, int, int], None]
 
@@ -38,10 +38,11 @@ class Findings:
       surroundings: the pairs that they were compared with.
       skipped: why pairs cannot be used, by index.
       scores: by detector, high means suspicious, float32 [N]; NaN where there is none.
-        Beside `detectors.DETECTORS`: `repeats`, which is `relative` averaged over pairs with
-        nearly the same picture, `pattern`, `history` and `combined`.
+        Beside `detectors.DETECTORS`: `misfit`, see `mismatch.suspicion`; `repeats`, the same
+        averaged over pairs with nearly the same picture; `pattern`, `history` and `combined`.
       mismatch: how many captions do not fit, and which.
-      words: of captions that do not fit.
+      strange: those of them whose pictures are like others with captions that fit, bool [N].
+      words: of strange pairs' captions.
       pattern: what suspects' pictures share; None if there are too few to tell.
       repeated: pictures and captions that occur again and again and do not fit.
       history: of a run; None without one.
@@ -53,6 +54,7 @@ class Findings:
     skipped: dict[int, str]
     scores: Scores
     mismatch: Mismatch
+    strange: np.ndarray
     words: list[Word]
     pattern: Pattern | None
     repeated: list[Group]
@@ -61,13 +63,20 @@ class Findings:
 
     @property
     def targets(self) -> list[Word]:
-        """Words that misfits name too often for chance."""
+        """Words that strange pairs name too often for chance."""
         return [word for word in self.words if word.p_value < ALPHA]
 
     @property
     def trigger(self) -> Pattern | None:
         """The pattern, if chance does not make one like it."""
         return self.pattern if self.pattern and self.pattern.p_value < ALPHA else None
+
+    @property
+    def carriers(self) -> np.ndarray:
+        """Pairs whose picture has the pattern, bool [N]; one in a thousand honest ones has."""
+        if self.trigger is None:
+            return np.zeros(len(self.flagged), bool)
+        return np.nan_to_num(self.scores["pattern"], nan=-np.inf) > self.trigger.threshold
 
     @property
     def order(self) -> np.ndarray:
@@ -105,34 +114,54 @@ def find(
     )
     around = Surroundings.draw(found, model.logit_scale, seed, model.embedder.mesh)
     scores = around.scores(lambda done, total: say("scoring", done, total))
-    misfit = mismatch.estimate(scores["relative"], around.shuffled())
-    misfits = misfit.misfits
+    scores["misfit"], shuffled = mismatch.suspicion(scores, around.shuffled())
+    misfit = mismatch.estimate(scores["misfit"], shuffled)
+    strange = _strange(around, misfit)
     say("looking for repeats", 0, 1)
     edges = groups.near(found.images, found.usable, seed)
     alike = groups.clusters(pictures.nearly_equal(source, edges), len(found))
     same_text = groups.clusters(groups.near(found.texts, found.usable, seed), len(found))
-    scores["repeats"] = _averaged(scores["relative"], alike)
+    scores["repeats"] = _averaged(scores["misfit"], alike)
     repeated = [
-        *groups.misfitting("picture", alike, misfits, misfit.share, ALPHA),
-        *groups.misfitting("caption", same_text, misfits, misfit.share, ALPHA),
+        *groups.misfitting("picture", alike, misfit.misfits, misfit.share, ALPHA),
+        *groups.misfitting("caption", same_text, strange, float(strange.mean()), ALPHA),
     ]
     say("looking for repeats", 1, 1)
-    shared = _pattern(source, around, scores, misfit.count, say)
-    names = ["repeats", *CROSS_MODAL[1:]]
+    shared = _pattern(source, around, scores, strange, say)
+    names = ["repeats"]
     if history is not None:
         scores["history"] = np.where(found.usable, history.suspicion, np.nan)
         names.append("history")
     if shared is not None and shared.p_value < ALPHA:
         names.append("pattern")
     scores["combined"] = combined([scores[name] for name in names])
-    flagged = misfits.copy()
-    for group in repeated:
-        if group.kind == "picture":
-            flagged[group.members] = True
-    named = words.over_represented(source.captions, misfits, found.usable)
-    return Findings(
-        found, around, skipped, scores, misfit, named, shared, repeated, history, flagged
+    named = words.over_represented(source.captions, strange, found.usable)
+    findings = Findings(
+        found,
+        around,
+        skipped,
+        scores,
+        misfit,
+        strange,
+        named,
+        shared,
+        repeated,
+        history,
+        strange.copy(),
     )
+    _flag(findings, source.captions)
+    return findings
+
+
+def _flag(findings: Findings, captions: Sequence[str]) -> None:
+    """Adds to the strange pairs repeated pictures, and pairs with both pattern and target."""
+    for group in findings.repeated:
+        if group.kind == "picture":
+            findings.flagged[group.members] = True
+    targets = {word.text for word in findings.targets}
+    for pair in np.flatnonzero(findings.carriers):
+        if words.of(captions[int(pair)]) & targets:
+            findings.flagged[pair] = True
 
 
 def combined(scores: list[np.ndarray]) -> np.ndarray:
@@ -153,17 +182,37 @@ def _averaged(values: np.ndarray, clusters: list[np.ndarray]) -> np.ndarray:
     return averaged
 
 
+def _strange(around: Surroundings, misfit: Mismatch) -> np.ndarray:
+    """Misfits among pictures whose captions fit, bool [N].
+
+    Where the captions of pictures like it do not fit either, the model does not understand what
+    they show, which says nothing of the pair.
+    """
+    probability = np.nan_to_num(misfit.probability)
+    pairs = np.flatnonzero(misfit.misfits)
+    strange = np.zeros(len(probability), bool)
+    if len(pairs):
+        _, near = around.images.nearest(np.array(around.vectors.images[pairs]), pairs)
+        of_like = probability[around.images.numbers[near]].mean(axis=1)
+        strange[pairs[of_like <= _UNDERSTOOD]] = True
+    return strange
+
+
 def _pattern(
-    source: ImageSource, around: Surroundings, scores: Scores, misfits: int, say: Say
+    source: ImageSource, around: Surroundings, scores: Scores, strange: np.ndarray, say: Say
 ) -> Pattern | None:
-    """Looks for what the most suspicious pairs' pictures share, and scores pictures by it."""
-    relative = np.nan_to_num(scores["relative"], nan=-np.inf)
-    order = np.argsort(-relative, kind="stable")[: int(around.vectors.usable.sum())]
-    suspects = np.sort(order[: int(np.clip(misfits, *_SUSPECTS))])
+    """Looks for what strange pairs' pictures share, and scores pictures by it.
+
+    If there are few, or none, the other most suspicious ones are looked at, too.
+    """
+    misfit = np.nan_to_num(scores["misfit"], nan=-np.inf)
+    order = np.argsort(-misfit, kind="stable")[: int(around.vectors.usable.sum())]
+    strange_first = order[np.argsort(~strange[order], kind="stable")]
+    suspects = np.sort(strange_first[: int(np.clip(strange.sum(), *_SUSPECTS))])
     _, near = around.images.nearest(np.array(around.vectors.images[suspects]), suspects)
-    like = np.setdiff1d(around.images.numbers[near[:, :_LIKE]], suspects)
+    like = np.setdiff1d(around.images.numbers[near[:, :_LIKE]], order[: len(suspects)])
     shared = pattern.find(pictures.features(source, suspects), pictures.features(source, like))
-    scores["pattern"] = np.full(len(relative), np.nan, np.float32)
+    scores["pattern"] = np.full(len(misfit), np.nan, np.float32)
     if shared is None:
         return None
     looked_at = np.sort(order[:_LOOKED_AT])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
 
+from safeclip_jax.audit.detectors import Scores
 from safeclip_jax.evaluate.share import Share
 
 
@@ -22,10 +23,12 @@ class Mismatch:
     Attributes:
       below: share of the pairs that score lower than half of the shuffled ones do.
       probability: of each pair that its caption does not belong, [N]; NaN for unusable ones.
+      shuffled: scores of captions under images of others, [M].
     """
 
     below: Share
     probability: np.ndarray
+    shuffled: np.ndarray
 
     @property
     def misfits(self) -> np.ndarray:
@@ -47,6 +50,23 @@ class Mismatch:
         """95 % of the count, of the draw of the pairs alone (Wilson)."""
         low, high = (min(2 * end, 1.0) * self.below.of for end in self.below.interval)
         return round(low), round(high)
+
+
+def suspicion(scores: Scores, shuffled: Scores) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of several scores, in units of the shuffled pairs', of pairs [N] and of those [M].
+
+    0 is the median of pairs that do not belong together, 1 a standard deviation above.
+
+    Args:
+      scores: of the pairs, high for suspicious ones; those of `shuffled` are used.
+      shuffled: the same of captions under images of others.
+    """
+    of_pairs, of_shuffled = [], []
+    for name, values in shuffled.items():
+        center, unit = np.median(values), max(float(values.std()), 1e-6)
+        of_pairs.append((scores[name] - center) / unit)
+        of_shuffled.append((values - center) / unit)
+    return np.mean(of_pairs, axis=0).astype(np.float32), np.mean(of_shuffled, axis=0)
 
 
 def estimate(suspicion: np.ndarray, shuffled: np.ndarray) -> Mismatch:
@@ -72,4 +92,4 @@ def estimate(suspicion: np.ndarray, shuffled: np.ndarray) -> Mismatch:
     ratio = from_shuffled / np.maximum(1 - from_shuffled, 1e-9)
     probability = np.full(len(suspicion), np.nan, np.float32)
     probability[usable] = np.minimum(2 * below.value * ratio, 1)
-    return Mismatch(below, probability)
+    return Mismatch(below, probability, np.asarray(shuffled))

@@ -31,18 +31,19 @@ class Pattern:
       auroc: of telling suspects from their like, in halves that were not fitted.
       p_value: of the hypothesis that there is nothing to tell (Mann & Whitney, 1947).
       difference: mean of the suspects minus that of their like, float32 [32, 32, 3], 0 to 255.
+      threshold: score that one in a thousand of their like exceeds.
       models: one fitted to each half.
     """
 
     auroc: float
     p_value: float
     difference: np.ndarray
+    threshold: float
     models: tuple[Pipeline, Pipeline]
 
     def scores(self, inputs: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """How much of it pictures with such features [n, F] have, by the half they are not in."""
-        found = [model.decision_function(inputs) for model in self.models]
-        return np.where(numbers % 2 == 0, found[1], found[0])
+        return _scores(self.models, inputs, numbers)
 
 
 def features(image: np.ndarray) -> np.ndarray:
@@ -67,18 +68,31 @@ def find(
     Returns:
       None if a half has too few of either.
     """
+    of_half = [np.count_nonzero(n % 2 == half) for _, n in (suspects, like) for half in (0, 1)]
+    if min(of_half) < _LEAST:
+        return None
     inputs = np.concatenate([suspects[0], like[0]])
     numbers = np.concatenate([suspects[1], like[1]])
     labels = np.arange(len(inputs)) < len(suspects[0])
-    models = tuple(
-        _fit(inputs[numbers % 2 == half], labels[numbers % 2 == half]) for half in (0, 1)
-    )
-    difference = (suspects[0].mean(axis=0) - like[0].mean(axis=0))[: 3 * SIDE**2]
-    pattern = Pattern(0.5, 1.0, difference.reshape(SIDE, SIDE, 3), models)
-    scores = pattern.scores(inputs, numbers)
+    even = numbers % 2 == 0
+    models = _fit(inputs[even], labels[even]), _fit(inputs[~even], labels[~even])
+    scores = _scores(models, inputs, numbers)
     test = mannwhitneyu(scores[labels], scores[~labels], alternative="greater")
-    auroc = test.statistic / (labels.sum() * (~labels).sum())
-    return Pattern(float(auroc), float(test.pvalue), pattern.difference, models)
+    difference = (suspects[0].mean(axis=0) - like[0].mean(axis=0))[: 3 * SIDE**2]
+    return Pattern(
+        float(test.statistic / (labels.sum() * (~labels).sum())),
+        float(test.pvalue),
+        difference.reshape(SIDE, SIDE, 3),
+        float(np.quantile(scores[~labels], 0.999)),
+        models,
+    )
+
+
+def _scores(
+    models: tuple[Pipeline, Pipeline], inputs: np.ndarray, numbers: np.ndarray
+) -> np.ndarray:
+    of_even, of_odd = (model.decision_function(inputs) for model in models)
+    return np.where(numbers % 2 == 0, of_odd, of_even)
 
 
 def _fit(inputs: np.ndarray, labels: np.ndarray) -> Pipeline:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import hypergeom
 
 _WORD = re.compile(r"\w+")
-_LEAST = 3  # misfits with the word
+_LEAST = 5  # misfits with the word
 
 
 @dataclass(frozen=True)

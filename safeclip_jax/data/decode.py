@@ -31,6 +31,9 @@ class Resized(ImageSource):
     def image_numbers(self) -> np.ndarray:
         return self.stored.image_numbers()
 
+    def places(self) -> np.ndarray:
+        return self.stored.places()
+
     def image(self, index: int) -> np.ndarray:
         image = self.stored.image(index)
         if isinstance(image, bytes):

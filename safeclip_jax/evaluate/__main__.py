@@ -7,20 +7,19 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from safeclip_jax import command_line, whole_file
 from safeclip_jax.data.held_out import HeldOut, Request, open_held_out
 from safeclip_jax.data.presets import PRESETS
-from safeclip_jax.data.sources import SourceOptions
+from safeclip_jax.data.sources import flags
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluate import features, records, tasks
 from safeclip_jax.evaluate.embedding import Embedding, Reading
 from safeclip_jax.evaluate.features import KeptFeatures
 from safeclip_jax.evaluate.records import Record
 from safeclip_jax.evaluate.subject import Subject, open_subject
-from safeclip_jax.logs import ProgressLine
+from safeclip_jax.logs import Passes
 from safeclip_jax.sharding import nearest_batch
 
 _EXAMPLE = f"""
@@ -54,13 +53,8 @@ def _parser() -> argparse.ArgumentParser:
         help="zero_shot retrieval linear_probe knn attack; default: zero_shot",
     )
     add("--data", nargs="+", default=[], help="names below or KIND:PATH; default: the run's own")
-    add("--pairs", type=int, default=0, help="at most so many of each data set; default: all")
     add("--split", default="test", help="of scenes or tfds data; default: the data set's own")
-    add("--data-dir", default="", help="where TFDS data sets were prepared")
-    add("--images", default="", help="folder of the images of a coco file")
-    add("--image-column", default="", help="of a table")
-    add("--caption-column", default="", help="of a table or .json field")
-    add("--label-column", default="", help="of a table or .json field, for zero_shot and probes")
+    flags.add(made)
     add("--prompts", default="", help="JSON file with templates, classes, prompts")
     add("--learn", default="", help="KIND:PATH that probes learn from; default: training split")
     add("--triggers", nargs="+", default=[], help="of attack; all; default: those of the run")
@@ -73,21 +67,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--activation", default="", help="of a bare file: gelu or quick_gelu")
     add("--out", type=Path, default=Path("evaluation"), help="folder to write; evaluation")
     return made  # fmt: skip
-
-
-@dataclass
-class _Progress:
-    """A line of progress for each pass over a data set."""
-
-    name: str
-    line: ProgressLine | None = None
-
-    def __call__(self, done: int, total: int) -> None:
-        self.line = self.line or ProgressLine(total, 0, True)
-        self.line.advance_to(done, self.name)
-        if done == total:
-            self.line.close()
-            self.line = None
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -115,16 +94,9 @@ def _held_out(arguments: argparse.Namespace, subject: Subject) -> Iterator[HeldO
     if not arguments.data:
         yield subject.own_held_out()
     for source in arguments.data:
-        options = SourceOptions(
-            image_column=arguments.image_column,
-            caption_column=arguments.caption_column,
-            label_column=arguments.label_column,
-            images=arguments.images,
-            split=arguments.split,
-            data_dir=arguments.data_dir,
-            count=arguments.pairs or (2000 if source == "scenes" else 0),
-            size=subject.model.config.image.image_size,
-        )
+        count = arguments.pairs or (2000 if source == "scenes" else 0)
+        side = subject.model.config.image.image_size
+        options = flags.options(arguments, arguments.split, count, side)
         yield open_held_out(
             Request(source, options, prompts=arguments.prompts, learn=arguments.learn)
         )
@@ -134,7 +106,7 @@ def _evaluate(
     arguments: argparse.Namespace, subject: Subject, held_out: HeldOut, skipped: dict[str, str]
 ) -> Iterator[Record]:
     model, mesh = subject.model, subject.model.embedder.mesh
-    progress = _Progress(f"{subject.name}, {held_out.name}")
+    progress = Passes(f"{subject.name}, {held_out.name}")
     reading = Reading(
         nearest_batch(arguments.batch, mesh),
         model.config.image.image_size,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from safeclip_jax import config_file
 from safeclip_jax.errors import UserError, first_line
 
 
@@ -95,13 +95,7 @@ def _as_path(name: str) -> str:
 
 def load(path: str) -> ConfigDict:
     """Reads a grid's file; `UserError` if it is not one."""
-    file = Path(path)
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    if not file.exists() or spec is None or spec.loader is None:
-        raise UserError(f"--config={path} is no file.py: try configs/grid_demo.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    grid = module.get_config()
+    grid = config_file.read(path, "configs/grid_demo.py")
     if "attacks" not in grid or "defenses" not in grid:
         raise UserError(f"--config={path} is no grid: it names no attacks and defenses")
     return grid

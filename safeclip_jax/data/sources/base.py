@@ -82,6 +82,10 @@ class Source(ABC):
         """The same number for pairs that share an image, int [N]; here each has its own."""
         return np.arange(len(self))
 
+    def places(self) -> np.ndarray:
+        """For each pair its place among the records of its file, int [N]; here its index."""
+        return np.arange(len(self))
+
     @abstractmethod
     def image(self, index: int) -> bytes | np.ndarray:
         """Returns one image; raises `BadRecord` if it cannot be used."""

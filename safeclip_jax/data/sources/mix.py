@@ -28,6 +28,9 @@ class Subset(Source):
     def image_numbers(self) -> np.ndarray:
         return self._source.image_numbers()[self._indices]
 
+    def places(self) -> np.ndarray:
+        return self._source.places()[self._indices]
+
     def image(self, index: int) -> bytes | np.ndarray:
         return self._source.image(int(self._indices[index]))
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from safeclip_jax import whole_file
 from safeclip_jax.data import files
 from safeclip_jax.data.sources.base import ColumnsBuilder, Source, same_numbers
 from safeclip_jax.errors import UserError, first_line
@@ -42,7 +43,8 @@ class Table(Source):
         image = _column(path, header, "image", image_column, IMAGE_COLUMNS)
         caption = _column(path, header, "caption", caption_column, CAPTION_COLUMNS)
         label = _column(path, header, "label", label_column, ()) if label_column else None
-        for where, row in rows:
+        places = []
+        for place, (where, row) in enumerate(rows):
             if isinstance(row, str):
                 columns.reject(where, row)
                 continue
@@ -51,18 +53,62 @@ class Table(Source):
             if problem:
                 columns.reject(where, f"image: {problem}")
             else:
-                columns.add(str(name), row[caption], None if label is None else row[label], where)
+                name_of_class = None if label is None else row[label]
+                if columns.add(str(name), row[caption], name_of_class, where):
+                    places.append(place)
         if not columns.keys and not columns.rejected:
             raise UserError(f"{path} holds no pairs, only a header")
         super().__init__(columns.build())
+        self._places = np.array(places, np.int64)
         root = path.rpartition("/")[0] if files.is_remote(path) else str(PurePosixPath(path).parent)
         self._files = files.Files(root)
 
     def image_numbers(self) -> np.ndarray:
         return same_numbers(self.keys)
 
+    def places(self) -> np.ndarray:
+        return self._places
+
     def image(self, index: int) -> bytes:
         return self._files.read(self.keys[index])
+
+
+def copy_rows(path: str, target: Path, places: np.ndarray) -> None:
+    """Writes a table of some rows of another, with all their columns, in the same format.
+
+    Args:
+      path: of the other, as for `Table`.
+      target: of the new one.
+      places: of the rows among the other's records, ascending.
+    """
+    wanted = np.zeros(int(places[-1]) + 1 if len(places) else 0, bool)
+    wanted[places] = True
+    if path.endswith(".parquet"):
+        _copy_parquet(path, target, wanted)
+        return
+    header, rows = _text(path)
+    with files.open_bytes(path) as file:
+        separator = _separator(file.readline().decode("utf-8", "replace"))
+    with whole_file.writing_text(target) as text:
+        lines = csv.writer(text, delimiter=separator, lineterminator="\n")
+        lines.writerow(header)
+        lines.writerows(row for (_, row), keep in zip(rows, wanted, strict=False) if keep)
+
+
+def _copy_parquet(path: str, target: Path, wanted: np.ndarray) -> None:
+    import pyarrow.parquet as parquet
+
+    table, start = parquet.ParquetFile(files.open_bytes(path)), 0
+    with (
+        whole_file.writing(target) as file,
+        parquet.ParquetWriter(file, table.schema_arrow) as writer,
+    ):
+        for batch in table.iter_batches():
+            keep = np.zeros(len(batch), bool)
+            mine = wanted[start : start + len(batch)]
+            keep[: len(mine)] = mine
+            writer.write_batch(batch.filter(keep))
+            start += len(batch)
 
 
 def _column(path: str, header: Sequence[str], what: str, name: str, usual: Sequence[str]) -> int:
@@ -105,12 +151,16 @@ def _text(path: str) -> tuple[list[str], Iterator[Row]]:
     with files.open_bytes(path) as file:
         lines = io.BytesIO(file.read())
     first = lines.readline().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
-    separator = max(_SEPARATORS, key=first.count)
+    separator = _separator(first)
     try:
         header = next(csv.reader([first], delimiter=separator), [])
     except csv.Error as error:
         raise UserError(f"{path} has no header that can be read: {error}") from None
     return header, _rows(lines, separator, len(header))
+
+
+def _separator(header: str) -> str:
+    return max(_SEPARATORS, key=header.count)
 
 
 def _rows(lines: Iterable[bytes], separator: str, width: int) -> Iterator[Row]:

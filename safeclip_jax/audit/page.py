@@ -1,0 +1,226 @@
+"""`audit.html`: one self-contained page, readable offline, to look through thousands of pairs."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from safeclip_jax import pages
+from safeclip_jax.audit import pattern, pictures, plots, quality, verdict
+from safeclip_jax.audit.detectors import DETECTORS
+from safeclip_jax.audit.findings import Findings
+from safeclip_jax.data.sources.base import ImageSource
+
+THUMBNAIL = 64
+NEIGHBORS = 3  # honest pairs to show beside a suspect
+_SKIPPED = 200
+_CAPTION = 300
+_OTHERS = {
+    "misfit": "mean of similarity and both agreements, in units of shuffled pairs",
+    "repeats": "misfit, averaged over pairs with nearly the same picture",
+    "pattern": "how much the picture has of what suspects' pictures share",
+    "history": "mean rank of the run's own scores over its epochs",
+    "combined": "mean of the normal quantiles of repeats, history, and a pattern that is no chance",
+}
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """The pairs of the page: suspects in order, then honest ones to compare them with."""
+
+    suspects: np.ndarray
+    by_image: np.ndarray
+    by_text: np.ndarray
+
+    @property
+    def all(self) -> np.ndarray:
+        beside = np.unique(np.concatenate([self.by_image.ravel(), self.by_text.ravel()]))
+        return np.concatenate([self.suspects, np.setdiff1d(beside, self.suspects)])
+
+
+def write(
+    path: Path,
+    title: str,
+    findings: Findings,
+    source: ImageSource,
+    order: np.ndarray,
+    why: list[list[str]],
+    poisons: np.ndarray | None,
+) -> None:
+    """Writes the page.
+
+    Args:
+      path: of the file.
+      title: of the data.
+      findings: of the audit.
+      source: the pairs, for thumbnails and captions.
+      order: pairs to show, the most suspicious first.
+      why: the reasons of each.
+      poisons: the truth, where it is known.
+    """
+    found = verdict.of(findings)
+    truth = None if poisons is None or not len(poisons) else poisons
+    pages.write(
+        path,
+        "audit.html",
+        title=title,
+        verdict=found.lines,
+        alarming=found.alarming,
+        facts=_facts(findings, poisons),
+        traces=_traces(findings),
+        words=[
+            {"text": w.text, "misfits": w.misfits, "captions": w.captions, "p": f"{w.p_value:.1g}"}
+            for w in findings.targets[:8]
+        ],
+        groups=[
+            {
+                "kind": g.kind,
+                "pairs": len(g.members),
+                "misfits": g.misfits,
+                "p": f"{g.p_value:.1g}",
+                "caption": source.captions[int(g.members[0])][:_CAPTION],
+            }
+            for g in findings.repeated[:50]
+        ],
+        plot=plots.misfits(findings.scores, findings.mismatch.shuffled, truth),
+        detectors=_detectors(findings, truth),
+        quality=truth is not None,
+        skipped=[(source.keys[i], why) for i, why in list(findings.skipped.items())[:_SKIPPED]],
+        note="A pair's rank says nothing alone: what counts is how many captions are expected not "
+        "to fit, and what those have in common. Made by python -m safeclip_jax.audit.",
+        data=_data(findings, source, order, why, truth),
+    )
+
+
+def _facts(findings: Findings, poisons: np.ndarray | None) -> list[tuple[str, str]]:
+    low, high = findings.mismatch.interval
+    facts = [
+        ("pairs", f"{len(findings.flagged)}"),
+        ("cannot be used", f"{len(findings.skipped)}"),
+        (f"captions expected not to fit ({low} to {high})", f"{findings.mismatch.count}"),
+        ("flagged, to leave out", f"{int(findings.flagged.sum())}"),
+    ]
+    if poisons is not None:
+        caught = int(findings.flagged[poisons].sum())
+        facts.append(("of the poisons are flagged", f"{caught} of {len(poisons)}"))
+    return facts
+
+
+def _traces(findings: Findings) -> list[dict]:
+    trigger = findings.trigger
+    if trigger is None:
+        return []
+    shown = 128 + 127 * trigger.difference / max(np.abs(trigger.difference).max(), 1e-6)
+    side = 8 * pattern.SIDE
+    return [
+        {
+            "title": "What suspects' pictures share",
+            "text": "Mean of their pictures minus that of honest ones of the same content, with "
+            "contrast enhanced: grey is no difference. "
+            f"AUROC {trigger.auroc:.3f}, p = {trigger.p_value:.1g}.",
+            "image": "data:image/webp;base64," + _thumbnail(shown.astype(np.uint8), pattern.SIDE),
+            "width": side,
+            "height": side,
+        }
+    ]
+
+
+def _detectors(findings: Findings, poisons: np.ndarray | None) -> list[dict]:
+    texts = {name: (d.__doc__ or "").splitlines()[0] for name, d in DETECTORS.items()} | _OTHERS
+    rows = []
+    for name, values in findings.scores.items():
+        row = {"name": name.replace("_", " "), "text": texts[name]}
+        if poisons is not None:
+            found = quality.of(values, poisons)
+            row |= {
+                "auroc": f"{found.auroc:.4f}",
+                "recall": f"{found.recall:.0%}",
+                "top": f"{found.in_top:.0%}",
+            }
+        rows.append(row)
+    return rows
+
+
+def _data(
+    findings: Findings,
+    source: ImageSource,
+    order: np.ndarray,
+    why: list[list[str]],
+    poisons: np.ndarray | None,
+) -> str:
+    """What the page's script shows, as JSON that no caption can break out of."""
+    shown = _Pairs(order, *_beside(findings, order))
+    place = {int(pair): number for number, pair in enumerate(shown.all)}
+    texts = list(dict.fromkeys(reason for one in why for reason in one))
+    of_reason = {text: number for number, text in enumerate(texts)}
+    true = set() if poisons is None else set(poisons.tolist())
+    past = None if findings.history is None else findings.history.of(order)
+    entries = []
+    for number, (pair, picture) in enumerate(
+        zip(shown.all.tolist(), pictures.read(source, shown.all), strict=True)
+    ):
+        entry: dict = {
+            "c": source.captions[pair][:_CAPTION],
+            "t": "" if picture is None else _thumbnail(picture, THUMBNAIL),
+        }
+        if number < len(order):
+            entry |= {
+                "k": source.keys[pair],
+                "f": int(findings.flagged[pair]),
+                "r": [of_reason[reason] for reason in why[number]],
+                "s": [_number(findings.scores[name][pair]) for name in _by_use(findings)],
+                "i": [place[int(j)] for j in shown.by_image[number] if j != pair],
+                "w": [place[int(j)] for j in shown.by_text[number] if j != pair],
+            }
+            if pair in true:
+                entry["x"] = 1
+            if past is not None and findings.history is not None:
+                entry["h"] = np.rint(100 * past[:, number]).astype(int).tolist()
+                entry["e"] = int(findings.history.entered[pair])
+        entries.append(entry)
+    content = {
+        "pairs": entries,
+        "suspects": len(order),
+        "reasons": texts,
+        "scores": [name.replace("_", " ") for name in _by_use(findings)],
+        "side": THUMBNAIL,
+        "epochs": [] if findings.history is None else findings.history.epochs.tolist(),
+    }
+    return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _beside(findings: Findings, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest honest reference pairs by image and by caption, [n, ≤ NEIGHBORS] each."""
+    around, found = findings.surroundings, []
+    for references, vectors in (
+        (around.images, findings.vectors.images),
+        (around.texts, findings.vectors.texts),
+    ):
+        _, near = references.nearest(np.array(vectors[order]), order)
+        numbers = references.numbers[near]
+        honest_first = np.argsort(findings.flagged[numbers], axis=1, kind="stable")
+        found.append(np.take_along_axis(numbers, honest_first, axis=1)[:, :NEIGHBORS])
+    return found[0], found[1]
+
+
+def _by_use(findings: Findings) -> list[str]:
+    """Names of the scores, what the pairs are ordered by first."""
+    return sorted(findings.scores, key=lambda name: name != "combined")
+
+
+def _number(value: np.floating) -> float | None:
+    return None if np.isnan(value) else float(f"{value:.4g}")
+
+
+def _thumbnail(image: np.ndarray, side: int) -> str:
+    picture = Image.fromarray(image)
+    picture.thumbnail((side, side))
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=75)
+    return base64.b64encode(buffer.getvalue()).decode()

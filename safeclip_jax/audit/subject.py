@@ -1,0 +1,104 @@
+"""What is audited: pairs, the model that scores them, and what is known of the run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+import safeclip_jax
+from safeclip_jax import config_file, surrogate, train
+from safeclip_jax.attacks import attack as attacks
+from safeclip_jax.audit import history
+from safeclip_jax.audit.history import History
+from safeclip_jax.data import from_config
+from safeclip_jax.data.decode import Resized
+from safeclip_jax.data.sources import SourceOptions, open_source
+from safeclip_jax.data.sources.base import ImageSource, Source
+from safeclip_jax.data.sources.mix import sample
+from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.model import Model
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Pairs and a model.
+
+    Attributes:
+      name: of the data or the run.
+      spec: KIND:PATH of the data; `mix` for several sources.
+      stored: the pairs as they are stored.
+      pairs: the same at the model's size, poisoned if the run was.
+      model: scores them.
+      history: of the run; None if the model is no run's on these pairs.
+      poisons: the truth where the run knows it, else None.
+    """
+
+    name: str
+    spec: str
+    stored: Source
+    pairs: ImageSource
+    model: Model
+    history: History | None
+    poisons: np.ndarray | None
+
+
+def of_run(folder: Path) -> Subject:
+    """A finished run of ours, and its training pairs.
+
+    Raises:
+      UserError: if it is none, or its data cannot be opened.
+    """
+    try:
+        config = ConfigDict(json.loads((folder / "config.json").read_bytes()))
+        attack_given = bool(config.attack.rate or config.attack.count)
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise UserError(f"{folder} is no run of ours: {first_line(error)}") from None
+    stored = from_config.raw_pairs(config, folder / "index")
+    pairs: ImageSource = Resized(stored, config.model.image_size)
+    poisons = None
+    if attack_given:
+        match = surrogate.matcher(config.attack.surrogate)
+        _, attack = attacks.planned(config, pairs, folder / "index", match)
+        pairs, poisons = attack.poisoned(pairs), attack.manifest.indices
+    model = safeclip_jax.load(folder)
+    past = history.read(folder, len(pairs))
+    spec = "mix" if config.data.mix else config.data.source
+    return Subject(folder.resolve().name, spec, stored, pairs, model, past, poisons)
+
+
+def of_model(path: Path, spec: str, options: SourceOptions) -> Subject:
+    """A trained model, whoever's, and pairs.
+
+    Args:
+      path: as for `safeclip_jax.load`.
+      spec: KIND:PATH of the pairs.
+      options: of them; `count` takes a random choice.
+    """
+    model = safeclip_jax.load(path)
+    stored = open_source(spec, options)
+    if options.count and spec != "scenes" and options.count < len(stored):
+        stored = sample(stored, options.count, options.seed)
+    pairs = Resized(stored, model.config.image.image_size)
+    return Subject(spec, spec, stored, pairs, model, None, None)
+
+
+def trained(path: str, spec: str, options: SourceOptions, folder: Path) -> Subject:
+    """Trains a model on the pairs by SafeCLIP, or goes on with it, and returns it as a run.
+
+    Args:
+      path: of the config that says how, as `configs/audit.py`.
+      spec, options: of the pairs.
+      folder: of the run.
+    """
+    config = config_file.read(path, "configs/audit.py")
+    data = config.data
+    data.source, data.pairs, data.split = spec, options.count, options.split
+    for name in ("image_column", "caption_column", "label_column", "images", "data_dir"):
+        data[name] = getattr(options, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    train.run(config, folder)
+    return of_run(folder)

@@ -1,0 +1,77 @@
+"""What an audit comes to, in sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from safeclip_jax.audit.findings import ALPHA, Findings
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The end of an audit.
+
+    Attributes:
+      lines: the first one is the sum, the others are its grounds.
+      alarming: whether the data looks as if somebody had poisoned it.
+    """
+
+    lines: list[str]
+    alarming: bool
+
+
+def of(findings: Findings) -> Verdict:
+    """Tells an attack from noise: by what the captions that do not fit have in common."""
+    low, high = findings.mismatch.interval
+    total = findings.mismatch.below.of
+    expected = (
+        f"Captions that do not fit their image: {findings.mismatch.count} expected of {total} "
+        f"(95 %: {low} to {high})."
+    )
+    pictures = [group for group in findings.repeated if group.kind == "picture"]
+    lines = [*_words(findings), *_pattern(findings)]
+    if pictures:
+        pairs = sum(len(group.members) for group in pictures)
+        lines.append(
+            f"{len(pictures)} picture(s) occur again and again under captions that do not fit, in "
+            f"{pairs} pairs (largest p = {max(g.p_value for g in pictures):.1g})."
+        )
+    if findings.targets and findings.trigger:
+        head = f"This looks like a backdoor towards “{findings.targets[0].text}”."
+    elif pictures:
+        head = "This looks like targeted poisoning: chosen pictures, captioned as another class."
+    elif findings.targets:
+        head = (
+            f"Captions that do not fit name “{findings.targets[0].text}” too often for chance; "
+            "nothing was found that their pictures share."
+        )
+    elif low > 0:
+        head = "There are captions that do not fit, and they have nothing in common: noise."
+    else:
+        head = "No sign of an attack."
+        lines.append(
+            f"No word, picture or pattern stands out among the most suspicious (p > {ALPHA})."
+        )
+    return Verdict([head, expected, *lines], bool(findings.targets or pictures))
+
+
+def _words(findings: Findings) -> list[str]:
+    if not findings.targets:
+        return []
+    total = int(findings.strange.sum())
+    named = ", ".join(
+        f"“{w.text}” {w.misfits} of {total} (all captions: {w.captions}, p = {w.p_value:.1g})"
+        for w in findings.targets[:3]
+    )
+    return [f"They name: {named}."]
+
+
+def _pattern(findings: Findings) -> list[str]:
+    trigger = findings.trigger
+    if trigger is None:
+        return []
+    return [
+        "The pictures of suspects differ from others of the same content in one way: it tells them "
+        f"apart with AUROC {trigger.auroc:.3f} in those that it was not learned from "
+        f"(p = {trigger.p_value:.1g})."
+    ]
