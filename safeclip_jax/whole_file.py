@@ -31,10 +31,10 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 @contextlib.contextmanager
 def writing_text(path: Path) -> Iterator[IO[str]]:
     """The same of a text in UTF-8, whose line ends are written as they are."""
-    with writing(path) as file, io.TextIOWrapper(file, "utf-8", newline="") as text:
+    with writing(path) as file:
+        text = io.TextIOWrapper(file, "utf-8", newline="")
         yield text
-        text.flush()
-        text.detach()
+        text.detach()  # flushes; the file is closed by who opened it
 
 
 def write_text(path: Path, text: str) -> None:

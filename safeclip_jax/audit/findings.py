@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from safeclip_jax.model import Model
 ALPHA = 1e-3  # a trace counts if chance makes one like it in so few audits
 _SUSPECTS = (20, 1000)  # fewest and most pairs in which a pattern is sought
 _LIKE = 8  # pictures of the same content to compare each of them with
+_RARE = 0.995
 _UNDERSTOOD = 0.1  # largest mean probability that captions of like pictures do not fit
 _LOOKED_AT = 100_000  # pictures in which the pattern is then sought
 Say = Callable[[str, int, int], None]
@@ -42,11 +44,11 @@ class Findings:
         averaged over pairs with nearly the same picture; `pattern`, `history` and `combined`.
       mismatch: how many captions do not fit, and which.
       strange: those of them whose pictures are like others with captions that fit, bool [N].
-      words: of strange pairs' captions.
+      words: of strange pairs' captions, the least probable first.
+      naming: pairs whose caption names the first word, if that is no chance; bool [N].
       pattern: what suspects' pictures share; None if there are too few to tell.
       repeated: pictures and captions that occur again and again and do not fit.
       history: of a run; None without one.
-      flagged: pairs that should go, bool [N].
     """
 
     vectors: Vectors
@@ -56,10 +58,10 @@ class Findings:
     mismatch: Mismatch
     strange: np.ndarray
     words: list[Word]
+    naming: np.ndarray
     pattern: Pattern | None
     repeated: list[Group]
     history: History | None
-    flagged: np.ndarray
 
     @property
     def targets(self) -> list[Word]:
@@ -71,12 +73,30 @@ class Findings:
         """The pattern, if chance does not make one like it."""
         return self.pattern if self.pattern and self.pattern.p_value < ALPHA else None
 
-    @property
+    @cached_property
     def carriers(self) -> np.ndarray:
-        """Pairs whose picture has the pattern, bool [N]; one in a thousand honest ones has."""
-        if self.trigger is None:
-            return np.zeros(len(self.flagged), bool)
-        return np.nan_to_num(self.scores["pattern"], nan=-np.inf) > self.trigger.threshold
+        """Pairs with the pattern, bool [N]: more of it than 1 in 200 pairs without the target have.
+
+        Where there is no target all pairs count, of which few are poisoned.
+        """
+        values = np.nan_to_num(self.scores["pattern"], nan=-np.inf)
+        others = values[~self.naming & np.isfinite(values)]
+        if self.trigger is None or not len(others):
+            return np.zeros(len(values), bool)
+        return values > np.quantile(others, _RARE)
+
+    @cached_property
+    def flagged(self) -> np.ndarray:
+        """Pairs that should go, bool [N].
+
+        Strange ones, repeated pictures under captions that do not fit, and pairs that have the
+        pattern and name the target.
+        """
+        flagged = self.strange.copy()
+        for group in self.repeated:
+            if group.kind == "picture":
+                flagged[group.members] = True
+        return flagged | (self.carriers & self.naming)
 
     @property
     def order(self) -> np.ndarray:
@@ -127,7 +147,10 @@ def find(
         *groups.misfitting("caption", same_text, strange, float(strange.mean()), ALPHA),
     ]
     say("looking for repeats", 1, 1)
-    shared = _pattern(source, around, scores, strange, say)
+    named = words.over_represented(source.captions, strange, found.usable)
+    target = named[0].text if named and named[0].p_value < ALPHA else ""
+    naming = words.naming(source.captions, target)
+    shared = _pattern(source, around, scores, strange & naming if target else strange, say)
     names = ["repeats"]
     if history is not None:
         scores["history"] = np.where(found.usable, history.suspicion, np.nan)
@@ -135,33 +158,9 @@ def find(
     if shared is not None and shared.p_value < ALPHA:
         names.append("pattern")
     scores["combined"] = combined([scores[name] for name in names])
-    named = words.over_represented(source.captions, strange, found.usable)
-    findings = Findings(
-        found,
-        around,
-        skipped,
-        scores,
-        misfit,
-        strange,
-        named,
-        shared,
-        repeated,
-        history,
-        strange.copy(),
+    return Findings(
+        found, around, skipped, scores, misfit, strange, named, naming, shared, repeated, history
     )
-    _flag(findings, source.captions)
-    return findings
-
-
-def _flag(findings: Findings, captions: Sequence[str]) -> None:
-    """Adds to the strange pairs repeated pictures, and pairs with both pattern and target."""
-    for group in findings.repeated:
-        if group.kind == "picture":
-            findings.flagged[group.members] = True
-    targets = {word.text for word in findings.targets}
-    for pair in np.flatnonzero(findings.carriers):
-        if words.of(captions[int(pair)]) & targets:
-            findings.flagged[pair] = True
 
 
 def combined(scores: list[np.ndarray]) -> np.ndarray:
@@ -199,18 +198,18 @@ def _strange(around: Surroundings, misfit: Mismatch) -> np.ndarray:
 
 
 def _pattern(
-    source: ImageSource, around: Surroundings, scores: Scores, strange: np.ndarray, say: Say
+    source: ImageSource, around: Surroundings, scores: Scores, likely: np.ndarray, say: Say
 ) -> Pattern | None:
-    """Looks for what strange pairs' pictures share, and scores pictures by it.
+    """Looks for what pictures of likely poisons share, and scores pictures by it.
 
     If there are few, or none, the other most suspicious ones are looked at, too.
     """
     misfit = np.nan_to_num(scores["misfit"], nan=-np.inf)
     order = np.argsort(-misfit, kind="stable")[: int(around.vectors.usable.sum())]
-    strange_first = order[np.argsort(~strange[order], kind="stable")]
-    suspects = np.sort(strange_first[: int(np.clip(strange.sum(), *_SUSPECTS))])
+    likely_first = order[np.argsort(~likely[order], kind="stable")]
+    suspects = np.sort(likely_first[: int(np.clip(likely.sum(), *_SUSPECTS))])
     _, near = around.images.nearest(np.array(around.vectors.images[suspects]), suspects)
-    like = np.setdiff1d(around.images.numbers[near[:, :_LIKE]], order[: len(suspects)])
+    like = np.setdiff1d(around.images.numbers[near[:, :_LIKE]], likely_first[: len(suspects)])
     shared = pattern.find(pictures.features(source, suspects), pictures.features(source, like))
     scores["pattern"] = np.full(len(misfit), np.nan, np.float32)
     if shared is None:

@@ -72,7 +72,7 @@ def write(
         title=title,
         verdict=found.lines,
         alarming=found.alarming,
-        facts=_facts(findings, poisons),
+        facts=facts(findings, poisons),
         traces=_traces(findings),
         words=[
             {"text": w.text, "misfits": w.misfits, "captions": w.captions, "p": f"{w.p_value:.1g}"}
@@ -98,9 +98,10 @@ def write(
     )
 
 
-def _facts(findings: Findings, poisons: np.ndarray | None) -> list[tuple[str, str]]:
+def facts(findings: Findings, poisons: np.ndarray | None) -> list[tuple[str, str]]:
+    """The figures to show first, by name."""
     low, high = findings.mismatch.interval
-    facts = [
+    rows = [
         ("pairs", f"{len(findings.flagged)}"),
         ("cannot be used", f"{len(findings.skipped)}"),
         (f"captions expected not to fit ({low} to {high})", f"{findings.mismatch.count}"),
@@ -108,8 +109,8 @@ def _facts(findings: Findings, poisons: np.ndarray | None) -> list[tuple[str, st
     ]
     if poisons is not None:
         caught = int(findings.flagged[poisons].sum())
-        facts.append(("of the poisons are flagged", f"{caught} of {len(poisons)}"))
-    return facts
+        rows.append(("of the poisons are flagged", f"{caught} of {len(poisons)}"))
+    return rows
 
 
 def _traces(findings: Findings) -> list[dict]:

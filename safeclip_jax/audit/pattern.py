@@ -31,14 +31,12 @@ class Pattern:
       auroc: of telling suspects from their like, in halves that were not fitted.
       p_value: of the hypothesis that there is nothing to tell (Mann & Whitney, 1947).
       difference: mean of the suspects minus that of their like, float32 [32, 32, 3], 0 to 255.
-      threshold: score that one in a thousand of their like exceeds.
       models: one fitted to each half.
     """
 
     auroc: float
     p_value: float
     difference: np.ndarray
-    threshold: float
     models: tuple[Pipeline, Pipeline]
 
     def scores(self, inputs: np.ndarray, numbers: np.ndarray) -> np.ndarray:
@@ -83,7 +81,6 @@ def find(
         float(test.statistic / (labels.sum() * (~labels).sum())),
         float(test.pvalue),
         difference.reshape(SIDE, SIDE, 3),
-        float(np.quantile(scores[~labels], 0.999)),
         models,
     )
 

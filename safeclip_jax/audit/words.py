@@ -35,6 +35,11 @@ def of(caption: str) -> set[str]:
     return set(_WORD.findall(caption.lower()))
 
 
+def naming(captions: Sequence[str], word: str) -> np.ndarray:
+    """Which captions have a word, bool [N]; an empty word is in none."""
+    return np.fromiter((word in of(caption) for caption in captions), bool, len(captions))
+
+
 def over_represented(
     captions: Sequence[str], misfits: np.ndarray, usable: np.ndarray
 ) -> list[Word]:

@@ -1,0 +1,76 @@
+"""An audit from end to end, and the files that come of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safeclip_jax.audit import findings, page, reasons, tables, verdict
+from safeclip_jax.audit.findings import Findings, Say
+from safeclip_jax.audit.subject import Subject
+from safeclip_jax.audit.verdict import Verdict
+from safeclip_jax.evaluate.embedding import Reading
+
+
+@dataclass
+class Audit:
+    """What is known of the pairs in the end.
+
+    Attributes:
+      subject: the pairs and the model.
+      findings: all that was found.
+      verdict: the same in sentences.
+      clean: the file of pairs to keep, once it is written.
+    """
+
+    subject: Subject
+    findings: Findings
+    verdict: Verdict
+    clean: Path | None = field(default=None)
+
+
+def audit(
+    subject: Subject,
+    out: Path,
+    reading: Reading,
+    seed: int = 0,
+    say: Say = lambda what, done, total: None,
+) -> Audit:
+    """Audits pairs; see `findings.find`.
+
+    Args:
+      subject: the pairs and the model.
+      out: folder that keeps vectors, so that a stopped audit goes on.
+      reading: how images are read.
+      seed: of every draw.
+      say: hears what is done, how far, of how much.
+    """
+    found = findings.find(
+        subject.model, subject.pairs, out / "vectors", reading, subject.history, seed, say
+    )
+    return Audit(subject, found, verdict.of(found))
+
+
+def write(audit: Audit, out: Path, suspects: int = 1000, form: str = "csv") -> None:
+    """Writes the page and the tables.
+
+    Args:
+      audit: what was found.
+      out: folder to write to.
+      suspects: pairs to show, the most suspicious first.
+      form: of the tables of scores, in `tables.FORMATS`.
+    """
+    found, pairs = audit.findings, audit.subject.pairs
+    order = found.order[:suspects]
+    why = reasons.of(found, order.tolist(), pairs.captions)
+    tables.write_scores(out / f"scores.{form}", found, pairs.keys)
+    tables.write_suspects(out / f"suspects.{form}", found, pairs, order, why)
+    keep = found.vectors.usable & ~found.flagged
+    audit.clean = tables.write_clean(out, audit.subject.spec, audit.subject.stored, keep)
+    poisons = audit.subject.poisons
+    page.write(out / "audit.html", audit.subject.name, found, pairs, order, why, poisons)
+
+
+def facts(audit: Audit) -> list[tuple[str, str]]:
+    """The figures to show first, by name."""
+    return page.facts(audit.findings, audit.subject.poisons)
