@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
+from jax.sharding import Mesh
 from scipy.stats import norm, rankdata
 
 from safeclip_jax.audit import groups, mismatch, pattern, pictures, vectors, words
@@ -19,9 +19,8 @@ from safeclip_jax.audit.pattern import Pattern
 from safeclip_jax.audit.vectors import Vectors
 from safeclip_jax.audit.words import Word
 from safeclip_jax.data.sources.base import ImageSource
-from safeclip_jax.evaluate.embedding import Reading
-from safeclip_jax.model import Model
 
+TELLING = 0.7  # AUROC of a pattern that counts
 ALPHA = 1e-3  # a trace counts if chance makes one like it in so few audits
 _SUSPECTS = (20, 1000)  # fewest and most pairs in which a pattern is sought
 _LIKE = 8  # pictures of the same content to compare each of them with
@@ -38,7 +37,6 @@ class Findings:
     Attributes:
       vectors: of all pairs.
       surroundings: the pairs that they were compared with.
-      skipped: why pairs cannot be used, by index.
       scores: by detector, high means suspicious, float32 [N]; NaN where there is none.
         Beside `detectors.DETECTORS`: `misfit`, see `mismatch.suspicion`; `repeats`, the same
         averaged over pairs with nearly the same picture; `pattern`, `history` and `combined`.
@@ -53,7 +51,6 @@ class Findings:
 
     vectors: Vectors
     surroundings: Surroundings
-    skipped: dict[int, str]
     scores: Scores
     mismatch: Mismatch
     strange: np.ndarray
@@ -70,8 +67,9 @@ class Findings:
 
     @property
     def trigger(self) -> Pattern | None:
-        """The pattern, if chance does not make one like it."""
-        return self.pattern if self.pattern and self.pattern.p_value < ALPHA else None
+        """The pattern, if chance makes none like it and it tells most suspects from their like."""
+        found = self.pattern
+        return found if found and found.p_value < ALPHA and found.auroc > TELLING else None
 
     @cached_property
     def carriers(self) -> np.ndarray:
@@ -107,10 +105,10 @@ class Findings:
 
 
 def find(
-    model: Model,
+    found: Vectors,
+    scale: float,
+    mesh: Mesh,
     source: ImageSource,
-    folder: Path,
-    reading: Reading,
     history: History | None = None,
     seed: int = 0,
     say: Say = lambda what, done, total: None,
@@ -118,21 +116,15 @@ def find(
     """Audits pairs.
 
     Args:
-      model: scores them.
-      source: the pairs, at the model's image size.
-      folder: keeps vectors, so that a stopped audit goes on.
-      reading: how images are read.
+      found: their vectors by a model.
+      scale: its logit scale.
+      mesh: of the devices to search on.
+      source: the pairs; pictures of some are looked at.
       history: of the run that the model comes from.
       seed: of every draw.
       say: hears what is done, how far, of how much.
-
-    Raises:
-      UserError: if too many pairs cannot be used.
     """
-    found, skipped = vectors.compute(
-        model, source, folder, reading, lambda done, total: say("embedding", done, total)
-    )
-    around = Surroundings.draw(found, model.logit_scale, seed, model.embedder.mesh)
+    around = Surroundings.draw(found, scale, seed, mesh)
     scores = around.scores(lambda done, total: say("scoring", done, total))
     scores["misfit"], shuffled = mismatch.suspicion(scores, around.shuffled())
     misfit = mismatch.estimate(scores["misfit"], shuffled)
@@ -155,11 +147,11 @@ def find(
     if history is not None:
         scores["history"] = np.where(found.usable, history.suspicion, np.nan)
         names.append("history")
-    if shared is not None and shared.p_value < ALPHA:
+    if shared is not None and shared.p_value < ALPHA and shared.auroc > TELLING:
         names.append("pattern")
     scores["combined"] = combined([scores[name] for name in names])
     return Findings(
-        found, around, skipped, scores, misfit, strange, named, naming, shared, repeated, history
+        found, around, scores, misfit, strange, named, naming, shared, repeated, history
     )
 
 

@@ -21,12 +21,12 @@ class Mismatch:
     """Estimate for the pairs of a data set.
 
     Attributes:
-      below: share of the pairs that score lower than half of the shuffled ones do.
+      above: share of the pairs that are more suspicious than the median of the shuffled ones.
       probability: of each pair that its caption does not belong, [N]; NaN for unusable ones.
       shuffled: scores of captions under images of others, [M].
     """
 
-    below: Share
+    above: Share
     probability: np.ndarray
     shuffled: np.ndarray
 
@@ -37,18 +37,18 @@ class Mismatch:
 
     @property
     def share(self) -> float:
-        """π: half of the pairs that do not belong score so low, and as good as no others."""
-        return min(2 * self.below.value, 1.0)
+        """π: half of the pairs that do not belong lie above the median, and as good as no others."""
+        return min(2 * self.above.value, 1.0)
 
     @property
     def count(self) -> int:
         """π·N."""
-        return round(self.share * self.below.of)
+        return round(self.share * self.above.of)
 
     @property
     def interval(self) -> tuple[int, int]:
         """95 % of the count, of the draw of the pairs alone (Wilson)."""
-        low, high = (min(2 * end, 1.0) * self.below.of for end in self.below.interval)
+        low, high = (min(2 * end, 1.0) * self.above.of for end in self.above.interval)
         return round(low), round(high)
 
 
@@ -73,7 +73,8 @@ def estimate(suspicion: np.ndarray, shuffled: np.ndarray) -> Mismatch:
     """Compares pairs with shuffled ones.
 
     P(does not belong | s) = π f₁(s) / f(s), by isotonic regression of which of the two a score
-    comes from.
+    comes from, and with π at the upper end of its interval: a few poisons are not to be missed
+    because they are few.
 
     Args:
       suspicion: of the pairs, high where the caption fits badly, [N]; NaN for unusable ones.
@@ -81,15 +82,19 @@ def estimate(suspicion: np.ndarray, shuffled: np.ndarray) -> Mismatch:
     """
     usable = ~np.isnan(suspicion)
     values = suspicion[usable]
-    hits = values > np.median(shuffled)
-    below = Share(int(hits.sum()), len(hits))
-    both = np.concatenate([values, shuffled])
-    origin = np.concatenate([np.zeros(len(values)), np.ones(len(shuffled))])
-    # Weights: as many shuffled ones as pairs, so that odds are the ratio of the densities.
-    weights = np.where(origin == 1, len(values) / len(shuffled), 1.0)
-    model = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
-    from_shuffled = model.fit(both, origin, sample_weight=weights).predict(values)
-    ratio = from_shuffled / np.maximum(1 - from_shuffled, 1e-9)
+    above = Share(int(np.sum(values > np.median(shuffled))), len(values))
     probability = np.full(len(suspicion), np.nan, np.float32)
-    probability[usable] = np.minimum(2 * below.value * ratio, 1)
-    return Mismatch(below, probability, np.asarray(shuffled))
+    share = 2 * above.interval[1]
+    probability[usable] = np.minimum(share * _density_ratio(values, shuffled), 1)
+    return Mismatch(above, probability, np.asarray(shuffled))
+
+
+def _density_ratio(values: np.ndarray, shuffled: np.ndarray) -> np.ndarray:
+    """f₁ / f at the pairs' scores."""
+    both = np.concatenate([values, shuffled])
+    origin = np.arange(len(both)) >= len(values)
+    # As much weight for the shuffled ones as for the pairs, so that odds are the densities' ratio.
+    weights = np.where(origin, len(values) / len(shuffled), 1.0)
+    model = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
+    share = model.fit(both, origin, sample_weight=weights).predict(values)
+    return share / np.maximum(1 - share, 1e-9)

@@ -49,6 +49,7 @@ def write(
     title: str,
     findings: Findings,
     source: ImageSource,
+    skipped: dict[int, str],
     order: np.ndarray,
     why: list[list[str]],
     poisons: np.ndarray | None,
@@ -60,6 +61,7 @@ def write(
       title: of the data.
       findings: of the audit.
       source: the pairs, for thumbnails and captions.
+      skipped: why pairs cannot be used, by index.
       order: pairs to show, the most suspicious first.
       why: the reasons of each.
       poisons: the truth, where it is known.
@@ -91,7 +93,7 @@ def write(
         plot=plots.misfits(findings.scores, findings.mismatch.shuffled, truth),
         detectors=_detectors(findings, truth),
         quality=truth is not None,
-        skipped=[(source.keys[i], why) for i, why in list(findings.skipped.items())[:_SKIPPED]],
+        skipped=[(source.keys[i], why) for i, why in list(skipped.items())[:_SKIPPED]],
         note="A pair's rank says nothing alone: what counts is how many captions are expected not "
         "to fit, and what those have in common. Made by python -m safeclip_jax.audit.",
         data=_data(findings, source, order, why, truth),
@@ -103,7 +105,7 @@ def facts(findings: Findings, poisons: np.ndarray | None) -> list[tuple[str, str
     low, high = findings.mismatch.interval
     rows = [
         ("pairs", f"{len(findings.flagged)}"),
-        ("cannot be used", f"{len(findings.skipped)}"),
+        ("cannot be used", f"{int((~findings.vectors.usable).sum())}"),
         (f"captions expected not to fit ({low} to {high})", f"{findings.mismatch.count}"),
         ("flagged, to leave out", f"{int(findings.flagged.sum())}"),
     ]

@@ -49,6 +49,7 @@ def misfits(
             )  # fmt: skip
     for axes in (left, right):
         axes.set_yscale("symlog", linthresh=10)
+        axes.yaxis.set_major_formatter("{x:.0f}")
         axes.set_ylabel("pairs")
     right.legend(frameon=False)
     return as_svg(figure)

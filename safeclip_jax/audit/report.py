@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from safeclip_jax.audit import findings, page, reasons, tables, verdict
+from safeclip_jax.audit import findings, page, reasons, tables, vectors, verdict
 from safeclip_jax.audit.findings import Findings, Say
 from safeclip_jax.audit.subject import Subject
 from safeclip_jax.audit.verdict import Verdict
@@ -19,12 +19,14 @@ class Audit:
     Attributes:
       subject: the pairs and the model.
       findings: all that was found.
-      verdict: the same in sentences.
+      skipped: why pairs cannot be used, by index.
+      verdict: the findings in sentences.
       clean: the file of pairs to keep, once it is written.
     """
 
     subject: Subject
     findings: Findings
+    skipped: dict[int, str]
     verdict: Verdict
     clean: Path | None = field(default=None)
 
@@ -45,10 +47,13 @@ def audit(
       seed: of every draw.
       say: hears what is done, how far, of how much.
     """
-    found = findings.find(
-        subject.model, subject.pairs, out / "vectors", reading, subject.history, seed, say
+    model = subject.model
+    made, skipped = vectors.compute(
+        model, subject.pairs, out / "vectors", reading, lambda d, n: say("embedding", d, n)
     )
-    return Audit(subject, found, verdict.of(found))
+    scale, mesh = model.logit_scale, model.embedder.mesh
+    found = findings.find(made, scale, mesh, subject.pairs, subject.history, seed, say)
+    return Audit(subject, found, skipped, verdict.of(found))
 
 
 def write(audit: Audit, out: Path, suspects: int = 1000, form: str = "csv") -> None:
@@ -67,8 +72,8 @@ def write(audit: Audit, out: Path, suspects: int = 1000, form: str = "csv") -> N
     tables.write_suspects(out / f"suspects.{form}", found, pairs, order, why)
     keep = found.vectors.usable & ~found.flagged
     audit.clean = tables.write_clean(out, audit.subject.spec, audit.subject.stored, keep)
-    poisons = audit.subject.poisons
-    page.write(out / "audit.html", audit.subject.name, found, pairs, order, why, poisons)
+    title, poisons = audit.subject.name, audit.subject.poisons
+    page.write(out / "audit.html", title, found, pairs, audit.skipped, order, why, poisons)
 
 
 def facts(audit: Audit) -> list[tuple[str, str]]:

@@ -67,7 +67,7 @@ def of_run(folder: Path) -> Subject:
     model = safeclip_jax.load(folder)
     past = history.read(folder, len(pairs))
     spec = "mix" if config.data.mix else config.data.source
-    return Subject(folder.resolve().name, spec, stored, pairs, model, past, poisons)
+    return Subject(str(folder), spec, stored, pairs, model, past, poisons)
 
 
 def of_model(path: Path, spec: str, options: SourceOptions) -> Subject:

@@ -23,7 +23,7 @@ class Verdict:
 def of(findings: Findings) -> Verdict:
     """Tells an attack from noise: by what the captions that do not fit have in common."""
     low, high = findings.mismatch.interval
-    total = findings.mismatch.below.of
+    total = findings.mismatch.above.of
     expected = (
         f"Captions that do not fit their image: {findings.mismatch.count} expected of {total} "
         f"(95 %: {low} to {high})."
@@ -45,6 +45,8 @@ def of(findings: Findings) -> Verdict:
             f"Captions that do not fit name “{findings.targets[0].text}” too often for chance; "
             "nothing was found that their pictures share."
         )
+    elif findings.trigger:
+        head = "Pictures whose captions do not fit share something that others do not have."
     elif low > 0:
         head = "There are captions that do not fit, and they have nothing in common: noise."
     else:
@@ -52,7 +54,7 @@ def of(findings: Findings) -> Verdict:
         lines.append(
             f"No word, picture or pattern stands out among the most suspicious (p > {ALPHA})."
         )
-    return Verdict([head, expected, *lines], bool(findings.targets or pictures))
+    return Verdict([head, expected, *lines], bool(findings.targets or pictures or findings.trigger))
 
 
 def _words(findings: Findings) -> list[str]:
