@@ -20,7 +20,6 @@ from safeclip_jax.audit.vectors import Vectors
 from safeclip_jax.audit.words import Word
 from safeclip_jax.data.sources.base import ImageSource
 
-TELLING = 0.7  # AUROC of a pattern that counts
 ALPHA = 1e-3  # a trace counts if chance makes one like it in so few audits
 _SUSPECTS = (20, 1000)  # fewest and most pairs in which a pattern is sought
 _LIKE = 8  # pictures of the same content to compare each of them with
@@ -68,8 +67,7 @@ class Findings:
     @property
     def trigger(self) -> Pattern | None:
         """The pattern, if chance makes none like it and it tells most suspects from their like."""
-        found = self.pattern
-        return found if found and found.p_value < ALPHA and found.auroc > TELLING else None
+        return self.pattern if self.pattern and self.pattern.counts(ALPHA) else None
 
     @cached_property
     def carriers(self) -> np.ndarray:
@@ -147,7 +145,7 @@ def find(
     if history is not None:
         scores["history"] = np.where(found.usable, history.suspicion, np.nan)
         names.append("history")
-    if shared is not None and shared.p_value < ALPHA and shared.auroc > TELLING:
+    if shared is not None and shared.counts(ALPHA):
         names.append("pattern")
     scores["combined"] = combined([scores[name] for name in names])
     return Findings(

@@ -37,7 +37,7 @@ class Mismatch:
 
     @property
     def share(self) -> float:
-        """π: half of the pairs that do not belong lie above the median, and as good as no others."""
+        """π: half of the pairs that do not belong are above the median, and hardly any others."""
         return min(2 * self.above.value, 1.0)
 
     @property

@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 SIDE = 32  # of the pictures that are compared
 _POOLED = 16  # cells a side in which sharpness is compared
 FEATURES = 3 * SIDE**2 + _POOLED**2
+_TELLING = 0.7
 _LEAST = 5  # pictures of a kind to fit to
 _STRENGTHS = np.logspace(1, 6, 11)
 
@@ -38,6 +39,13 @@ class Pattern:
     p_value: float
     difference: np.ndarray
     models: tuple[Pipeline, Pipeline]
+
+    def counts(self, alpha: float) -> bool:
+        """Whether chance makes none like it, and it tells most suspects from their like.
+
+        A trigger does; pictures that a model does not understand differ a little, too.
+        """
+        return self.p_value < alpha and self.auroc > _TELLING
 
     def scores(self, inputs: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         """How much of it pictures with such features [n, F] have, by the half they are not in."""

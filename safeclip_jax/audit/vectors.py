@@ -126,7 +126,6 @@ def _check(source: ImageSource, skipped: dict[int, str], limit: float) -> None:
             f"{len(skipped)} of {len(source)} pairs cannot be used, more than "
             f"--max-skipped-share={limit} allows ({source.keys[index]}: {why})"
         )
-    if len(source) - len(skipped) < 2:
-        raise UserError(
-            f"an audit needs at least 2 pairs, {len(source) - len(skipped)} can be used"
-        )
+    left = len(source) - len(skipped)
+    if left < LEAST:
+        raise UserError(f"an audit needs at least {LEAST} pairs, and {left} can be used")

@@ -1,0 +1,247 @@
+"""The auditor's command: what it reads, what it writes, and what it says when it cannot."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from safeclip_jax import pools, train, workdir
+from safeclip_jax.audit import __main__ as command
+from safeclip_jax.audit import detectors, vectors
+from safeclip_jax.errors import UserError
+from safeclip_jax.experiment import build
+from tests import every_stage
+from tests.data_files import scene_files, write_csv
+
+PAIRS = 240
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    rows = []
+    for key, image, caption, label in scene_files(PAIRS, size=32):
+        (folder / f"{key}.jpg").write_bytes(image)
+        rows.append((f"{key}.jpg", caption, label, f"=note {key}"))
+    (folder / "broken.jpg").write_bytes(b"no image")
+    rows.insert(3, ("broken.jpg", "a <script>alert(1)</script> picture", "heart", ""))
+    rows.insert(9, ("00009.jpg", "", "heart", "no caption"))
+    return write_csv(folder, rows, ("image", "caption", "label", "note"), delimiter=";")
+
+
+def untrained(config, folder):
+    """A run as it is after its last step, except that there were none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    experiment = build(config, folder)
+    workdir.claim(folder, config)
+    experiment.tokenizer.save(folder / "tokenizer.json")
+    trainer = train.Trainer(experiment, folder)
+    trainer._save()
+    trainer.close()
+    rng = np.random.default_rng(0)
+    for epoch in (2, 3):
+        scores = rng.normal(0, 1, len(experiment.source)).astype(np.float32)
+        pools.save(pools.split(scores, seed=0, share=0.5), pools.path(folder, epoch))
+
+
+@pytest.fixture(scope="module")
+def run(table, tmp_path_factory):
+    config = every_stage.get_config(table)
+    config.data.label_column, config.attack.count = "label", 12
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    untrained(config, folder)
+    return folder
+
+
+def audit(*arguments):
+    given = command._parser().parse_args([*map(str, arguments), "--batch", "64"])
+    assert command.main(given) == 0
+
+
+@pytest.fixture(scope="module")
+def audited(run):
+    audit("--run", run, "--suspects", 150)
+    return run / "audit"
+
+
+def rows(path, delimiter=","):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, delimiter=delimiter))
+
+
+def page_data(path):
+    text = path.read_text()
+    start = text.index('id="data">') + len('id="data">')
+    return json.loads(text[start : text.index("</script>", start)])
+
+
+def test_a_run_is_audited_with_its_pools_and_its_truth(audited, capsys):
+    scores = rows(audited / "scores.csv")
+    assert len(scores) == PAIRS + 1
+    (broken,) = [row for row in scores if row["key"] == "broken.jpg"]
+    assert broken["similarity"] == broken["combined"] == "" and broken["flagged"] == "0"
+    suspects = rows(audited / "suspects.csv")
+    assert [int(row["rank"]) for row in suspects] == list(range(1, 151))
+    values = [float(row["combined"]) for row in suspects]
+    assert values == sorted(values, reverse=True)
+    assert {"entered", "stayed", "history", *detectors.DETECTORS} <= set(scores[0])
+    data = page_data(audited / "audit.html")
+    assert data["suspects"] == 150 and data["epochs"] == [3, 4]
+    assert sum(p.get("x", 0) for p in data["pairs"]) > 0
+    assert "AUROC" in (audited / "audit.html").read_text()
+
+
+def test_the_page_holds_no_markup_of_the_data_and_loads_nothing(audited):
+    text = (audited / "audit.html").read_text()
+    assert "<script>alert" not in text and "\\u003cscript" not in text.split('id="data"')[0]
+    assert "broken.jpg" in text and "not an image" in text
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//|url\(\s*["']?http|@import""", text)
+
+
+def test_clean_csv_has_the_input_s_own_columns_and_separator(audited, table):
+    kept = rows(audited / "clean.csv", ";")
+    scores = {row["key"]: row for row in rows(audited / "scores.csv")}
+    assert list(kept[0]) == ["image", "caption", "label", "note"]
+    expected = [key for key, row in scores.items() if row["flagged"] == "0" and row["similarity"]]
+    assert [row["image"] for row in kept] == expected
+    assert kept[0]["note"] == "=note 00000"
+
+
+def test_another_model_and_parquet(run, table, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    from pyarrow import csv as tables
+
+    source = tables.read_csv(table, parse_options=tables.ParseOptions(delimiter=";"))
+    path, out = tmp_path / "pairs.parquet", tmp_path / "out"
+    parquet.write_table(source, path, row_group_size=50)
+    for file in Path(table).parent.glob("*.jpg"):
+        shutil.copy(file, tmp_path)
+    audit("--data", f"parquet:{path}", "--checkpoint", run, "--out", out, "--format", "parquet")
+    kept = parquet.read_table(out / "clean.parquet")
+    scores = parquet.read_table(out / "scores.parquet").to_pylist()
+    assert kept.schema.equals(source.schema)
+    good = [s["key"] for s in scores if not s["flagged"] and np.isfinite(s["similarity"])]
+    assert kept["image"].to_pylist() == good
+    assert "AUROC" not in (out / "audit.html").read_text()
+
+
+def test_a_stopped_audit_goes_on(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(vectors, "AT_ONCE", 100)
+    out = tmp_path / "out"
+    calls = []
+    images = vectors.Embedding.images
+
+    def stops(self, source, trigger=None):
+        calls.append(len(source))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return images(self, source, trigger)
+
+    monkeypatch.setattr(vectors.Embedding, "images", stops)
+    with pytest.raises(KeyboardInterrupt):
+        audit("--run", run, "--out", out)
+    audit("--run", run, "--out", out)
+    assert calls == [100, 100, 41, 41]
+    monkeypatch.setattr(vectors.Embedding, "images", images)
+    audit("--run", run, "--out", tmp_path / "whole")
+    assert (out / "scores.csv").read_text() == (tmp_path / "whole/scores.csv").read_text()
+
+
+def test_without_a_model_one_is_trained(table, tmp_path, monkeypatch):
+    trained = []
+
+    def instead(config, folder):
+        trained.append(config)
+        untrained(config, folder)
+
+    monkeypatch.setattr(train, "run", instead)
+    config = tmp_path / "own.py"
+    config.write_text(
+        "from tests import every_stage\n"
+        "def get_config():\n    c = every_stage.get_config('other')\n"
+        "    c.evaluate.source = ''\n    return c\n"
+    )
+    out = tmp_path / "out"
+    audit("--data", f"csv:{table}", "--config", config, "--label-column", "label", "--out", out)
+    assert trained[0].data.source == f"csv:{table}" and trained[0].data.label_column == "label"
+    assert "stayed" in rows(out / "scores.csv")[0]
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        ((), "either --run FOLDER or --data KIND:PATH"),
+        (("--run", "{tmp}"), "no run of ours"),
+        (("--data", "csv:nothing.csv", "--checkpoint", "{run}"), "nothing.csv is not there"),
+        (("--data", "csv:{table}", "--config", "no.py"), "--config=no.py is no file.py"),
+        (("--run", "{run}", "--suspects", "0"), "--suspects=0: at least 1"),
+        (("--run", "{run}", "--out", "{tmp}/a", "--max-skipped-share", "0"), "more than --max-"),
+        (("--data", "scenes", "--pairs", "50", "--checkpoint", "{run}", "--out", "{tmp}/b"),
+         "an audit needs at least 100 pairs"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_audited_is_one_line(arguments, expected, run, table, tmp_path):
+    filled = [a.format(tmp=tmp_path, run=run, table=table) for a in arguments]
+    with pytest.raises(UserError, match="(?s)" + expected.replace(".", r"\.")) as error:
+        audit(*filled)
+    assert "\n" not in str(error.value)
+
+
+STEPS = """
+<script>
+const press = key => document.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+const seen = {}, cards = () => [...document.querySelectorAll(".card")];
+const began = performance.now();
+seen.first = cards().length;
+seen.place = at("place").textContent;
+press("n"); seen.second = at("place").textContent; press("p");
+press("/"); seen.focus = document.activeElement.id;
+at("query").value = "HEART"; at("query").oninput(); seen.hearts = shown.length;
+seen.allHearts = shown.every(i => texts[i].includes("heart"));
+at("query").value = ""; at("query").oninput();
+at("sort").value = data.scores.indexOf("similarity"); at("sort").onchange();
+const values = shown.map(i => pairs[i].s[data.scores.indexOf("similarity")]);
+seen.sorted = values.every((v, n) => n === 0 || v <= values[n - 1]);
+at("filter").value = "flagged"; at("filter").onchange();
+seen.flagged = shown.length === pairs.slice(0, count).filter(p => p.f).length;
+at("filter").value = "all"; at("filter").onchange();
+document.activeElement.blur();
+press("ArrowRight"); seen.card = document.activeElement === cards()[0];
+document.activeElement.click(); seen.open = at("dialog").open; seen.name = at("name").textContent;
+press("ArrowRight"); seen.other = at("name").textContent !== seen.name;
+seen.figures = document.querySelectorAll("#detail figure").length;
+at("close").click(); seen.closed = !at("dialog").open;
+seen.milliseconds = performance.now() - began;
+document.title = "seen " + JSON.stringify(seen);
+</script>
+"""
+
+
+def in_browser(page, tmp_path):
+    """Runs the steps in the page and returns what they saw."""
+    driven = tmp_path / "driven.html"
+    driven.write_text(page.read_text().replace("</html>", STEPS + "</html>"))
+    done = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+         f"--user-data-dir={tmp_path}/profile", "--dump-dom", driven.as_uri()],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    title = done.stdout.split("<title>")[1].split("</title>")[0]
+    assert title.startswith("seen "), title
+    return json.loads(title.removeprefix("seen ").replace("&quot;", '"'))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_the_page_is_used_with_the_keyboard(audited, tmp_path):
+    seen = in_browser(audited / "audit.html", tmp_path)
+    assert seen["first"] == 48 and seen["place"].startswith("1 / 4 (150 pairs)")
+    assert seen["second"].startswith("2 / 4") and seen["focus"] == "query"
+    assert 0 < seen["hearts"] < 150 and seen["allHearts"] and seen["sorted"] and seen["flagged"]
+    assert seen["card"] and seen["open"] and seen["other"] and seen["closed"]
+    assert seen["figures"] > 0
