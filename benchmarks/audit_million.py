@@ -3,10 +3,10 @@
     python -m benchmarks.audit_million
     pip install faiss-cpu && python -m benchmarks.audit_million --only faiss
 
-Made-up vectors in files; all cores. Each part is a process of its own: the auditor scores every pair
-by every detector (neighbours among 8,192 reference pairs, by image and by caption) and looks for near
-duplicates among all pairs; scikit-learn and faiss find the same neighbours by image alone. Prints
-JSON lines, then a Markdown table.
+Made-up vectors in files; all cores. Each part is a process of its own: the auditor scores every
+pair by every detector (neighbours among 8,192 reference pairs, by image and by caption) and looks
+for near duplicates among all pairs; scikit-learn and faiss find the same neighbours by image alone.
+Prints JSON lines, then a Markdown table.
 """
 
 from __future__ import annotations

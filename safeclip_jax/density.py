@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from safeclip_jax.nearest import nearest
 
 _AT_ONCE = 4096
+_CLOSE = 0.1
 _LEAST = 1e-7  # distance, of single precision
 
 
@@ -88,12 +89,16 @@ class References:
 
     def nearest(self, chunk: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Distances, ascending, and places among the references, [n, k] each."""
-        _, near = nearest(chunk, self.points, self.k + 1, self.mesh)
+        cosines, near = nearest(chunk, self.points, self.k + 1, self.mesh)
         itself = self.numbers[near] == numbers[:, None]
         itself[~itself.any(axis=1), -1] = True  # of no reference point, or of one of many alike
         near = near[~itself].reshape(len(chunk), self.k)
-        # A cosine close to 1 says little about a distance close to 0.
-        distances = np.linalg.norm(self.points[near] - chunk[:, None], axis=-1)
+        cosines = cosines[~itself].reshape(near.shape)
+        distances = np.sqrt(np.maximum(2 - 2 * cosines, 0))
+        # A cosine near 1 says little about a distance near 0.
+        rows, columns = np.nonzero(distances < _CLOSE)
+        apart = self.points[near[rows, columns]] - chunk[rows]
+        distances[rows, columns] = np.linalg.norm(apart, axis=-1)
         order = np.argsort(distances, axis=1, kind="stable")
         distances = np.take_along_axis(distances, order, axis=1)
         return np.maximum(distances, _LEAST), np.take_along_axis(near, order, axis=1)

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safeclip_jax import pools, train, workdir
+from safeclip_jax import train
 from safeclip_jax.audit import __main__ as command
-from safeclip_jax.audit import detectors, vectors
+from safeclip_jax.audit import detectors, subject, vectors
 from safeclip_jax.errors import UserError
-from safeclip_jax.experiment import build
+from safeclip_jax.evaluate.embedding import Reading
 from tests import every_stage
 from tests.data_files import scene_files, write_csv
+from tests.untrained import untrained
 
 PAIRS = 240
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
@@ -33,21 +34,6 @@ def table(tmp_path_factory):
     rows.insert(3, ("broken.jpg", "a <script>alert(1)</script> picture", "heart", ""))
     rows.insert(9, ("00009.jpg", "", "heart", "no caption"))
     return write_csv(folder, rows, ("image", "caption", "label", "note"), delimiter=";")
-
-
-def untrained(config, folder):
-    """A run as it is after its last step, except that there were none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    experiment = build(config, folder)
-    workdir.claim(folder, config)
-    experiment.tokenizer.save(folder / "tokenizer.json")
-    trainer = train.Trainer(experiment, folder)
-    trainer._save()
-    trainer.close()
-    rng = np.random.default_rng(0)
-    for epoch in (2, 3):
-        scores = rng.normal(0, 1, len(experiment.source)).astype(np.float32)
-        pools.save(pools.split(scores, seed=0, share=0.5), pools.path(folder, epoch))
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +119,9 @@ def test_another_model_and_parquet(run, table, tmp_path):
 
 def test_a_stopped_audit_goes_on(run, tmp_path, monkeypatch):
     monkeypatch.setattr(vectors, "AT_ONCE", 100)
-    out = tmp_path / "out"
-    calls = []
+    audited = subject.of_run(run)
     images = vectors.Embedding.images
+    calls: list[int] = []
 
     def stops(self, source, trigger=None):
         calls.append(len(source))
@@ -143,14 +129,21 @@ def test_a_stopped_audit_goes_on(run, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return images(self, source, trigger)
 
+    def compute(folder):
+        reading = Reading(64, audited.model.config.image.image_size)
+        return vectors.compute(audited.model, audited.pairs, folder, reading, lambda d, n: None)
+
     monkeypatch.setattr(vectors.Embedding, "images", stops)
     with pytest.raises(KeyboardInterrupt):
-        audit("--run", run, "--out", out)
-    audit("--run", run, "--out", out)
-    assert calls == [100, 100, 41, 41]
-    monkeypatch.setattr(vectors.Embedding, "images", images)
-    audit("--run", run, "--out", tmp_path / "whole")
-    assert (out / "scores.csv").read_text() == (tmp_path / "whole/scores.csv").read_text()
+        compute(tmp_path / "a")
+    found, skipped = compute(tmp_path / "a")
+    assert calls == [100, 100, 41, 41] and list(skipped) == [3]
+    whole, _ = compute(tmp_path / "b")
+    for name in ("images", "texts", "usable"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+    audited.pairs.captions = [*audited.pairs.captions[:-1], "another caption"]
+    compute(tmp_path / "a")
+    assert len(calls) == 10
 
 
 def test_without_a_model_one_is_trained(table, tmp_path, monkeypatch):

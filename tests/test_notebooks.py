@@ -7,6 +7,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from configs import audit as audit_config
+from tests.untrained import untrained
+
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 
 
@@ -44,6 +47,19 @@ def test_training(tmp_path, monkeypatch):
     assert "model.safetensors" in text and "preprocessor_config.json" in text
     assert any("text/html" in output.get("data", {}) for output in outputs)
     assert json.loads((tmp_path / "run/results.json").read_text())["steps"] == 6
+
+
+def test_audit(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    config = audit_config.get_config()
+    config.data.source, config.data.pairs, config.attack.rate = "scenes", 300, 0.02
+    untrained(config, tmp_path / "run")
+    (tmp_path / "run/results.json").write_text("{}")
+    out = tmp_path / "out"
+    text, outputs = execute("audit.ipynb", {"RUN": str(tmp_path / "run"), "OUT": str(out)})
+    assert "captions that do not fit" in text.lower() and "are among the 6 poisons" in text
+    assert "audit.html" in text and (out / "audit.html").exists()
+    assert any("image/png" in output.get("data", {}) for output in outputs)
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)

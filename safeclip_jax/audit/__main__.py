@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.table import Table
 
 from safeclip_jax import command_line, cpu, workdir
-from safeclip_jax.audit import report, subject, tables
+from safeclip_jax.audit import own_model, report, subject, tables
 from safeclip_jax.audit.report import Audit
 from safeclip_jax.audit.subject import Subject
 from safeclip_jax.data.sources import flags
@@ -91,7 +91,7 @@ def _subject(given: argparse.Namespace, out: Path) -> Subject:
     options = flags.options(given, given.split, given.pairs or drawn, 32)
     if given.checkpoint:
         return subject.of_model(given.checkpoint, given.data, options)
-    return subject.trained(given.config, given.data, options, out / "model")
+    return own_model.trained(given.config, given.data, options, out / "model")
 
 
 def _say() -> report.Say:

@@ -10,6 +10,7 @@ from safeclip_jax.audit.findings import Findings, Say
 from safeclip_jax.audit.subject import Subject
 from safeclip_jax.audit.verdict import Verdict
 from safeclip_jax.evaluate.embedding import Reading
+from safeclip_jax.sharding import nearest_batch
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Audit:
 def audit(
     subject: Subject,
     out: Path,
-    reading: Reading,
+    reading: Reading | None = None,
     seed: int = 0,
     say: Say = lambda what, done, total: None,
 ) -> Audit:
@@ -43,11 +44,14 @@ def audit(
     Args:
       subject: the pairs and the model.
       out: folder that keeps vectors, so that a stopped audit goes on.
-      reading: how images are read.
+      reading: how images are read; None for some hundred at a time.
       seed: of every draw.
       say: hears what is done, how far, of how much.
     """
     model = subject.model
+    reading = reading or Reading(
+        nearest_batch(256, model.embedder.mesh), model.config.image.image_size
+    )
     made, skipped = vectors.compute(
         model, subject.pairs, out / "vectors", reading, lambda d, n: say("embedding", d, n)
     )

@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import safeclip_jax
-from safeclip_jax import config_file, surrogate, train
+from safeclip_jax import surrogate
 from safeclip_jax.attacks import attack as attacks
 from safeclip_jax.audit import history
 from safeclip_jax.audit.history import History
@@ -84,21 +84,3 @@ def of_model(path: Path, spec: str, options: SourceOptions) -> Subject:
         stored = sample(stored, options.count, options.seed)
     pairs = Resized(stored, model.config.image.image_size)
     return Subject(spec, spec, stored, pairs, model, None, None)
-
-
-def trained(path: str, spec: str, options: SourceOptions, folder: Path) -> Subject:
-    """Trains a model on the pairs by SafeCLIP, or goes on with it, and returns it as a run.
-
-    Args:
-      path: of the config that says how, as `configs/audit.py`.
-      spec, options: of the pairs.
-      folder: of the run.
-    """
-    config = config_file.read(path, "configs/audit.py")
-    data = config.data
-    data.source, data.pairs, data.split = spec, options.count, options.split
-    for name in ("image_column", "caption_column", "label_column", "images", "data_dir"):
-        data[name] = getattr(options, name)
-    folder.mkdir(parents=True, exist_ok=True)
-    train.run(config, folder)
-    return of_run(folder)

@@ -1,0 +1,27 @@
+"""The model that the auditor trains itself where none is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safeclip_jax import config_file, train
+from safeclip_jax.audit.subject import Subject, of_run
+from safeclip_jax.data.sources import SourceOptions
+
+
+def trained(path: str, spec: str, options: SourceOptions, folder: Path) -> Subject:
+    """Trains a model on the pairs by SafeCLIP, or goes on with it, and returns it as a run.
+
+    Args:
+      path: of the config that says how, as `configs/audit.py`.
+      spec, options: of the pairs.
+      folder: of the run.
+    """
+    config = config_file.read(path, "configs/audit.py")
+    data = config.data
+    data.source, data.pairs, data.split = spec, options.count, options.split
+    for name in ("image_column", "caption_column", "label_column", "images", "data_dir"):
+        data[name] = getattr(options, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    train.run(config, folder)
+    return of_run(folder)

@@ -1,0 +1,21 @@
+"""A run's folder without the time that training takes."""
+
+import numpy as np
+
+from safeclip_jax import pools, train, workdir
+from safeclip_jax.experiment import build
+
+
+def untrained(config, folder):
+    """A run as it is after its last step, except that there were none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    experiment = build(config, folder)
+    workdir.claim(folder, config)
+    experiment.tokenizer.save(folder / "tokenizer.json")
+    trainer = train.Trainer(experiment, folder)
+    trainer._save()
+    trainer.close()
+    rng = np.random.default_rng(0)
+    for epoch in (2, 3):
+        scores = rng.normal(0, 1, len(experiment.source)).astype(np.float32)
+        pools.save(pools.split(scores, seed=0, share=0.5), pools.path(folder, epoch))
