@@ -46,6 +46,7 @@ def write(folder: Path, experiment: Experiment, results: dict, evaluation: Metri
         folder / "report.html",
         "report.html",
         title=f"{results['defense']}, seed {results['seed']}",
+        folder=folder,
         rows=rows(results),
         figures=figures,
         groups=groups,

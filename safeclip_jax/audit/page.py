@@ -126,7 +126,7 @@ def _traces(findings: Findings) -> list[dict]:
             "title": "What suspects' pictures share",
             "text": "Mean of their pictures minus that of honest ones of the same content, with "
             "contrast enhanced: grey is no difference. "
-            f"AUROC {trigger.auroc:.3f}, p = {trigger.p_value:.1g}.",
+            f"AUROC {trigger.auroc:.3f}, {verdict.p(trigger.p_value)}.",
             "image": "data:image/webp;base64," + _thumbnail(shown.astype(np.uint8), pattern.SIDE),
             "width": side,
             "height": side,

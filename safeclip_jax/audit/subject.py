@@ -67,7 +67,8 @@ def of_run(folder: Path) -> Subject:
     model = safeclip_jax.load(folder)
     past = history.read(folder, len(pairs))
     spec = "mix" if config.data.mix else config.data.source
-    return Subject(str(folder), spec, stored, pairs, model, past, poisons)
+    name = "/".join(folder.resolve().parts[-3:])
+    return Subject(name, spec, stored, pairs, model, past, poisons)
 
 
 def of_model(path: Path, spec: str, options: SourceOptions) -> Subject:

@@ -34,7 +34,7 @@ def of(findings: Findings) -> Verdict:
         pairs = sum(len(group.members) for group in pictures)
         lines.append(
             f"{len(pictures)} picture(s) occur again and again under captions that do not fit, in "
-            f"{pairs} pairs (largest p = {max(g.p_value for g in pictures):.1g})."
+            f"{pairs} pairs (at most {p(max(g.p_value for g in pictures))})."
         )
     if findings.targets and findings.trigger:
         head = f"This looks like a backdoor towards “{findings.targets[0].text}”."
@@ -57,12 +57,17 @@ def of(findings: Findings) -> Verdict:
     return Verdict([head, expected, *lines], bool(findings.targets or pictures or findings.trigger))
 
 
+def p(value: float) -> str:
+    """A p-value in words."""
+    return f"p = {value:.1g}" if value > 0 else "p < 1e-300"
+
+
 def _words(findings: Findings) -> list[str]:
     if not findings.targets:
         return []
     total = int(findings.strange.sum())
     named = ", ".join(
-        f"“{w.text}” {w.misfits} of {total} (all captions: {w.captions}, p = {w.p_value:.1g})"
+        f"“{w.text}” {w.misfits} of {total} (all captions: {w.captions}, {p(w.p_value)})"
         for w in findings.targets[:3]
     )
     return [f"They name: {named}."]
@@ -75,5 +80,5 @@ def _pattern(findings: Findings) -> list[str]:
     return [
         "The pictures of suspects differ from others of the same content in one way: it tells them "
         f"apart with AUROC {trigger.auroc:.3f} in those that it was not learned from "
-        f"(p = {trigger.p_value:.1g})."
+        f"({p(trigger.p_value)})."
     ]
