@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from ml_collections import ConfigDict
 
 import safeclip_jax
-from safeclip_jax import surrogate
+from safeclip_jax import run_config, surrogate
 from safeclip_jax.attacks import attack as attacks
 from safeclip_jax.audit import history
 from safeclip_jax.audit.history import History
@@ -19,7 +17,7 @@ from safeclip_jax.data.decode import Resized
 from safeclip_jax.data.sources import SourceOptions, open_source
 from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.data.sources.mix import sample
-from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.errors import UserError
 from safeclip_jax.model import Model
 
 
@@ -52,15 +50,13 @@ def of_run(folder: Path) -> Subject:
     Raises:
       UserError: if it is none, or its data cannot be opened.
     """
-    try:
-        config = ConfigDict(json.loads((folder / "config.json").read_bytes()))
-        attack_given = bool(config.attack.rate or config.attack.count)
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise UserError(f"{folder} is no run of ours: {first_line(error)}") from None
+    config = run_config.read(folder)
+    if config is None:
+        raise UserError(f"{folder} is no run of ours")
     stored = from_config.raw_pairs(config, folder / "index")
     pairs: ImageSource = Resized(stored, config.model.image_size)
     poisons = None
-    if attack_given:
+    if config.attack.rate or config.attack.count:
         match = surrogate.matcher(config.attack.surrogate)
         _, attack = attacks.planned(config, pairs, folder / "index", match)
         pairs, poisons = attack.poisoned(pairs), attack.manifest.indices

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +10,15 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import safeclip_jax
+from safeclip_jax import run_config
 from safeclip_jax.attacks import poison, triggers
 from safeclip_jax.attacks.poison import Manifest
 from safeclip_jax.attacks.triggers import TRIGGERS, Trigger
 from safeclip_jax.data import from_config
 from safeclip_jax.data.held_out import HeldOut
-from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.errors import UserError
 from safeclip_jax.evaluate.attack import AttackTask
 from safeclip_jax.model import Model
-
-_SINCE = {"tasks": ("zero_shot", "attack"), "learn": "", "also": ()}  # keys of later versions
 
 
 @dataclass(frozen=True)
@@ -100,19 +98,6 @@ def open_subject(path: Path, preset: str = "", activation: str = "") -> Subject:
       UserError: if it cannot be read.
     """
     model = safeclip_jax.load(path, preset, activation)
-    config = _config(path / "config.json")
+    config = run_config.read(path)
     manifest = path / "poison_manifest.json"
     return Subject(path, model, config, poison.load(manifest) if manifest.exists() else None)
-
-
-def _config(path: Path) -> ConfigDict | None:
-    """The config of a run; None where there is none, or it is another program's."""
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_bytes())
-        if not {"evaluate", "attack"} <= content.keys():
-            return None
-        return ConfigDict({**content, "evaluate": _SINCE | content["evaluate"]})
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} is no config that can be read: {first_line(error)}") from None
