@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     c.data.pairs = 12_000  # scenes: how many; others: a random choice of so many, 0 for all
     c.data.part = (0.0, 1.0)  # pairs between two shares, in an order shuffled by data.seed
     c.data.seed = placeholder(int)  # of scenes, parts and choices; None: the run's seed
+    c.data.leave_out = ""  # scores.csv of an audit of the same pairs: flagged ones do not train
     c.data.image_column = ""  # csv, tsv, parquet: of image paths; empty: image, path, filepath …
     c.data.caption_column = ""  # column, .json field or feature; empty: caption, title, text …
     c.data.label_column = ""  # column or .json field with the class name; empty: no labels

@@ -16,12 +16,14 @@ from safeclip_jax.attacks import attack as attacks
 from safeclip_jax.attacks.attack import Attack
 from safeclip_jax.contrastive import Chunks
 from safeclip_jax.data import from_config, wordnet
+from safeclip_jax.data import left_out as left_outs
 from safeclip_jax.data import tokenizer as tokenizers
 from safeclip_jax.data.augment_image import ImageAugmentation
 from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.data.pipeline import ImageReader, Loader
 from safeclip_jax.data.skipped import SkippedRecords
 from safeclip_jax.data.sources.base import ImageSource, Source
+from safeclip_jax.defenses.plan import Without
 from safeclip_jax.embed import Variables
 from safeclip_jax.errors import UserError, unknown
 from safeclip_jax.models import clip
@@ -102,7 +104,7 @@ def build(config: ConfigDict, workdir: Path | None = None) -> Experiment:
         skipped=skipped,
         tokenizer=tokenizer,
         steps=steps,
-        defense=defenses.create(config),
+        defense=_defense(config, source),
         mesh=mesh,
         initial=initial
         and pretrained.fitted(initial, steps.model.config, f"init_from={config.init_from}"),
@@ -146,6 +148,12 @@ def _check_chunks(config: ConfigDict, mesh: Mesh) -> None:
             f"loss_chunk={chunk} does not divide batch_size and what a device holds of "
             "unimodal.bank_size"
         )
+
+
+def _defense(config: ConfigDict, source: Source) -> defenses.Defense:
+    left_out = left_outs.read(config.data.leave_out, source)
+    made = defenses.create(config)
+    return Without(made, left_out) if len(left_out) else made
 
 
 def _loader(

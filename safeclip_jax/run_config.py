@@ -12,6 +12,7 @@ from safeclip_jax.errors import UserError, first_line
 # Keys of later versions, with what runs before them did.
 _SINCE = {
     "attack": {"captions": "data", "surrogate": "", "victims": "", "copies": 1},
+    "data": {"leave_out": ""},
     "evaluate": {"tasks": ("zero_shot", "attack"), "learn": "", "also": ()},
 }
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from configs import demo
-from safeclip_jax import checksums, logs, pools, results, whole_file, workdir
+from safeclip_jax import checksums, logs, pools, results, run_config, whole_file, workdir
 from safeclip_jax.attacks import poison
 from safeclip_jax.data import prompts, tokenizer
 from safeclip_jax.data.skipped import SkippedRecords
@@ -20,7 +20,7 @@ from safeclip_jax.data.sources.columns_file import load_columns, save_columns
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.data.sources.table import Table
 from safeclip_jax.errors import BadRecord, UserError
-from safeclip_jax.evaluate import features, subject
+from safeclip_jax.evaluate import features
 from safeclip_jax.weights import pretrained
 from safeclip_jax.weights.write import write
 from tests.test_weights import random_model
@@ -98,7 +98,7 @@ def cases(tmp_path_factory):
     config = demo.get_config()
     add("run/config.json", lambda p: workdir.check_config(p.parent, config),
         workdir.as_json(config), True)  # fmt: skip
-    add("subject.json", subject._config, workdir.as_json(config), True)
+    add("other/config.json", lambda p: run_config.read(p.parent), workdir.as_json(config), True)
     add("results.json", results.read, {"seconds": 1.0}, True)
     (folder / "run/state/x").mkdir(parents=True)
     (folder / "run/state/x/file").write_bytes(b"content")
@@ -127,7 +127,7 @@ def cases(tmp_path_factory):
 
 NAMES = (
     *("words.json", "manifest.json", "pools.npz", "columns.npz", "metrics.jsonl", "skipped.jsonl"),
-    *("tokenizer.json", "run/config.json", "subject.json", "results.json", "coco.json"),
+    *("tokenizer.json", "run/config.json", "other/config.json", "results.json", "coco.json"),
     *("run/checksums/1.sha256", "features.npz", "pairs.parquet"),
     *("native/model.json", "native/model.safetensors", "huggingface/config.json"),
     *("huggingface/preprocessor_config.json", "huggingface/model.safetensors"),

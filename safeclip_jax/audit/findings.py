@@ -40,7 +40,8 @@ class Findings:
         Beside `detectors.DETECTORS`: `misfit`, see `mismatch.suspicion`; `repeats`, the same
         averaged over pairs with nearly the same picture; `pattern`, `history` and `combined`.
       mismatch: how many captions do not fit, and which.
-      strange: those of them whose pictures are like others with captions that fit, bool [N].
+      strange: those of them whose pictures are like others with captions that fit, or are
+        repeated; bool [N].
       words: of strange pairs' captions, the least probable first.
       naming: pairs whose caption names the first word, if that is no chance; bool [N].
       pattern: what suspects' pictures share; None if there are too few to tell.
@@ -132,10 +133,11 @@ def find(
     alike = groups.clusters(pictures.nearly_equal(source, edges), len(found))
     same_text = groups.clusters(groups.near(found.texts, found.usable, seed), len(found))
     scores["repeats"] = _averaged(scores["misfit"], alike)
-    repeated = [
-        *groups.misfitting("picture", alike, misfit.misfits, misfit.share, ALPHA),
-        *groups.misfitting("caption", same_text, strange, float(strange.mean()), ALPHA),
-    ]
+    repeated = groups.misfitting("picture", alike, misfit.misfits, misfit.share, ALPHA)
+    for group in repeated:
+        strange[group.members] = misfit.misfits[group.members]
+    share = float(strange.mean())
+    repeated += groups.misfitting("caption", same_text, strange, share, ALPHA)
     say("looking for repeats", 1, 1)
     named = words.over_represented(source.captions, strange, found.usable)
     target = named[0].text if named and named[0].p_value < ALPHA else ""

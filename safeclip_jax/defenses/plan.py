@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -67,6 +67,29 @@ class Unscored:
 
     def pools(self, epoch: int, scores: np.ndarray, previous: Pools | None) -> Pools:
         raise NotImplementedError("this defence keeps no pools")
+
+
+@dataclass(frozen=True)
+class Without:
+    """A defence, less some pairs: they are scored, and train in no stage.
+
+    Attributes:
+      defense: that plans.
+      left_out: pair indices.
+    """
+
+    defense: Defense
+    left_out: np.ndarray
+
+    def needs_scores(self, epoch: int) -> bool:
+        return self.defense.needs_scores(epoch)
+
+    def pools(self, epoch: int, scores: np.ndarray, previous: Pools | None) -> Pools:
+        return self.defense.pools(epoch, scores, previous)
+
+    def stages(self, epoch: int, pairs: np.ndarray, pools: Pools | None) -> list[Stage]:
+        planned = self.defense.stages(epoch, pairs, pools)
+        return [replace(s, pairs=np.setdiff1d(s.pairs, self.left_out)) for s in planned]
 
 
 def outline(defense: Defense, pairs: np.ndarray, epochs: range) -> Iterator[tuple[int, Stage]]:

@@ -1,0 +1,60 @@
+"""Plain CLIP on what the auditor keeps: does the attack still succeed, and what does it cost?
+
+    python -m benchmarks.audit_then_train RUN…
+
+Each RUN is a finished one of SafeCLIP. It is audited; then a model is trained on the pairs that are
+left with the same config, without a defence. Prints JSON lines, then a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from benchmarks import markdown
+from safeclip_jax import audit, command_line, cpu, results, run_config, train
+
+
+def measure(folder: Path) -> dict:
+    """Audits a run and trains without its flagged pairs."""
+    out = folder / "audit"
+    found = audit.audit(audit.of_run(folder), out)
+    audit.write(found, out)
+    config = run_config.read(folder)
+    assert config is not None
+    config.defense, config.data.leave_out = "none", str(out / "scores.csv")
+    again = folder / "audited-clip"
+    again.mkdir(exist_ok=True)
+    before, after = results.read(folder / "results.json"), train.run(config, again)
+    flagged, poisons = found.findings.flagged, found.subject.poisons
+    targeted = config.attack.kind == "targeted"
+    success, base = (
+        ("poison_success_rate", "poison_base_rate")
+        if targeted
+        else ("attack_success_rate", "target_base_rate")
+    )
+    row = {
+        "run": "/".join(folder.parts[-3:]),
+        "poisons": 0 if poisons is None else len(poisons),
+        "flagged": int(flagged.sum()),
+        "of them poisons": 0 if poisons is None else int(flagged[poisons].sum()),
+    }
+    for name, figures in (("SafeCLIP", before), ("CLIP on the rest", after)):
+        row[f"success, {name}"] = f"{100 * figures[success]:.1f} ({100 * figures[base]:.1f})"
+        row[f"accuracy, {name}"] = f"{100 * figures['zero_shot_accuracy']:.1f}"
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path)
+    arguments = parser.parse_args()
+    cpu.keep_freed_memory()
+    command_line.set_up_jax()
+    print(markdown.table([measure(folder) for folder in arguments.runs]))
+
+
+if __name__ == "__main__":
+    main()

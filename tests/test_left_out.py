@@ -1,0 +1,67 @@
+"""Pairs that an audit flagged do not train."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from safeclip_jax.data import left_out
+from safeclip_jax.data.sources.scenes import Scenes
+from safeclip_jax.defenses.none import NoDefense
+from safeclip_jax.defenses.plan import Without, outline
+from safeclip_jax.defenses.safeclip import SafeCLIP
+from safeclip_jax.errors import UserError
+from safeclip_jax.pools import split
+
+SCENES = Scenes(50, 0)
+
+
+def write(path, keys, flagged):
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["key", "flagged"])
+        rows.writerows((key, int(i in flagged)) for i, key in enumerate(keys))
+    return str(path)
+
+
+def test_flagged_pairs_are_read_by_their_place(tmp_path):
+    path = write(tmp_path / "scores.csv", SCENES.keys, {3, 7})
+    np.testing.assert_array_equal(left_out.read(path, SCENES), [3, 7])
+    assert not len(left_out.read("", SCENES))
+
+
+@pytest.mark.parametrize(
+    "keys, expected",
+    [
+        ([*SCENES.keys[:-1], "other"], "of other pairs"),
+        ([*SCENES.keys, "more"], "of other pairs"),
+        (list(SCENES.keys[:-1]), "has 49 pairs, the data 50"),
+    ],
+)
+def test_a_file_of_other_pairs_is_refused(keys, expected, tmp_path):
+    with pytest.raises(UserError, match=expected):
+        left_out.read(write(tmp_path / "scores.csv", keys, set()), SCENES)
+
+
+def test_a_file_that_is_none_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("image,caption\n1,2\n")
+    for path in (tmp_path / "a.csv", tmp_path / "none.csv", tmp_path):
+        with pytest.raises(UserError, match=r"no scores\.csv of an audit"):
+            left_out.read(str(path), SCENES)
+
+
+@pytest.mark.parametrize("defense", [NoDefense(False), SafeCLIP(warmup_epochs=1, growth=0.3)])
+def test_no_stage_has_them_and_all_others_stay(defense):
+    pairs, gone = np.arange(50, dtype=np.int32), np.array([0, 7, 49])
+    less = Without(defense, gone)
+    scores = np.random.default_rng(0).normal(size=50).astype(np.float32)
+    for epoch in range(4):
+        pools = None
+        if less.needs_scores(epoch):
+            pools = less.pools(epoch, scores, split(scores, seed=0, share=0.3))
+        for stage, whole in zip(
+            less.stages(epoch, pairs, pools), defense.stages(epoch, pairs, pools), strict=True
+        ):
+            np.testing.assert_array_equal(stage.pairs, whole.pairs[~np.isin(whole.pairs, gone)])
+            assert stage.kind == whole.kind
+    assert all(not np.isin(stage.pairs, gone).any() for _, stage in outline(less, pairs, range(3)))
