@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 from benchmarks import markdown
+from configs import common
 from safeclip_jax import audit, command_line, cpu, results, run_config, train
 
 
@@ -21,8 +22,9 @@ def measure(folder: Path) -> dict:
     out = folder / "audit"
     found = audit.audit(audit.of_run(folder), out)
     audit.write(found, out)
-    config = run_config.read(folder)
-    assert config is not None
+    config, of_run = common.get_config(), run_config.read(folder)
+    assert of_run is not None
+    config.update(of_run)  # an older run lacks keys
     config.defense, config.data.leave_out = "none", str(out / "scores.csv")
     again = folder / "audited-clip"
     again.mkdir(exist_ok=True)
