@@ -141,9 +141,20 @@ def test_a_stopped_audit_goes_on(run, tmp_path, monkeypatch):
     whole, _ = compute(tmp_path / "b")
     for name in ("images", "texts", "usable"):
         np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+    file = tmp_path / "a/images.npy"
+    file.write_bytes(file.read_bytes()[:-100])
+    again, _ = compute(tmp_path / "a")
+    assert len(calls) == 10
+    np.testing.assert_array_equal(again.images, whole.images)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 8, 1))
+    with pytest.raises(UserError, match="choose another --out"):
+        compute(tmp_path / "c")
+    monkeypatch.undo()
+    monkeypatch.setattr(vectors, "AT_ONCE", 100)
+    monkeypatch.setattr(vectors.Embedding, "images", stops)
     audited.pairs.captions = [*audited.pairs.captions[:-1], "another caption"]
     compute(tmp_path / "a")
-    assert len(calls) == 10
+    assert len(calls) == 13
 
 
 def test_without_a_model_one_is_trained(table, tmp_path, monkeypatch):

@@ -10,8 +10,8 @@ import numpy as np
 from jax.sharding import Mesh
 from scipy.stats import norm, rankdata
 
-from safeclip_jax.audit import groups, mismatch, pattern, pictures, vectors, words
-from safeclip_jax.audit.detectors import Scores, Surroundings
+from safeclip_jax.audit import groups, mismatch, pattern, pictures, words
+from safeclip_jax.audit.detectors import AT_ONCE, Scores, Surroundings
 from safeclip_jax.audit.groups import Group
 from safeclip_jax.audit.history import History
 from safeclip_jax.audit.mismatch import Mismatch
@@ -207,8 +207,8 @@ def _pattern(
     if shared is None:
         return None
     looked_at = np.sort(order[:_LOOKED_AT])
-    for start in range(0, len(looked_at), vectors.AT_ONCE):
-        inputs, numbers = pictures.features(source, looked_at[start : start + vectors.AT_ONCE])
+    for start in range(0, len(looked_at), AT_ONCE):
+        inputs, numbers = pictures.features(source, looked_at[start : start + AT_ONCE])
         scores["pattern"][numbers] = shared.scores(inputs, numbers)
-        say("looking for the pattern", min(start + vectors.AT_ONCE, len(looked_at)), len(looked_at))
+        say("looking for the pattern", min(start + AT_ONCE, len(looked_at)), len(looked_at))
     return shared

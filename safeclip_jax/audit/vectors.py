@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,11 +63,11 @@ def compute(
     """
     folder.mkdir(parents=True, exist_ok=True)
     mark = f"{features.of_model(model)} {_digest(source)}"
-    state = _read_state(folder / "state.json", mark)
-    images, texts = (
-        _mapped(folder / name, (len(source), model.config.embedding), bool(state["rows"]))
-        for name in _FILES
-    )
+    shape = len(source), model.config.embedding
+    state = _read_state(folder, mark, shape)
+    if not state["rows"]:
+        _make(folder, shape)
+    images, texts = (np.lib.format.open_memmap(folder / name, "r+") for name in _FILES)
     skipped = {int(i): str(why) for i, why in state["skipped"].items()}
     for start in range(state["rows"], len(source), AT_ONCE):
         rows = np.arange(start, min(start + AT_ONCE, len(source)))
@@ -75,7 +77,13 @@ def compute(
             model.embedder,
             model.variables,
             model.tokenizer,
-            replace(reading, skipped=reasons, max_skipped_share=1.0, _readers={}),
+            replace(
+                reading,
+                skipped=reasons,
+                max_skipped_share=1.0,
+                progress=_after(start, len(source), progress),
+                _readers={},
+            ),
         )
         found = embedding.images(part)
         images[rows] = 0
@@ -87,16 +95,29 @@ def compute(
         texts.flush()
         state = {"mark": mark, "rows": int(rows[-1]) + 1, "skipped": skipped}
         whole_file.write_text(folder / "state.json", json.dumps(state))
-        progress(state["rows"], len(source))
     usable = np.ones(len(source), bool)
     usable[list(skipped)] = False
     _check(source, skipped, reading.max_skipped_share)
     return Vectors(images, texts, usable), skipped
 
 
-def _mapped(path: Path, shape: tuple[int, int], keep: bool) -> np.memmap:
-    mode = "r+" if keep else "w+"
-    return np.lib.format.open_memmap(path, mode, np.float32, None if keep else shape)
+def _after(start: int, total: int, progress: Progress) -> Progress:
+    """Progress of a part, as that of the whole."""
+    return lambda done, _: progress(start + done, total)
+
+
+def _make(folder: Path, shape: tuple[int, int]) -> None:
+    """Makes the files; the disk must have room, for a mapped file cannot say that it has not."""
+    for name in _FILES:
+        (folder / name).unlink(missing_ok=True)
+    needed, free = len(_FILES) * 4 * math.prod(shape), shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{folder} needs {needed / 2**30:.1f} GiB for the vectors of {shape[0]} pairs, and "
+            f"{free / 2**30:.1f} GiB are free: choose another --out"
+        )
+    for name in _FILES:
+        np.lib.format.open_memmap(folder / name, "w+", np.float32, shape)
 
 
 def _digest(source: ImageSource) -> str:
@@ -109,10 +130,12 @@ def _digest(source: ImageSource) -> str:
     return digest.hexdigest()
 
 
-def _read_state(path: Path, mark: str) -> dict:
+def _read_state(folder: Path, mark: str, shape: tuple[int, int]) -> dict:
+    """How far the files go; not at all if they are damaged, or of another model or other pairs."""
     try:
-        state = json.loads(path.read_bytes())
-        if state["mark"] == mark and all(path.with_name(n).exists() for n in _FILES):
+        state = json.loads((folder / "state.json").read_bytes())
+        shapes = {np.load(folder / name, mmap_mode="r").shape for name in _FILES}
+        if state["mark"] == mark and shapes == {shape}:
             return {"rows": int(state["rows"]), "skipped": dict(state["skipped"])}
     except (OSError, ValueError, KeyError, TypeError):
         pass
