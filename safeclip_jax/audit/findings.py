@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from jax.sharding import Mesh
 from scipy.stats import norm, rankdata
 
+from safeclip_jax import pools
 from safeclip_jax.audit import groups, mismatch, pattern, pictures, words
 from safeclip_jax.audit.detectors import AT_ONCE, Scores, Surroundings
 from safeclip_jax.audit.groups import Group
@@ -72,15 +73,10 @@ class Findings:
 
     @cached_property
     def carriers(self) -> np.ndarray:
-        """Pairs with the pattern, bool [N]: more of it than 1 in 200 pairs without the target have.
-
-        Where there is no target all pairs count, of which few are poisoned.
-        """
-        values = np.nan_to_num(self.scores["pattern"], nan=-np.inf)
-        others = values[~self.naming & np.isfinite(values)]
-        if self.trigger is None or not len(others):
-            return np.zeros(len(values), bool)
-        return values > np.quantile(others, _RARE)
+        """Pairs with the pattern, if there is one, bool [N]."""
+        if self.trigger is None:
+            return np.zeros(len(self.naming), bool)
+        return _carriers(self.scores["pattern"], self.naming)
 
     @cached_property
     def flagged(self) -> np.ndarray:
@@ -143,6 +139,9 @@ def find(
     target = named[0].text if named and named[0].p_value < ALPHA else ""
     naming = words.naming(source.captions, target)
     shared = _pattern(source, around, scores, strange & naming if target else strange, say)
+    if target and shared is not None and shared.counts(ALPHA):
+        carriers = _carriers(scores["pattern"], naming)
+        shared = _refined(shared, _pattern(source, around, scores, carriers & naming, say))
     names = ["repeats"]
     if history is not None:
         scores["history"] = np.where(found.usable, history.suspicion, np.nan)
@@ -187,6 +186,29 @@ def _strange(around: Surroundings, misfit: Mismatch) -> np.ndarray:
         of_like = probability[around.images.numbers[near]].mean(axis=1)
         strange[pairs[of_like <= _UNDERSTOOD]] = True
     return strange
+
+
+def _carriers(scores: np.ndarray, naming: np.ndarray) -> np.ndarray:
+    """Pairs that have the pattern, bool [N].
+
+    They have more of it than 1 in 200 has of those that do not name the target, and of those that
+    do they belong to the upper of two Gaussians. Where there is no target all pairs count in the
+    first condition, for few are poisoned.
+    """
+    values = np.nan_to_num(scores, nan=-np.inf)
+    known = np.isfinite(values)
+    carriers = values > np.quantile(values[~naming & known], _RARE)
+    mixture = pools.fit(values[naming & known], 0) if naming.any() else None
+    if mixture is not None:
+        carriers[known] &= mixture.monotone_p_safe(values[known]) > 0.5
+    return carriers
+
+
+def _refined(first: Pattern, again: Pattern | None) -> Pattern:
+    """The pattern of all that carry it; the first fit's figures stay, for they are of misfits."""
+    if again is None:
+        return first
+    return replace(again, auroc=first.auroc, p_value=first.p_value)
 
 
 def _pattern(
