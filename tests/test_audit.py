@@ -204,6 +204,15 @@ def test_repeated_pictures_under_other_captions_are_found(mesh):
     (group,) = [g for g in found.repeated if g.kind == "picture"]
     np.testing.assert_array_equal(group.members, pairs[3])
     assert found.flagged[pairs[3]].all()
+    for values in found.scores.values():
+        assert np.isfinite(quality.of(values, pairs[3]).auroc)
+
+
+def test_too_few_pictures_for_a_pattern_leave_it_out(mesh, monkeypatch):
+    monkeypatch.setattr(pattern, "find", lambda suspects, like: None)
+    found = find(made(poisons=24), mesh)
+    assert found.pattern is None and "pattern" not in found.scores and not found.carriers.any()
+    assert "name “thing0” too often" in verdict.of(found).lines[0]
 
 
 def test_combined_is_a_mean_of_normal_quantiles():

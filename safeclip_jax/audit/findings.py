@@ -39,7 +39,8 @@ class Findings:
       surroundings: the pairs that they were compared with.
       scores: by detector, high means suspicious, float32 [N]; NaN where there is none.
         Beside `detectors.DETECTORS`: `misfit`, see `mismatch.suspicion`; `repeats`, the same
-        averaged over pairs with nearly the same picture; `pattern`, `history` and `combined`.
+        averaged over pairs with nearly the same picture; `combined`; and `pattern` and `history`
+        where there are such.
       mismatch: how many captions do not fit, and which.
       strange: those of them whose pictures are like others with captions that fit, or are
         repeated; bool [N].
@@ -225,9 +226,9 @@ def _pattern(
     _, near = around.images.nearest(np.array(around.vectors.images[suspects]), suspects)
     like = np.setdiff1d(around.images.numbers[near[:, :_LIKE]], likely_first[: len(suspects)])
     shared = pattern.find(pictures.features(source, suspects), pictures.features(source, like))
-    scores["pattern"] = np.full(len(misfit), np.nan, np.float32)
     if shared is None:
         return None
+    scores["pattern"] = np.full(len(misfit), np.nan, np.float32)
     looked_at = np.sort(order[:_LOOKED_AT])
     for start in range(0, len(looked_at), AT_ONCE):
         inputs, numbers = pictures.features(source, looked_at[start : start + AT_ONCE])
