@@ -54,15 +54,15 @@ def of_detectors(rows: list[dict]) -> str:
     """A row a detector, a column an attack: AUROC, and recall in the top 1 % in %."""
     poisoned = [row for row in rows if "detectors" in row]
     names = list(dict.fromkeys(name for row in poisoned for name in row["detectors"]))
+
+    def cell(row: dict, name: str) -> str:
+        found = row["detectors"].get(name)
+        return "{:.4f}, {:.0%}".format(*found) if found else "–"
+
     return markdown.table(
         [
             {"score": name.replace("_", " ")}
-            | {
-                f"{row['attack']}, {row['rate']:.1%}": "{:.4f}, {:.0%}".format(
-                    *row["detectors"][name]
-                )
-                for row in poisoned
-            }
+            | {f"{row['attack']}, {row['rate']:.1%}": cell(row, name) for row in poisoned}
             for name in names
         ]
     )
