@@ -9,7 +9,6 @@ tables: AUROC and recall in the top 1 % of every detector, and what the auditor 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import time
@@ -18,7 +17,6 @@ from pathlib import Path
 from benchmarks import audit_runs, markdown
 from safeclip_jax import command_line, cpu
 from safeclip_jax.audit import quality, report, subject
-from safeclip_jax.evaluate.embedding import Reading
 
 Name = tuple[str, str, float, int]
 
@@ -27,8 +25,7 @@ def measure(folder: Path, name: Name) -> dict:
     """Audits one run."""
     began = time.perf_counter()
     audited = subject.of_run(folder)
-    reading = Reading(256, audited.model.config.image.image_size, threads=2)
-    found = report.audit(audited, folder / "audit", reading)
+    found = report.audit(audited, folder / "audit")
     findings, poisons = found.findings, audited.poisons
     row = {
         "data": name[0],
@@ -86,11 +83,7 @@ def of_verdicts(rows: list[dict]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", nargs="+", default=["scenes", "emoji"])
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--folder", type=Path, default=Path("runs/audits"))
-    arguments = parser.parse_args()
+    arguments = audit_runs.arguments(__doc__)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     cpu.keep_freed_memory()
     command_line.set_up_jax()

@@ -64,16 +64,21 @@ def folder(root: Path, name: tuple[str, str, float, int]) -> Path:
     return root / data / (attack if attack == "clean" else f"{attack}-{rate}") / f"seed{seed}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments(about: str) -> argparse.Namespace:
+    """Which runs, of the command line."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("--data", nargs="+", default=["scenes", "emoji"])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("runs/audits"))
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = arguments(__doc__)
     command_line.set_up_jax()
-    for data in arguments.data:
-        for name in names(data, arguments.seeds):
-            place = folder(arguments.folder, name)
+    for data in given.data:
+        for name in names(data, given.seeds):
+            place = folder(given.folder, name)
             place.mkdir(parents=True, exist_ok=True)
             train.run(config(*name), place)
 

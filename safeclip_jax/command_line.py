@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import sys
@@ -13,6 +14,7 @@ from ml_collections import ConfigDict, config_flags
 
 from safeclip_jax import cpu
 from safeclip_jax.errors import UserError
+from safeclip_jax.signals import Interrupted
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment's file.")
 
@@ -66,15 +68,28 @@ def run(main: Callable[[], None], usage: Callable[[], None], argv: Sequence[str]
         sys.exit(fail("stopped; the same command goes on from the last checkpoint", 130))
 
 
+def parser(command: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """A parser of a command's own flags; the examples are shown as they are."""
+    return argparse.ArgumentParser(
+        f"python -m safeclip_jax.{command}",
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def resumable(main: Callable[[], int]) -> int:
     """Runs a command of its own flags that goes on where it stopped; returns the exit status.
 
-    What a user can mend is one line on standard error and status 2 or 75, Ctrl-C is 130.
+    What a user can mend is one line on standard error and status 2 or 75, Ctrl-C is 130,
+    a run that a signal stopped 128 + the signal.
     """
     try:
         return main()
     except UserError as error:
         return fail(str(error), error.status)
+    except Interrupted as error:
+        return fail(str(error), error.code)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130

@@ -21,14 +21,9 @@ from safeclip_jax.weights.write import write
 TOLERANCE = 1e-6
 
 
-def parser(program: str, description: str, example: str) -> argparse.ArgumentParser:
+def parser(command: str, description: str, example: str) -> argparse.ArgumentParser:
     """The flags of both commands."""
-    made = argparse.ArgumentParser(
-        program,
-        description=description,
-        epilog=example,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    made = command_line.parser(command, description, example)
     made.add_argument("--model", required=True, type=Path, help="folder or file to read")
     made.add_argument("--out", required=True, type=Path, help="folder to write")
     made.add_argument("--preset", default="", help="of a bare file of tensors: vit_b32, rn50, …")

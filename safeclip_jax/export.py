@@ -18,7 +18,7 @@ open_clip:     open_clip.create_model_and_transforms("local-dir:my-rn50")
 def cli() -> None:
     """Runs the command with the program's arguments."""
     made = convert.parser(
-        "python -m safeclip_jax.export",
+        "export",
         "Writes a model with its tokenizer, preprocessing and a model card.",
         _EXAMPLE,
     )

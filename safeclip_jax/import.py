@@ -17,7 +17,7 @@ Folders of Hugging Face and open_clip need no import: init_from and load() read 
 def cli() -> None:
     """Runs the command with the program's arguments."""
     made = convert.parser(
-        "python -m safeclip_jax.import",
+        "import",
         "Writes another program's CLIP model in our own files, which need no PyTorch.",
         _EXAMPLE,
     )

@@ -24,12 +24,11 @@ example:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "python -m safeclip_jax.prepare",
-        description="Any source to ArrayRecord shards with reduced JPEGs. An interrupted run goes "
+    parser = command_line.parser(
+        "prepare",
+        "Any source to ArrayRecord shards with reduced JPEGs. An interrupted run goes "
         "on where it stopped; the same input gives the same files.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        _EXAMPLE,
     )
     parser.add_argument("--source", required=True, help=f"KIND:PATH; kinds: {', '.join(KINDS)}")
     parser.add_argument("--out", required=True, type=Path, help="folder to write")

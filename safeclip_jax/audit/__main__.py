@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.table import Table
 
 from safeclip_jax import command_line, cpu, workdir
-from safeclip_jax.audit import own_model, report, subject, tables
+from safeclip_jax.audit import own_model, page, report, subject, tables
 from safeclip_jax.audit.report import Audit
 from safeclip_jax.audit.subject import Subject
 from safeclip_jax.data.sources import flags
@@ -18,7 +18,6 @@ from safeclip_jax.errors import UserError
 from safeclip_jax.evaluate.embedding import Reading
 from safeclip_jax.logs import Passes, console
 from safeclip_jax.sharding import nearest_batch
-from safeclip_jax.signals import Interrupted
 
 _EXAMPLE = """
 examples:
@@ -40,11 +39,10 @@ It writes to --out:
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        "python -m safeclip_jax.audit",
-        description="Scores every pair of a data set and says whether somebody poisoned it.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    made = command_line.parser(
+        "audit",
+        "Scores every pair of a data set and says whether somebody poisoned it.",
+        _EXAMPLE,
     )
     add = made.add_argument
     add("--run", type=Path, help="a run of ours: its data, its model and its pools")
@@ -78,9 +76,9 @@ def main(given: argparse.Namespace) -> int:
         max_skipped_share=given.max_skipped_share,
     )
     audit = report.audit(audited, out, reading, given.seed, _say())
-    report.write(audit, out, given.suspects, given.format)
+    clean = report.write(audit, out, given.suspects, given.format)
     _show(audit)
-    print(f"page: {out}/audit.html   suspects: {out}/suspects.{given.format}   keep: {audit.clean}")
+    print(f"page: {out}/audit.html   suspects: {out}/suspects.{given.format}   keep: {clean}")
     return 0
 
 
@@ -105,7 +103,7 @@ def _say() -> report.Say:
 
 def _show(audit: Audit) -> None:
     table = Table("", "", title=audit.verdict.lines[0], show_header=False)
-    for name, value in report.facts(audit):
+    for name, value in page.facts(audit.findings, audit.subject.poisons):
         table.add_row(name, value)
     console().print(table)
     for line in audit.verdict.lines[1:]:
@@ -118,10 +116,7 @@ def cli() -> None:
     given = _parser().parse_args()
     cpu.keep_freed_memory()
     command_line.set_up_jax()
-    try:
-        sys.exit(command_line.resumable(lambda: main(given)))
-    except Interrupted as error:
-        sys.exit(command_line.fail(str(error), error.code))
+    sys.exit(command_line.resumable(lambda: main(given)))
 
 
 if __name__ == "__main__":

@@ -28,25 +28,36 @@ Scores = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some pairs in turn, and what is known of their surroundings.
+    """Some images, each with a caption, and on demand what is known of their surroundings.
 
     Attributes:
-      images, texts: unit vectors, float32 [n, D].
-      relative: log-probability of the own partner among the reference pairs', mean of both
-        directions, [n].
-      by_image, by_text: nearest reference pairs.
-      reference_images, reference_texts: vectors of the reference pairs, [R, D].
-      forest: fitted to the reference images.
+      around: what they are compared with.
+      of_images, of_texts: pairs that they are of, [n] each; the same but for shuffled captions.
     """
 
-    images: np.ndarray
-    texts: np.ndarray
-    relative: np.ndarray
-    by_image: Neighbors
-    by_text: Neighbors
-    reference_images: np.ndarray
-    reference_texts: np.ndarray
-    forest: IsolationForest
+    around: Surroundings
+    of_images: np.ndarray
+    of_texts: np.ndarray
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """Unit vectors, float32 [n, D]."""
+        return np.array(self.around.vectors.images[self.of_images])
+
+    @cached_property
+    def texts(self) -> np.ndarray:
+        """Unit vectors, float32 [n, D]."""
+        return np.array(self.around.vectors.texts[self.of_texts])
+
+    @cached_property
+    def by_image(self) -> Neighbors:
+        """Nearest reference pairs by image."""
+        return self.around.images.neighbors(self.images, self.of_images)
+
+    @cached_property
+    def by_text(self) -> Neighbors:
+        """Nearest reference pairs by caption."""
+        return self.around.texts.neighbors(self.texts, self.of_texts)
 
 
 def similarity(c: Chunk) -> np.ndarray:
@@ -59,22 +70,22 @@ def relative(c: Chunk) -> np.ndarray:
 
     It discounts pairs that resemble everything.
     """
-    return -c.relative
+    return -c.around.log_probability(c.images, c.texts, c.of_images)
 
 
 def captions_of_alike_images(c: Chunk) -> np.ndarray:
     """1 − cos(T_i, mean of T_j over the nearest images j): images like it have other captions."""
-    return _disagreement(c.texts, c.reference_texts[c.by_image.indices])
+    return _disagreement(c.texts, c.around.texts.points[c.by_image.indices])
 
 
 def images_of_alike_captions(c: Chunk) -> np.ndarray:
     """1 − cos(I_i, mean of I_j over the nearest captions j): such captions have other images."""
-    return _disagreement(c.images, c.reference_images[c.by_text.indices])
+    return _disagreement(c.images, c.around.images.points[c.by_text.indices])
 
 
 def isolation_forest(c: Chunk) -> np.ndarray:
     """Anomaly score of the image's vector (Liu et al., 2008), scikit-learn's."""
-    return -c.forest.score_samples(c.images)
+    return -c.around.forest.score_samples(c.images)
 
 
 def k_distance(c: Chunk) -> np.ndarray:
@@ -156,7 +167,7 @@ class Surroundings:
         found = {name: np.full(total, np.nan, np.float32) for name in DETECTORS}
         for start in range(0, total, AT_ONCE):
             numbers = np.arange(start, min(start + AT_ONCE, total))
-            chunk = self._chunk(numbers, numbers)
+            chunk = Chunk(self, numbers, numbers)
             for name, detector in DETECTORS.items():
                 found[name][numbers] = detector(chunk)
             progress(int(numbers[-1]) + 1, total)
@@ -171,39 +182,22 @@ class Surroundings:
         images = np.sort(rng.choice(usable, min(SHUFFLED, len(usable)), replace=False))
         texts = np.roll(images, len(images) // 2)
         parts = [
-            self._chunk(images[start : start + AT_ONCE], texts[start : start + AT_ONCE])
+            Chunk(self, images[start : start + AT_ONCE], texts[start : start + AT_ONCE])
             for start in range(0, len(images), AT_ONCE)
         ]
         return {
             name: np.concatenate([DETECTORS[name](part) for part in parts]) for name in CROSS_MODAL
         }
 
-    def _chunk(self, of_images: np.ndarray, of_texts: np.ndarray) -> Chunk:
-        """The images of some pairs, each with the caption of another, or of its own."""
-        images = np.array(self.vectors.images[of_images])
-        texts = np.array(self.vectors.texts[of_texts])
-        own = np.where(of_images == of_texts, of_images, -1)
-        return Chunk(
-            images,
-            texts,
-            self._relative(images, texts, own),
-            self.images.neighbors(images, of_images),
-            self.texts.neighbors(texts, of_texts),
-            self.images.points,
-            self.texts.points,
-            self._forest,
-        )
+    def log_probability(
+        self, images: np.ndarray, texts: np.ndarray, numbers: np.ndarray
+    ) -> np.ndarray:
+        """Of the own partner among the reference pairs', mean of both directions, [n].
 
-    @cached_property
-    def _forest(self) -> IsolationForest:
-        return IsolationForest(random_state=self.seed).fit(self.images.points)
-
-    @cached_property
-    def _on_devices(self) -> tuple[jax.Array, jax.Array]:
-        whole = sharding.replicated(self.images.mesh)
-        return jax.device_put((self.images.points, self.texts.points), whole)
-
-    def _relative(self, images: np.ndarray, texts: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        Args:
+          images, texts: of pairs, [n, D] each.
+          numbers: which pairs they are, [n].
+        """
         places = np.searchsorted(self.images.numbers, numbers)
         places = np.minimum(places, len(self.images.numbers) - 1)
         own = np.where(self.images.numbers[places] == numbers, places, -1)
@@ -214,6 +208,16 @@ class Surroundings:
             for batch in sharding.row_batches(rows, sharding.nearest_batch(1024, mesh), mesh)
         ]
         return np.concatenate([sharding.to_host(part) for part in parts])[: len(images)]
+
+    @cached_property
+    def forest(self) -> IsolationForest:
+        """Fitted to the reference images."""
+        return IsolationForest(random_state=self.seed).fit(self.images.points)
+
+    @cached_property
+    def _on_devices(self) -> tuple[jax.Array, jax.Array]:
+        whole = sharding.replicated(self.images.mesh)
+        return jax.device_put((self.images.points, self.texts.points), whole)
 
 
 @jax.jit

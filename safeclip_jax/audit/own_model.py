@@ -6,6 +6,7 @@ from pathlib import Path
 
 from safeclip_jax import config_file, train
 from safeclip_jax.audit.subject import Subject, of_run
+from safeclip_jax.data import from_config
 from safeclip_jax.data.sources import SourceOptions
 
 
@@ -18,10 +19,9 @@ def trained(path: str, spec: str, options: SourceOptions, folder: Path) -> Subje
       folder: of the run.
     """
     config = config_file.read(path, "configs/audit.py")
-    data = config.data
-    data.source, data.pairs, data.split = spec, options.count, options.split
-    for name in ("image_column", "caption_column", "label_column", "images", "data_dir"):
-        data[name] = getattr(options, name)
+    config.data.source, config.data.pairs = spec, options.count
+    for name in from_config.OF_A_SOURCE:
+        config.data[name] = getattr(options, name)
     folder.mkdir(parents=True, exist_ok=True)
     train.run(config, folder)
     return of_run(folder)

@@ -164,6 +164,7 @@ def _data(
     of_reason = {text: number for number, text in enumerate(texts)}
     true = set() if poisons is None else set(poisons.tolist())
     past = None if findings.history is None else findings.history.of(order)
+    names = _by_use(findings)
     entries = []
     for number, (pair, picture) in enumerate(
         zip(shown.all.tolist(), pictures.read(source, shown.all), strict=True)
@@ -177,7 +178,7 @@ def _data(
                 "k": source.keys[pair],
                 "f": int(findings.flagged[pair]),
                 "r": [of_reason[reason] for reason in why[number]],
-                "s": [_number(findings.scores[name][pair]) for name in _by_use(findings)],
+                "s": [_number(findings.scores[name][pair]) for name in names],
                 "i": [place[int(j)] for j in shown.by_image[number] if j != pair],
                 "w": [place[int(j)] for j in shown.by_text[number] if j != pair],
             }
@@ -191,7 +192,7 @@ def _data(
         "pairs": entries,
         "suspects": len(order),
         "reasons": texts,
-        "scores": [name.replace("_", " ") for name in _by_use(findings)],
+        "scores": [name.replace("_", " ") for name in names],
         "side": THUMBNAIL,
         "epochs": [] if findings.history is None else findings.history.epochs.tolist(),
     }

@@ -21,12 +21,13 @@ def of(findings: Findings, pairs: Sequence[int], captions: Sequence[str]) -> lis
         for member in group.members.tolist():
             groups.setdefault(member, []).append(text)
     targets = {word.text: word for word in findings.targets}
+    strange = int(findings.strange.sum())
     common = findings.carriers
     return [
         [
             *_misfit(findings, i),
             *groups.get(i, []),
-            *_target(findings, i, targets, captions[i]),
+            *(_targets(targets, strange, captions[i]) if findings.strange[i] else []),
             *(["its picture has what the misfits' pictures share"] if common[i] else []),
             *_history(findings, i),
         ]
@@ -41,14 +42,9 @@ def _misfit(findings: Findings, pair: int) -> list[str]:
     return [f"its caption fits no better than a stranger's: probability {probability:.0%}"]
 
 
-def _target(
-    findings: Findings, pair: int, targets: dict[str, words.Word], caption: str
-) -> list[str]:
-    if not findings.strange[pair]:
-        return []
+def _targets(targets: dict[str, words.Word], strange: int, caption: str) -> list[str]:
     named = sorted(words.of(caption) & targets.keys(), key=lambda w: targets[w].p_value)
-    total = int(findings.strange.sum())
-    return [f"it names “{w}”, as {targets[w].misfits} of {total} misfits do" for w in named[:2]]
+    return [f"it names “{w}”, as {targets[w].misfits} of {strange} misfits do" for w in named[:2]]
 
 
 def _history(findings: Findings, pair: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from safeclip_jax.audit import findings, page, reasons, tables, vectors, verdict
@@ -13,7 +13,7 @@ from safeclip_jax.evaluate.embedding import Reading
 from safeclip_jax.sharding import nearest_batch
 
 
-@dataclass
+@dataclass(frozen=True)
 class Audit:
     """What is known of the pairs in the end.
 
@@ -22,14 +22,12 @@ class Audit:
       findings: all that was found.
       skipped: why pairs cannot be used, by index.
       verdict: the findings in sentences.
-      clean: the file of pairs to keep, once it is written.
     """
 
     subject: Subject
     findings: Findings
     skipped: dict[int, str]
     verdict: Verdict
-    clean: Path | None = field(default=None)
 
 
 def audit(
@@ -60,7 +58,7 @@ def audit(
     return Audit(subject, found, skipped, verdict.of(found))
 
 
-def write(audit: Audit, out: Path, suspects: int = 1000, form: str = "csv") -> None:
+def write(audit: Audit, out: Path, suspects: int = 1000, form: str = "csv") -> Path:
     """Writes the page and the tables.
 
     Args:
@@ -68,6 +66,9 @@ def write(audit: Audit, out: Path, suspects: int = 1000, form: str = "csv") -> N
       out: folder to write to.
       suspects: pairs to show, the most suspicious first.
       form: of the tables of scores, in `tables.FORMATS`.
+
+    Returns:
+      The file of pairs to keep.
     """
     found, pairs = audit.findings, audit.subject.pairs
     order = found.order[:suspects]
@@ -75,11 +76,7 @@ def write(audit: Audit, out: Path, suspects: int = 1000, form: str = "csv") -> N
     tables.write_scores(out / f"scores.{form}", found, pairs.keys)
     tables.write_suspects(out / f"suspects.{form}", found, pairs, order, why)
     keep = found.vectors.usable & ~found.flagged
-    audit.clean = tables.write_clean(out, audit.subject.spec, audit.subject.stored, keep)
+    clean = tables.write_clean(out, audit.subject.spec, audit.subject.stored, keep)
     title, poisons = audit.subject.name, audit.subject.poisons
     page.write(out / "audit.html", title, found, pairs, audit.skipped, order, why, poisons)
-
-
-def facts(audit: Audit) -> list[tuple[str, str]]:
-    """The figures to show first, by name."""
-    return page.facts(audit.findings, audit.subject.poisons)
+    return clean

@@ -14,9 +14,8 @@ from safeclip_jax.audit import history
 from safeclip_jax.audit.history import History
 from safeclip_jax.data import from_config
 from safeclip_jax.data.decode import Resized
-from safeclip_jax.data.sources import SourceOptions, open_source
+from safeclip_jax.data.sources import SourceOptions, open_part
 from safeclip_jax.data.sources.base import ImageSource, Source
-from safeclip_jax.data.sources.mix import sample
 from safeclip_jax.errors import UserError
 from safeclip_jax.model import Model
 
@@ -76,8 +75,6 @@ def of_model(path: Path, spec: str, options: SourceOptions) -> Subject:
       options: of them; `count` takes a random choice.
     """
     model = safeclip_jax.load(path)
-    stored = open_source(spec, options)
-    if options.count and spec != "scenes" and options.count < len(stored):
-        stored = sample(stored, options.count, options.seed)
+    stored = open_part(spec, options, at_most=True)
     pairs = Resized(stored, model.config.image.image_size)
     return Subject(spec, spec, stored, pairs, model, None, None)

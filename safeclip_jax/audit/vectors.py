@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import json
 import math
 import shutil
@@ -62,7 +62,8 @@ def compute(
       UserError: if too many pairs cannot be used, or too few can.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    mark = f"{features.of_model(model)} {_digest(source)}"
+    pairs = features.digest_of(itertools.chain(source.keys, source.captions))
+    mark = f"{features.of_model(model)} {pairs}"
     shape = len(source), model.config.embedding
     state = _read_state(folder, mark, shape)
     if not state["rows"]:
@@ -118,16 +119,6 @@ def _make(folder: Path, shape: tuple[int, int]) -> None:
         )
     for name in _FILES:
         np.lib.format.open_memmap(folder / name, "w+", np.float32, shape)
-
-
-def _digest(source: ImageSource) -> str:
-    """Of all keys and captions."""
-    digest = hashlib.blake2b(digest_size=16)
-    for strings in (source.keys, source.captions):
-        for text in strings:
-            content = text.encode()
-            digest.update(len(content).to_bytes(8, "little") + content)
-    return digest.hexdigest()
 
 
 def _read_state(folder: Path, mark: str, shape: tuple[int, int]) -> dict:

@@ -19,7 +19,7 @@ from safeclip_jax.errors import UserError, unknown
 
 PROMPTS = ("templates", "captions")
 _CAPTIONS_A_CLASS = 50
-_OF_A_SOURCE = ("image_column", "caption_column", "label_column", "images", "split", "data_dir")
+OF_A_SOURCE = ("image_column", "caption_column", "label_column", "images", "split", "data_dir")
 
 
 def own_seed(config: ConfigDict, seed: int | None) -> int:
@@ -121,7 +121,7 @@ def _options(
     """Options of a source: those of `data`, with changes."""
     data = config.data
     return SourceOptions(
-        **{name: changes.get(name, data[name]) for name in _OF_A_SOURCE},
+        **{name: changes.get(name, data[name]) for name in OF_A_SOURCE},
         count=count,
         seed=own_seed(config, data.seed),
         size=config.model.image_size,
@@ -131,9 +131,9 @@ def _options(
 
 def _one(config: ConfigDict, changes: dict[str, Any], cache: Path | None) -> Source:
     """Opens one source of training pairs: its part, and of that the pairs asked for."""
-    unknown_keys = changes.keys() - {"source", "pairs", "part", *_OF_A_SOURCE}
+    unknown_keys = changes.keys() - {"source", "pairs", "part", *OF_A_SOURCE}
     if unknown_keys:
-        raise unknown("key of data.mix", min(unknown_keys), ("weight", "source", *_OF_A_SOURCE))
+        raise unknown("key of data.mix", min(unknown_keys), ("weight", "source", *OF_A_SOURCE))
     source, pairs, share = (
         changes.get(name, config.data[name]) for name in ("source", "pairs", "part")
     )

@@ -37,11 +37,10 @@ data sets by name: {", ".join(PRESETS)}
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        "python -m safeclip_jax.evaluate",
-        description="Evaluates trained models, ours or not, and compares them in one table.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    made = command_line.parser(
+        "evaluate",
+        "Evaluates trained models, ours or not, and compares them in one table.",
+        _EXAMPLE,
     )
     add = made.add_argument
     add("--checkpoint", nargs="+", type=Path, required=True, help="folders of runs or models")

@@ -43,7 +43,7 @@ class KeptFeatures:
         marks = [self.model, self._digest(images)]
         if trigger is not None:
             marks.append(_of_trigger(images, trigger))
-        path = self.folder / f"{_of(marks)}.npz"
+        path = self.folder / f"{digest_of(marks)}.npz"
         found = _read(path)
         if found is None:
             found = self.embed(images, trigger)
@@ -73,13 +73,13 @@ def of_source(images: ImageSource) -> str:
         return hashlib.blake2b(content, digest_size=16).digest()
 
     with ThreadPoolExecutor(_READERS) as pool:
-        return _of([str(size), *pool.map(of_image, range(len(stored)))])
+        return digest_of([str(size), *pool.map(of_image, range(len(stored)))])
 
 
 def of_model(model: Model) -> str:
     """Digest of a model's weights, shape and preprocessing."""
     leaves = jax.tree.leaves_with_path(jax.device_get(model.variables))
-    return _of(
+    return digest_of(
         [
             repr(model.config),
             *(part for path, x in leaves for part in (jax.tree_util.keystr(path), x.tobytes())),
@@ -91,13 +91,14 @@ def _of_trigger(images: ImageSource, trigger: Trigger) -> str:
     """Digest of a trigger by what it is and what it does to the first usable image."""
     for index in range(len(images)):
         try:
-            return _of([repr(trigger), trigger(images.image(index), index).tobytes()])
+            return digest_of([repr(trigger), trigger(images.image(index), index).tobytes()])
         except BadRecord:
             continue
-    return _of([repr(trigger)])
+    return digest_of([repr(trigger)])
 
 
-def _of(parts: Iterable[str | bytes]) -> str:
+def digest_of(parts: Iterable[str | bytes]) -> str:
+    """Digest of parts in their order."""
     digest = hashlib.blake2b(digest_size=20)
     for part in parts:
         content = part.encode() if isinstance(part, str) else part

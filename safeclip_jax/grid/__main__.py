@@ -24,11 +24,10 @@ interrupted resumes at its last checkpoint.
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "python -m safeclip_jax.grid",
-        description="Trains every defence under every attack, and makes one table of it.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_line.parser(
+        "grid",
+        "Trains every defence under every attack, and makes one table of it.",
+        _EXAMPLE,
     )
     parser.add_argument("--config", required=True, help="the grid's file")
     parser.add_argument("--folder", type=Path, help="of the runs; default: runs/NAME")

@@ -86,13 +86,12 @@ def copy_rows(path: str, target: Path, places: np.ndarray) -> None:
     if path.endswith(".parquet"):
         _copy_parquet(path, target, wanted)
         return
-    header, rows = _text(path)
-    with files.open_bytes(path) as file:
-        separator = _separator(file.readline().decode("utf-8", "replace"))
+    header, separator, lines = _open_text(path)
+    rows = _rows(lines, separator, len(header))
     with whole_file.writing_text(target) as text:
-        lines = csv.writer(text, delimiter=separator, lineterminator="\n")
-        lines.writerow(header)
-        lines.writerows(row for (_, row), keep in zip(rows, wanted, strict=False) if keep)
+        writer = csv.writer(text, delimiter=separator, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(row for (_, row), keep in zip(rows, wanted, strict=False) if keep)
 
 
 def _copy_parquet(path: str, target: Path, wanted: np.ndarray) -> None:
@@ -148,19 +147,21 @@ def _parquet(path: str) -> tuple[list[str], Iterator[Row]]:
 
 
 def _text(path: str) -> tuple[list[str], Iterator[Row]]:
+    header, separator, lines = _open_text(path)
+    return header, _rows(lines, separator, len(header))
+
+
+def _open_text(path: str) -> tuple[list[str], str, Iterable[bytes]]:
+    """The header, the separator found in it, and the lines after it."""
     with files.open_bytes(path) as file:
         lines = io.BytesIO(file.read())
     first = lines.readline().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
-    separator = _separator(first)
+    separator = max(_SEPARATORS, key=first.count)
     try:
         header = next(csv.reader([first], delimiter=separator), [])
     except csv.Error as error:
         raise UserError(f"{path} has no header that can be read: {error}") from None
-    return header, _rows(lines, separator, len(header))
-
-
-def _separator(header: str) -> str:
-    return max(_SEPARATORS, key=header.count)
+    return header, separator, lines
 
 
 def _rows(lines: Iterable[bytes], separator: str, width: int) -> Iterator[Row]:
