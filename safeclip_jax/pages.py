@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 
 import jinja2
@@ -20,11 +19,11 @@ def write(path: Path, template: str, **values: object) -> None:
       template: a file's name in `templates/`.
       **values: all that the template names.
     """
-    text = (resources.files("safeclip_jax") / "templates" / template).read_text("utf-8")
     environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("safeclip_jax"),
         autoescape=template.endswith(".html"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=template.endswith(".md"),
         lstrip_blocks=template.endswith(".md"),
     )
-    whole_file.write_text(path, environment.from_string(text).render(values))
+    whole_file.write_text(path, environment.get_template(template).render(values))

@@ -1,22 +1,25 @@
-"""`report.html`: one self-contained page about a run, readable offline."""
+"""`report.html`: one self-contained page about a run, readable offline.
+
+After its figures it lists the pairs with their way through the pools, as an audit's page does.
+"""
 
 from __future__ import annotations
 
-import base64
-import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from safeclip_jax import logs, pages, plots, pools
+from safeclip_jax import logs, pages, pair_browser, plots, pool_history, pools
 from safeclip_jax.errors import BadRecord
 from safeclip_jax.evaluate.task import Metrics
 from safeclip_jax.experiment import Experiment
+from safeclip_jax.pool_history import History
 from safeclip_jax.results import rows
 
 EXAMPLES = 8
-_THUMBNAIL = 96
+PAIRS = 20_000  # on the page, the worst scores first
+_PICTURES = 1000  # of them have one, beside the poisons
+_SIDE = 96  # pixels of an example
 
 
 def write(folder: Path, experiment: Experiment, results: dict, evaluation: Metrics) -> None:
@@ -42,6 +45,7 @@ def write(folder: Path, experiment: Experiment, results: dict, evaluation: Metri
         names = experiment.held_out.class_names
         figures.append(("Zero-shot confusion", plots.confusion(confusion, names)))
     groups = _examples(experiment, pools.load(files[-1]) if files else None)
+    history = pool_history.read(folder, len(experiment.source))
     pages.write(
         folder / "report.html",
         "report.html",
@@ -50,8 +54,24 @@ def write(folder: Path, experiment: Experiment, results: dict, evaluation: Metri
         rows=rows(results),
         figures=figures,
         groups=groups,
+        data=None if history is None else _pairs(experiment, history),
+        left_out=max(len(experiment.source) - PAIRS, 0),
         config=(folder / "config.json").read_text(),
     )
+
+
+def _pairs(experiment: Experiment, history: History) -> str:
+    """The pairs with their scores and pools, for the page's script."""
+    order = np.argsort(-history.suspicion, kind="stable")[:PAIRS]
+    rank, last = "mean rank of the scores", "rank of the last score"
+    shown = pair_browser.Shown(
+        order,
+        ~history.of(order).safe[-1],
+        "risky in the last epoch",
+        {rank: history.suspicion[order], last: history.last[order]},
+        experiment.attack.manifest.indices,
+    )
+    return pair_browser.data(shown, experiment.source, history, _PICTURES)
 
 
 def _examples(experiment: Experiment, last: pools.Pools | None) -> list[tuple[str, list[dict]]]:
@@ -77,7 +97,7 @@ def _examples(experiment: Experiment, last: pools.Pools | None) -> list[tuple[st
 def _example(experiment: Experiment, index: int, scores: np.ndarray | None) -> dict:
     source = experiment.source
     try:
-        image = _data_url(source.image(index))
+        image = pair_browser.thumbnail(source.image(index), _SIDE)
     except BadRecord:
         image = None
     score = "" if scores is None else f"score {scores[index]:.3f}"
@@ -88,12 +108,3 @@ def _example(experiment: Experiment, index: int, scores: np.ndarray | None) -> d
         "score": score,
         "poisoned": bool(np.isin(index, experiment.attack.manifest.indices)),
     }
-
-
-def _data_url(image: np.ndarray) -> str:
-    thumbnail = Image.fromarray(image)
-    enlarge = Image.Resampling.NEAREST if image.shape[0] < _THUMBNAIL else Image.Resampling.BICUBIC
-    thumbnail = thumbnail.resize((_THUMBNAIL, _THUMBNAIL), enlarge)
-    buffer = io.BytesIO()
-    thumbnail.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,10 +1,8 @@
 """The auditor's command: what it reads, what it writes, and what it says when it cannot."""
 
 import csv
-import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +13,11 @@ from safeclip_jax.audit import __main__ as command
 from safeclip_jax.audit import detectors, subject, vectors
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluate.embedding import Reading
-from tests import every_stage
+from tests import browser, every_stage
 from tests.data_files import scene_files, write_csv
 from tests.untrained import untrained
 
 PAIRS = 240
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +58,6 @@ def rows(path, delimiter=","):
         return list(csv.DictReader(file, delimiter=delimiter))
 
 
-def page_data(path):
-    text = path.read_text()
-    start = text.index('id="data">') + len('id="data">')
-    return json.loads(text[start : text.index("</script>", start)])
-
-
 def test_a_run_is_audited_with_its_pools_and_its_truth(audited, capsys):
     scores = rows(audited / "scores.csv")
     assert len(scores) == PAIRS + 1
@@ -77,8 +68,8 @@ def test_a_run_is_audited_with_its_pools_and_its_truth(audited, capsys):
     values = [float(row["combined"]) for row in suspects]
     assert values == sorted(values, reverse=True)
     assert {"entered", "stayed", "history", *detectors.DETECTORS} <= set(scores[0])
-    data = page_data(audited / "audit.html")
-    assert data["suspects"] == 150 and data["epochs"] == [3, 4]
+    data = browser.data(audited / "audit.html")
+    assert data["shown"] == 150 and data["epochs"] == [3, 4]
     assert sum(p.get("x", 0) for p in data["pairs"]) > 0
     assert "AUROC" in (audited / "audit.html").read_text()
 
@@ -197,55 +188,11 @@ def test_what_cannot_be_audited_is_one_line(arguments, expected, run, table, tmp
     assert "\n" not in str(error.value)
 
 
-STEPS = """
-<script>
-const press = key => document.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
-const seen = {}, cards = () => [...document.querySelectorAll(".card")];
-const began = performance.now();
-seen.first = cards().length;
-seen.place = at("place").textContent;
-press("n"); seen.second = at("place").textContent; press("p");
-press("/"); seen.focus = document.activeElement.id;
-at("query").value = "HEART"; at("query").oninput(); seen.hearts = shown.length;
-seen.allHearts = shown.every(i => texts[i].includes("heart"));
-at("query").value = ""; at("query").oninput();
-at("sort").value = data.scores.indexOf("similarity"); at("sort").onchange();
-const values = shown.map(i => pairs[i].s[data.scores.indexOf("similarity")]);
-seen.sorted = values.every((v, n) => n === 0 || v <= values[n - 1]);
-at("filter").value = "flagged"; at("filter").onchange();
-seen.flagged = shown.length === pairs.slice(0, count).filter(p => p.f).length;
-at("filter").value = "all"; at("filter").onchange();
-document.activeElement.blur();
-press("ArrowRight"); seen.card = document.activeElement === cards()[0];
-document.activeElement.click(); seen.open = at("dialog").open; seen.name = at("name").textContent;
-press("ArrowRight"); seen.other = at("name").textContent !== seen.name;
-seen.figures = document.querySelectorAll("#detail figure").length;
-at("close").click(); seen.closed = !at("dialog").open;
-seen.milliseconds = performance.now() - began;
-document.title = "seen " + JSON.stringify(seen);
-</script>
-"""
-
-
-def in_browser(page, tmp_path):
-    """Runs the steps in the page and returns what they saw."""
-    driven = tmp_path / "driven.html"
-    driven.write_text(page.read_text().replace("</html>", STEPS + "</html>"))
-    done = subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-         f"--user-data-dir={tmp_path}/profile", "--dump-dom", driven.as_uri()],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    title = done.stdout.split("<title>")[1].split("</title>")[0]
-    assert title.startswith("seen "), title
-    return json.loads(title.removeprefix("seen ").replace("&quot;", '"'))
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@browser.needed
 def test_the_page_is_used_with_the_keyboard(audited, tmp_path):
-    seen = in_browser(audited / "audit.html", tmp_path)
+    seen = browser.use(audited / "audit.html", tmp_path)
     assert seen["first"] == 48 and seen["place"].startswith("1 / 4 (150 pairs)")
     assert seen["second"].startswith("2 / 4") and seen["focus"] == "query"
-    assert 0 < seen["hearts"] < 150 and seen["allHearts"] and seen["sorted"] and seen["flagged"]
+    assert 0 < seen["hearts"] < 150 and seen["allHearts"] and seen["sorted"] and seen["marked"]
     assert seen["card"] and seen["open"] and seen["other"] and seen["closed"]
     assert seen["figures"] > 0

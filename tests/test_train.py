@@ -14,10 +14,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 
 from safeclip_jax import logs, pools, train
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluate import __main__ as evaluate
+from tests import browser
 
 ROOT = Path(__file__).parent.parent
 TIMES = re.compile("second|share_beyond")
@@ -114,9 +116,39 @@ def test_metrics_cover_every_step_and_stage(finished):
 
 def test_report_is_self_contained_and_escapes(finished):
     page = (finished[0] / "report.html").read_text()
-    assert page.count("<svg") == 5 and "data:image/png;base64" in page
-    assert "<script" not in page
-    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
+    assert page.count("<svg") == 5 and "data:image/webp;base64" in page
+    assert page.count("<script") == 2
+    assert not re.findall(r'(?:src|href)="(?!data:|#|audit/audit.html")', page)
+
+
+def test_report_tells_every_pair_s_way_through_the_pools(finished):
+    shown = browser.data(finished[0] / "report.html")
+    split = {epoch: pools.load(pools.path(finished[0], epoch - 1)) for epoch in (3, 4, 5)}
+    assert shown["epochs"] == [3, 4, 5] and len(shown["pairs"]) == shown["shown"] == 400
+    ranks = [rankdata(-one.scores) for one in split.values()]
+    worst = np.mean(ranks, axis=0)
+    manifest = json.loads((finished[0] / "poison_manifest.json").read_text())
+    order = [int(pair["k"].removeprefix("train-")) for pair in shown["pairs"]]
+    assert sorted(order) == list(range(400))
+    assert (np.diff(worst[order]) <= 1e-4).all()
+    for pair, index in zip(shown["pairs"], order, strict=True):
+        assert pair["p"] == "".join("01"[index in one.safe] for one in split.values())
+        np.testing.assert_allclose(
+            pair["h"], [100 * one.p_safe[index] for one in split.values()], atol=0.51
+        )
+        assert pair["f"] == int(index in split[5].risky) and pair["t"]
+    poisoned = {pair["k"] for pair in shown["pairs"] if pair.get("x")}
+    assert poisoned == {poison["key"] for poison in manifest["poisons"]}
+    assert shown["shares"] == [round(100 * len(one.safe) / 400) for one in split.values()]
+
+
+@browser.needed
+def test_report_is_used_with_the_keyboard(finished, tmp_path):
+    seen = browser.use(finished[0] / "report.html", tmp_path)
+    assert seen["first"] == 48 and seen["second"].startswith("2 / 9") and seen["marked"]
+    assert 0 < seen["hearts"] < 400 and seen["allHearts"] and seen["sorted"]
+    assert seen["open"] and seen["other"] and seen["closed"]
+    assert re.search("the safe pool.*% of all pairs had a better score", seen["way"])
 
 
 def test_same_seed_is_bit_identical_and_seeds_differ(finished, tmp_path):

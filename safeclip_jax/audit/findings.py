@@ -14,12 +14,12 @@ from safeclip_jax import pools
 from safeclip_jax.audit import groups, mismatch, pattern, pictures, words
 from safeclip_jax.audit.detectors import AT_ONCE, Scores, Surroundings
 from safeclip_jax.audit.groups import Group
-from safeclip_jax.audit.history import History
 from safeclip_jax.audit.mismatch import Mismatch
 from safeclip_jax.audit.pattern import Pattern
 from safeclip_jax.audit.vectors import Vectors
 from safeclip_jax.audit.words import Word
 from safeclip_jax.data.sources.base import ImageSource
+from safeclip_jax.pool_history import History
 
 ALPHA = 1e-3  # a trace counts if chance makes one like it in so few audits
 _SUSPECTS = (20, 1000)  # fewest and most pairs in which a pattern is sought

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from safeclip_jax import pages
-from safeclip_jax.audit import pattern, pictures, plots, quality, verdict
+from safeclip_jax import pages, pair_browser
+from safeclip_jax.audit import pattern, plots, quality, verdict
 from safeclip_jax.audit.detectors import DETECTORS
 from safeclip_jax.audit.findings import Findings
 from safeclip_jax.data.sources.base import ImageSource
 
-THUMBNAIL = 64
 NEIGHBORS = 3  # honest pairs to show beside a suspect
 _SKIPPED = 200
-_CAPTION = 300
+_CAPTION = 300  # letters
 _OTHERS = {
     "misfit": "mean of similarity and both agreements, in units of shuffled pairs",
     "repeats": "misfit, averaged over pairs with nearly the same picture",
@@ -28,20 +22,6 @@ _OTHERS = {
     "history": "mean rank of the run's own scores over its epochs",
     "combined": "mean of the normal quantiles of repeats, history, and a pattern that is no chance",
 }
-
-
-@dataclass(frozen=True)
-class _Pairs:
-    """The pairs of the page: suspects in order, then honest ones to compare them with."""
-
-    suspects: np.ndarray
-    by_image: np.ndarray
-    by_text: np.ndarray
-
-    @property
-    def all(self) -> np.ndarray:
-        beside = np.unique(np.concatenate([self.by_image.ravel(), self.by_text.ravel()]))
-        return np.concatenate([self.suspects, np.setdiff1d(beside, self.suspects)])
 
 
 def write(
@@ -127,7 +107,8 @@ def _traces(findings: Findings) -> list[dict]:
             "text": "Mean of their pictures minus that of honest ones of the same content, with "
             "contrast enhanced: grey is no difference. "
             f"AUROC {trigger.auroc:.3f}, {verdict.p(trigger.p_value)}.",
-            "image": "data:image/webp;base64," + _thumbnail(shown.astype(np.uint8), pattern.SIDE),
+            "image": "data:image/webp;base64,"
+            + pair_browser.thumbnail(shown.astype(np.uint8), pattern.SIDE),
             "width": side,
             "height": side,
         }
@@ -157,46 +138,22 @@ def _data(
     why: list[list[str]],
     poisons: np.ndarray | None,
 ) -> str:
-    """What the page's script shows, as JSON that no caption can break out of."""
-    shown = _Pairs(order, *_beside(findings, order))
-    place = {int(pair): number for number, pair in enumerate(shown.all)}
-    texts = list(dict.fromkeys(reason for one in why for reason in one))
-    of_reason = {text: number for number, text in enumerate(texts)}
-    true = set() if poisons is None else set(poisons.tolist())
-    past = None if findings.history is None else findings.history.of(order)
-    names = _by_use(findings)
-    entries = []
-    for number, (pair, picture) in enumerate(
-        zip(shown.all.tolist(), pictures.read(source, shown.all), strict=True)
-    ):
-        entry: dict = {
-            "c": source.captions[pair][:_CAPTION],
-            "t": "" if picture is None else _thumbnail(picture, THUMBNAIL),
-        }
-        if number < len(order):
-            entry |= {
-                "k": source.keys[pair],
-                "f": int(findings.flagged[pair]),
-                "r": [of_reason[reason] for reason in why[number]],
-                "s": [_number(findings.scores[name][pair]) for name in names],
-                "i": [place[int(j)] for j in shown.by_image[number] if j != pair],
-                "w": [place[int(j)] for j in shown.by_text[number] if j != pair],
-            }
-            if pair in true:
-                entry["x"] = 1
-            if past is not None and findings.history is not None:
-                entry["h"] = np.rint(100 * past[:, number]).astype(int).tolist()
-                entry["e"] = int(findings.history.entered[pair])
-        entries.append(entry)
-    content = {
-        "pairs": entries,
-        "suspects": len(order),
-        "reasons": texts,
-        "scores": [name.replace("_", " ") for name in names],
-        "side": THUMBNAIL,
-        "epochs": [] if findings.history is None else findings.history.epochs.tolist(),
-    }
-    return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
+    """The suspects, with honest pairs beside them, for the page's script."""
+    by_image, by_text = _beside(findings, order)
+    names = sorted(findings.scores, key=lambda name: name != "combined")
+    shown = pair_browser.Shown(
+        order,
+        findings.flagged[order],
+        "flagged",
+        {name.replace("_", " "): findings.scores[name][order] for name in names},
+        poisons,
+        why,
+        {
+            "Honest pairs with pictures like it": by_image,
+            "Honest pairs with captions like it": by_text,
+        },
+    )
+    return pair_browser.data(shown, source, findings.history)
 
 
 def _beside(findings: Findings, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -211,20 +168,3 @@ def _beside(findings: Findings, order: np.ndarray) -> tuple[np.ndarray, np.ndarr
         honest_first = np.argsort(findings.flagged[numbers], axis=1, kind="stable")
         found.append(np.take_along_axis(numbers, honest_first, axis=1)[:, :NEIGHBORS])
     return found[0], found[1]
-
-
-def _by_use(findings: Findings) -> list[str]:
-    """Names of the scores, what the pairs are ordered by first."""
-    return sorted(findings.scores, key=lambda name: name != "combined")
-
-
-def _number(value: np.floating) -> float | None:
-    return None if np.isnan(value) else float(f"{value:.4g}")
-
-
-def _thumbnail(image: np.ndarray, side: int) -> str:
-    picture = Image.fromarray(image)
-    picture.thumbnail((side, side))
-    buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=75)
-    return base64.b64encode(buffer.getvalue()).decode()

@@ -8,16 +8,15 @@ from pathlib import Path
 import numpy as np
 
 import safeclip_jax
-from safeclip_jax import run_config, surrogate
+from safeclip_jax import pool_history, run_config, surrogate
 from safeclip_jax.attacks import attack as attacks
-from safeclip_jax.audit import history
-from safeclip_jax.audit.history import History
 from safeclip_jax.data import from_config
 from safeclip_jax.data.decode import Resized
 from safeclip_jax.data.sources import SourceOptions, open_part
 from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.errors import UserError
 from safeclip_jax.model import Model
+from safeclip_jax.pool_history import History
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def of_run(folder: Path) -> Subject:
         _, attack = attacks.planned(config, pairs, folder / "index", match)
         pairs, poisons = attack.poisoned(pairs), attack.manifest.indices
     model = safeclip_jax.load(folder)
-    past = history.read(folder, len(pairs))
+    past = pool_history.read(folder, len(pairs))
     spec = "mix" if config.data.mix else config.data.source
     name = "/".join(folder.resolve().parts[-3:])
     return Subject(name, spec, stored, pairs, model, past, poisons)

@@ -13,26 +13,45 @@ from safeclip_jax.errors import UserError
 
 
 @dataclass(frozen=True)
+class Past:
+    """Of n pairs, at each of the E epochs.
+
+    Attributes:
+      p_safe: P(safe), float32 [E, n].
+      safe: whether they were in the safe pool, bool [E, n].
+    """
+
+    p_safe: np.ndarray
+    safe: np.ndarray
+
+
+@dataclass(frozen=True)
 class History:
     """Of the N pairs of a run, over the E epochs with pools.
 
     Attributes:
       epochs: their numbers from 1, int [E].
       files: the pools of each.
+      shares: how much of the pairs was safe in each, float64 [E].
       suspicion: mean over the epochs of the rank of a pair's score, 0 best to 1, float32 [N].
+      last: that rank in the last epoch, float32 [N].
       entered: the first epoch in whose safe pool it was, from 1; 0 if in none, int16 [N].
       stayed: in how many epochs' safe pools it was, int16 [N].
     """
 
     epochs: np.ndarray
     files: tuple[Path, ...]
+    shares: np.ndarray
     suspicion: np.ndarray
+    last: np.ndarray
     entered: np.ndarray
     stayed: np.ndarray
 
-    def of(self, pairs: np.ndarray) -> np.ndarray:
-        """P(safe) of some pairs at every epoch, float32 [E, n]."""
-        return np.stack([pools.load(file).p_safe[pairs] for file in self.files])
+    def of(self, pairs: np.ndarray) -> Past:
+        """Some pairs' way through the epochs."""
+        found = [pools.load(file) for file in self.files]
+        p_safe = np.stack([one.p_safe[pairs] for one in found])
+        return Past(p_safe, np.stack([np.isin(pairs, one.safe) for one in found]))
 
 
 def read(folder: Path, pairs: int) -> History | None:
@@ -49,16 +68,19 @@ def read(folder: Path, pairs: int) -> History | None:
     if not files:
         return None
     epochs = np.array([int(file.stem.split("_")[1]) + 1 for file in files])
-    suspicion = np.zeros(pairs, np.float32)
+    shares = np.zeros(len(files))
+    suspicion, rank = np.zeros(pairs, np.float32), np.zeros(pairs, np.float32)
     entered, stayed = np.zeros(pairs, np.int16), np.zeros(pairs, np.int16)
-    for epoch, file in zip(epochs, files, strict=True):
+    for number, (epoch, file) in enumerate(zip(epochs, files, strict=True)):
         found = pools.load(file)
         if len(found.scores) != pairs:
             raise UserError(f"{file} is of {len(found.scores)} pairs, and the data has {pairs}")
         scores = np.nan_to_num(found.scores, nan=-np.inf)
-        suspicion += 1 - rankdata(scores).astype(np.float32) / pairs
+        rank = 1 - rankdata(scores).astype(np.float32) / pairs
+        suspicion += rank
         safe = np.zeros(pairs, bool)
         safe[found.safe] = True
+        shares[number] = safe.mean()
         entered[safe & (entered == 0)] = epoch
         stayed += safe
-    return History(epochs, files, suspicion / len(files), entered, stayed)
+    return History(epochs, files, shares, suspicion / len(files), rank, entered, stayed)
