@@ -67,7 +67,7 @@ def _pairs(experiment: Experiment, history: History) -> str:
     shown = pair_browser.Shown(
         order,
         ~history.of(order).safe[-1],
-        "risky in the last epoch",
+        "risky at the end",
         {rank: history.suspicion[order], last: history.last[order]},
         experiment.attack.manifest.indices,
     )

@@ -138,7 +138,7 @@ def test_report_tells_every_pair_s_way_through_the_pools(finished):
         )
         assert pair["f"] == int(index in split[5].risky) and pair["t"]
     poisoned = {pair["k"] for pair in shown["pairs"] if pair.get("x")}
-    assert poisoned == {poison["key"] for poison in manifest["poisons"]}
+    assert poisoned == {poison["key"] for poison in manifest["pairs"]}
     assert shown["shares"] == [round(100 * len(one.safe) / 400) for one in split.values()]
 
 
