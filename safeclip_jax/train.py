@@ -83,7 +83,7 @@ def _run(config: ConfigDict, folder: Path, beat: Beat, accept: Collection[str]) 
     workdir.claim(folder, config)
     if jax.process_index() == 0:
         experiment.tokenizer.save(folder / "tokenizer.json")
-        experiment.attack.manifest.save(folder / "poison_manifest.json")
+        experiment.attack.manifest.claim(folder / "poison_manifest.json")
         experiment.skipped.list_in(folder / "skipped.jsonl")
     rollback = False
     while True:

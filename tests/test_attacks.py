@@ -169,9 +169,18 @@ def test_manifests_are_written_and_read(tmp_path):
         manifest = planned(**{"rate": 0.05, **changes}).manifest
         manifest.save(tmp_path / "m.json")
         assert poison.load(tmp_path / "m.json") == manifest
+        manifest.claim(tmp_path / "m.json")
     (tmp_path / "m.json").write_text("{}")
     with pytest.raises(UserError, match="no poison manifest"):
         poison.load(tmp_path / "m.json")
+
+
+def test_a_run_does_not_go_on_with_other_poisons(tmp_path):
+    planned(seed=0, rate=0.05).manifest.claim(tmp_path / "m.json")
+    before = (tmp_path / "m.json").read_text()
+    with pytest.raises(UserError, match="other poisons than are planned here"):
+        planned(seed=1, rate=0.05).manifest.claim(tmp_path / "m.json")
+    assert (tmp_path / "m.json").read_text() == before
 
 
 def test_whole_words_only():

@@ -42,6 +42,17 @@ def evaluate(tmp_path):
     return run
 
 
+def test_models_of_the_same_name_have_columns_of_their_own(tmp_path, evaluate):
+    paths = [tmp_path / "a/seed0", tmp_path / "b/seed0"]
+    for seed, path in enumerate(paths):
+        write(random_model(seed=seed), path, "native")
+    flags = ("--data", "scenes", "--pairs", "40", "--batch", "8")
+    out = evaluate("--checkpoint", *paths, paths[0], *flags)
+    with (out / "results.csv").open(newline="") as file:
+        assert {row["model"] for row in csv.DictReader(file)} == {"a/seed0", "b/seed0"}
+    assert len(list(out.glob("*_zero_shot.json"))) == 2
+
+
 def test_all_tasks_of_two_models_in_one_table(models, evaluate, capsys):
     tasks = ("zero_shot", "attack", "retrieval", "linear_probe", "knn")
     flags = ("--data", "scenes", "--pairs", "70", "--batch", "32", "--target", "heart")

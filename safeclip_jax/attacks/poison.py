@@ -87,6 +87,20 @@ class Manifest:
     def save(self, path: Path) -> None:
         whole_file.write_text(path, json.dumps(asdict(self), indent=1) + "\n")
 
+    def claim(self, path: Path) -> None:
+        """Writes it where none is.
+
+        Raises:
+          UserError: if there is another one: a run goes on with the poisons that it began with.
+        """
+        if not path.exists():
+            self.save(path)
+        elif load(path) != self:
+            raise UserError(
+                f"{path} lists other poisons than are planned here (a surrogate chooses otherwise "
+                "on other devices): go on where the run began, or in another folder"
+            )
+
 
 def load(path: Path) -> Manifest:
     """Reads a manifest that `Manifest.save` wrote; `UserError` if it cannot be read."""

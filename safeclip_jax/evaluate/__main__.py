@@ -18,7 +18,7 @@ from safeclip_jax.evaluate import features, records, tasks
 from safeclip_jax.evaluate.embedding import Embedding, Reading
 from safeclip_jax.evaluate.features import KeptFeatures
 from safeclip_jax.evaluate.records import Record
-from safeclip_jax.evaluate.subject import Subject, open_subject
+from safeclip_jax.evaluate.subject import Subject, by_name, open_subject
 from safeclip_jax.logs import Passes
 from safeclip_jax.sharding import nearest_batch
 
@@ -71,13 +71,13 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> int:
     if arguments.batch < 1:
         raise UserError(f"--batch={arguments.batch}: at least 1 is needed")
-    for name in arguments.tasks:
-        if name != "attack":
-            tasks.create([name], tasks.NO_ATTACK)
+    for task in arguments.tasks:
+        if task != "attack":
+            tasks.create([task], tasks.NO_ATTACK)
     found: list[Record] = []
     skipped: dict[str, str] = {}
-    for path in arguments.checkpoint:
-        subject = open_subject(path, arguments.preset, arguments.activation)
+    for name, path in by_name(arguments.checkpoint).items():
+        subject = open_subject(name, path, arguments.preset, arguments.activation)
         for held_out in _held_out(arguments, subject):
             found += _evaluate(arguments, subject, held_out, skipped)
     records.write(arguments.out, found)

@@ -26,20 +26,18 @@ class Subject:
     """A model to evaluate.
 
     Attributes:
+      name: for tables.
       path: where it was read.
       model: with its weights.
       config: of its run; None if it is no run of ours.
       manifest: of its run's attack, or None.
     """
 
+    name: str
     path: Path
     model: Model
     config: ConfigDict | None
     manifest: Manifest | None
-
-    @property
-    def name(self) -> str:
-        return self.path.resolve().name
 
     def own_held_out(self) -> HeldOut:
         """What its run held out.
@@ -91,8 +89,22 @@ class Subject:
         return triggers.create("+".join(names) or attack.trigger, options, seed)
 
 
-def open_subject(path: Path, preset: str = "", activation: str = "") -> Subject:
+def by_name(paths: Sequence[Path]) -> dict[str, Path]:
+    """The different paths, each by as much of its end as tells it from the others."""
+    places = {path.resolve(): path for path in paths}
+    for parts in range(1, 1 + max(len(place.parts) for place in places)):
+        named = {"/".join(place.parts[-parts:]): path for place, path in places.items()}
+        if len(named) == len(places):
+            break
+    return named
+
+
+def open_subject(name: str, path: Path, preset: str = "", activation: str = "") -> Subject:
     """Reads a run's folder or a model, see `safeclip_jax.load`.
+
+    Args:
+      name: for tables.
+      path, preset, activation: as there.
 
     Raises:
       UserError: if it cannot be read.
@@ -100,4 +112,4 @@ def open_subject(path: Path, preset: str = "", activation: str = "") -> Subject:
     model = safeclip_jax.load(path, preset, activation)
     config = run_config.read(path)
     manifest = path / "poison_manifest.json"
-    return Subject(path, model, config, poison.load(manifest) if manifest.exists() else None)
+    return Subject(name, path, model, config, poison.load(manifest) if manifest.exists() else None)
