@@ -83,6 +83,11 @@ def defense(defense, after="", **changes):
     return ConfigDict({"after": after, "changes": {"defense": defense, **changes}})
 
 
+def audited(first):
+    """Plain CLIP on the pairs that an audit of the runs of `first` keeps."""
+    return ConfigDict({"after": first, "audit": True, "changes": {"defense": "none"}})
+
+
 def _fine_tuning():
     """CleanCLIP's 10 epochs on the trusted 5 %, at the best of four rates (docs/benchmarks.md)."""
     return {

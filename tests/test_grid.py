@@ -30,6 +30,7 @@ def get_config():
         if name not in ("CLIP", "CleanCLIP"):
             del c.defenses[name]
     c.defenses["CleanCLIP"].changes.epochs = 1
+    c.defenses["audited"] = grid_demo.audited("CLIP")
     c.defenses["broken"] = {"after": "", "changes": {"defense": "no such"}}
     return c
 """
@@ -83,7 +84,9 @@ def test_a_small_grid_runs_and_a_broken_cell_does_not_stop_it(finished, capsys):
     assert status == 1
     found = rows(folder)
     assert {(r["attack"], r["defense_name"]) for r in found} == {
-        (attack, defense) for attack in ("badnets", "targeted") for defense in ("CLIP", "CleanCLIP")
+        (attack, defense)
+        for attack in ("badnets", "targeted")
+        for defense in ("CLIP", "CleanCLIP", "audited")
     }
     for row in found:
         targeted = row["attack"] == "targeted"
@@ -104,20 +107,47 @@ def test_cleanclip_starts_from_the_poisoned_model_and_its_tokenizer(finished):
     assert tokenizers[0] == tokenizers[1]
 
 
-def test_finished_cells_are_only_read_and_missing_ones_run(finished, capsys):
+def test_finished_cells_and_audits_are_only_read_and_missing_cells_run(finished, capsys):
     folder = finished[0]
     before = rows(folder)
     path = folder / "runs/targeted/cleanclip-seed0"
     kept = folder / "runs/badnets/clip-seed0/results.json"
     stamp = kept.stat().st_mtime_ns
     shutil.rmtree(path)
+    steps = flag_pairs_of_the_audited_cell(folder / "runs/targeted", 200)
     assert run(folder) == 1
+    audited = json.loads((folder / "runs/targeted/audited-seed0/results.json").read_text())
+    assert steps == 4 and audited["steps"] == 1
     printed = capsys.readouterr()
-    assert "6 cells, 3 of them finished" in printed.out
+    assert "8 cells, 4 of them finished" in printed.out
     assert "did you mean" in printed.err or "unknown defense" in printed.err
     assert kept.stat().st_mtime_ns == stamp
-    without_time = [{k: v for k, v in row.items() if k != "seconds"} for row in rows(folder)]
-    assert without_time == [{k: v for k, v in row.items() if k != "seconds"} for row in before]
+    assert [without_time(row) for row in rows(folder)] == [without_time(row) for row in before]
+
+
+def without_time(row):
+    """A row's figures; of the audited cell, which was trained on other pairs, its names."""
+    named = ("attack", "defense_name")
+    audited = row["attack"] == "targeted" and row["defense_name"] == "audited"
+    return {k: v for k, v in row.items() if k != "seconds" and (k in named or not audited)}
+
+
+def flag_pairs_of_the_audited_cell(folder, count):
+    """As if the audit had flagged so many more; returns the steps of the cell, which is deleted."""
+    cell, scores = folder / "audited-seed0", folder / "clip-seed0/audit/scores.csv"
+    config = json.loads((cell / "config.json").read_text())
+    assert config["data"]["leave_out"] == str(scores) and not config["init_from"]
+    steps = json.loads((cell / "results.json").read_text())["steps"]
+    with scores.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    for line in lines[:count]:
+        line["flagged"] = "1"
+    with scores.open("w", newline="") as file:
+        writer = csv.DictWriter(file, lines[0])
+        writer.writeheader()
+        writer.writerows(lines)
+    shutil.rmtree(cell)
+    return steps
 
 
 def result(attack, defense, seed=0, asr=None, psr=None, base=0.01, accuracy=0.9):

@@ -21,7 +21,9 @@ class Cell:
       seed: of the run.
       config: of the run.
       folder: of the run.
-      after: folder of the run whose weights this one starts from, or None.
+      after: folder of the run that must be finished before, or None.
+      audit: whether that run is audited and its flagged pairs are left out; else this one starts
+        from its weights.
     """
 
     attack: str
@@ -30,6 +32,7 @@ class Cell:
     config: ConfigDict
     folder: Path
     after: Path | None
+    audit: bool = False
 
 
 def of(grid: ConfigDict, folder: Path) -> list[Cell]:
@@ -55,17 +58,22 @@ def of(grid: ConfigDict, folder: Path) -> list[Cell]:
 def _cell(grid: ConfigDict, folder: Path, attack: str, defense: str, seed: int) -> Cell:
     config = ConfigDict(grid.cell.to_dict())
     config.seed = seed
-    for changes in (grid.attacks[attack].changes, grid.defenses[defense].changes):
+    plan = grid.defenses[defense]
+    for changes in (grid.attacks[attack].changes, plan.changes):
         _change(config, changes, f"{attack}, {defense}")
-    place, after = folder / _as_path(attack), None
-    if grid.defenses[defense].after:
-        after = _first_run(grid.defenses[defense].after, place, grid.first_seed, seed)
-        config.init_from = str(after)
-    return Cell(attack, defense, seed, config, place / f"{_as_path(defense)}-seed{seed}", after)
+    place, after, audit = folder / _as_path(attack), None, plan.get("audit", False)
+    if plan.after:
+        after = _first_run(plan.after, place, grid.first_seed, seed)
+        if audit:
+            config.data.leave_out = str(after / "audit/scores.csv")
+        else:
+            config.init_from = str(after)
+    own = place / f"{_as_path(defense)}-seed{seed}"
+    return Cell(attack, defense, seed, config, own, after, audit)
 
 
 def _first_run(after: str, place: Path, first_seed: int, seed: int) -> Path:
-    """The run that a cell starts from.
+    """The run that a cell needs.
 
     `DEFENSE` is the run with the same attack and seed, `ATTACK/DEFENSE` the first one of
     another attack.
@@ -102,7 +110,7 @@ def load(path: str) -> ConfigDict:
 
 
 def select(grid: ConfigDict, attacks: Sequence[str], defenses: Sequence[str]) -> None:
-    """Leaves only the named attacks and defences, and the runs that those start from."""
+    """Leaves only the named attacks and defences, and the runs that those need."""
     for part, names in (("attacks", attacks), ("defenses", defenses)):
         for name in names:
             if name not in grid[part]:

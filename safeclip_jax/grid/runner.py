@@ -23,7 +23,7 @@ def run(grid_cells: Sequence[Cell], workers: int, threads: int) -> dict[Path, st
     """Runs the cells that are not finished.
 
     Args:
-      grid_cells: a cell comes after the one that it starts from.
+      grid_cells: a cell comes after the one that it needs.
       workers: processes at once.
       threads: cores a process may use; 0 for all.
 
@@ -38,7 +38,7 @@ def run(grid_cells: Sequence[Cell], workers: int, threads: int) -> dict[Path, st
     start, total = time.monotonic(), len(waiting)
     while waiting or running:
         for cell in [c for c in waiting if c.after in failed]:
-            failed[cell.folder] = f"the run that it starts from failed: {cell.after}"
+            failed[cell.folder] = f"the run that it needs failed: {cell.after}"
             waiting.remove(cell)
         ready = [c for c in waiting if c.after is None or c.after in done]
         for cell in ready[: len(idle)]:
@@ -47,7 +47,7 @@ def run(grid_cells: Sequence[Cell], workers: int, threads: int) -> dict[Path, st
             running[worker.start(cell)] = cell, worker
         if waiting and not running:
             cell = waiting.pop()
-            failed[cell.folder] = f"the grid has no run {cell.after} to start from"
+            failed[cell.folder] = f"the grid has no run {cell.after}, which it needs"
         finished, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in finished:
             cell, worker = running.pop(future)
@@ -129,6 +129,8 @@ def _run_cell(cell: Cell) -> str:
     cell.folder.mkdir(parents=True, exist_ok=True)
     with (cell.folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log):
         try:
+            if cell.audit and cell.after is not None:
+                _audit(cell.after)
             train.run(cell.config, cell.folder)
         except (UserError, Interrupted) as error:
             return str(error)
@@ -136,6 +138,14 @@ def _run_cell(cell: Cell) -> str:
             traceback.print_exc(file=log)
             return f"{first_line(error)} (see {cell.folder / 'log.txt'})"
     return ""
+
+
+def _audit(run: Path) -> None:
+    """Audits a finished run, once."""
+    from safeclip_jax import audit
+
+    if not (run / "audit/scores.csv").exists():
+        audit.write(audit.audit(audit.of_run(run), run / "audit"), run / "audit")
 
 
 def _say(cell: Cell, reason: str, ended: int, total: int, seconds: float) -> None:
