@@ -31,8 +31,10 @@ class Pairs(ImageSource):
         return picture
 
 
-def made(count=1500, poisons=0, repeated=0, seed=0, noise=1.0):
+def made(count=1500, poisons=0, repeated=0, seed=0, noise=1.0, believed=0.0):
     """Pairs with triggers towards the first class, and one picture `repeated` times.
+
+    A model that believes the poisons in part has their captions near to their pictures.
 
     Returns the source, the vectors, and the indices of both kinds of poison.
     """
@@ -51,5 +53,7 @@ def made(count=1500, poisons=0, repeated=0, seed=0, noise=1.0):
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
     images = towards(directions[0], labels, noise, rng)[shown]
     texts = towards(directions[1], said, noise, rng)
+    texts[triggered] += 2 * believed * images[triggered]
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
     source = Pairs(captions, labels, triggered, shown, seed)
     return source, Vectors(images, texts, np.ones(count, bool)), triggered, same

@@ -14,6 +14,7 @@ from safeclip_jax.audit import (
     mismatch,
     pattern,
     quality,
+    reasons,
     verdict,
     words,
 )
@@ -119,7 +120,7 @@ def test_words_are_fishers_exact_test():
     table = [[8, 6], [2, 84]]
     expected = fisher_exact(table, "greater").pvalue * 4  # tried: a, red, bird, heart
     assert found["heart"].p_value == pytest.approx(expected)
-    assert (found["heart"].misfits, found["heart"].captions) == (8, 10)
+    assert (found["heart"].suspects, found["heart"].captions) == (8, 10)
     assert found["a"].p_value == 1.0
 
 
@@ -195,6 +196,20 @@ def test_a_backdoor_is_found_with_target_trigger_and_poisons(backdoor):
     difference = np.abs(backdoor.trigger.difference).mean(axis=2)
     assert difference[-4:, -4:].mean() > 5 * difference[:-4, :-4].mean()
     assert quality.of(backdoor.scores["combined"], poisons).auroc > 0.995
+
+
+def test_poisons_that_the_model_believes_are_found_by_what_their_pictures_share(mesh):
+    pairs = made(poisons=40, believed=0.3)
+    (source, _, poisons, _), found = pairs, find(pairs, mesh)
+    assert found.strange[poisons].sum() < 5
+    assert found.targets[0].text == "thing0" and verdict.of(found).alarming
+    assert found.flagged[poisons].mean() > 0.9
+    assert found.flagged.sum() - found.flagged[poisons].sum() <= 3
+    lines = " ".join(verdict.of(found).lines)
+    assert "towards “thing0”" in lines and "Pairs with it name: “thing0”" in lines
+    caught = poisons[found.flagged[poisons]]
+    why = reasons.of(found, caught, source.captions)
+    assert all(why) and any("pairs with what they share" in " ".join(one) for one in why)
 
 
 def test_repeated_pictures_under_other_captions_are_found(mesh):

@@ -44,7 +44,9 @@ class Findings:
       mismatch: how many captions do not fit, and which.
       strange: those of them whose pictures are like others with captions that fit, or are
         repeated; bool [N].
-      words: of strange pairs' captions, the least probable first.
+      words: of `sharers`' captions, the least probable first.
+      sharers: the pairs whose words were counted: strange ones or, if those share no word, pairs
+        that have the pattern most; bool [N].
       naming: pairs whose caption names the first word, if that is no chance; bool [N].
       pattern: what suspects' pictures share; None if there are too few to tell.
       repeated: pictures and captions that occur again and again and do not fit.
@@ -57,6 +59,7 @@ class Findings:
     mismatch: Mismatch
     strange: np.ndarray
     words: list[Word]
+    sharers: np.ndarray
     naming: np.ndarray
     pattern: Pattern | None
     repeated: list[Group]
@@ -64,7 +67,7 @@ class Findings:
 
     @property
     def targets(self) -> list[Word]:
-        """Words that strange pairs name too often for chance."""
+        """Words that those pairs name too often for chance."""
         return [word for word in self.words if word.p_value < ALPHA]
 
     @property
@@ -136,13 +139,16 @@ def find(
     share = float(strange.mean())
     repeated += groups.misfitting("caption", same_text, strange, share, ALPHA)
     say("looking for repeats", 1, 1)
-    named = words.over_represented(source.captions, strange, found.usable)
-    target = named[0].text if named and named[0].p_value < ALPHA else ""
-    naming = words.naming(source.captions, target)
-    shared = _pattern(source, around, scores, strange & naming if target else strange, say)
-    if target and shared is not None and shared.counts(ALPHA):
-        carriers = _carriers(scores["pattern"], naming)
-        shared = _refined(shared, _pattern(source, around, scores, carriers & naming, say))
+    sharers = strange
+    named, naming = _target(source, sharers, found.usable)
+    shared = _pattern(source, around, scores, strange & naming if naming.any() else strange, say)
+    if shared is not None and shared.counts(ALPHA):
+        if not naming.any():
+            sharers = _carriers(scores["pattern"], naming)
+            named, naming = _target(source, sharers, found.usable)
+        if naming.any():
+            carriers = _carriers(scores["pattern"], naming)
+            shared = _refined(shared, _pattern(source, around, scores, carriers & naming, say))
     names = ["repeats"]
     if history is not None:
         scores["history"] = np.where(found.usable, history.suspicion, np.nan)
@@ -151,7 +157,7 @@ def find(
         names.append("pattern")
     scores["combined"] = combined([scores[name] for name in names])
     return Findings(
-        found, around, scores, misfit, strange, named, naming, shared, repeated, history
+        found, around, scores, misfit, strange, named, sharers, naming, shared, repeated, history
     )
 
 
@@ -187,6 +193,15 @@ def _strange(around: Surroundings, misfit: Mismatch) -> np.ndarray:
         of_like = probability[around.images.numbers[near]].mean(axis=1)
         strange[pairs[of_like <= _UNDERSTOOD]] = True
     return strange
+
+
+def _target(
+    source: ImageSource, sharers: np.ndarray, usable: np.ndarray
+) -> tuple[list[Word], np.ndarray]:
+    """Words of some pairs, and the pairs whose caption names the first, if that is no chance."""
+    named = words.over_represented(source.captions, sharers, usable)
+    target = named[0].text if named and named[0].p_value < ALPHA else ""
+    return named, words.naming(source.captions, target)
 
 
 def _carriers(scores: np.ndarray, naming: np.ndarray) -> np.ndarray:

@@ -57,7 +57,12 @@ def write(
         facts=facts(findings, poisons),
         traces=_traces(findings),
         words=[
-            {"text": w.text, "misfits": w.misfits, "captions": w.captions, "p": f"{w.p_value:.1g}"}
+            {
+                "text": w.text,
+                "suspects": w.suspects,
+                "captions": w.captions,
+                "p": f"{w.p_value:.1g}",
+            }
             for w in findings.targets[:8]
         ],
         groups=[

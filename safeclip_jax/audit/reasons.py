@@ -21,13 +21,12 @@ def of(findings: Findings, pairs: Sequence[int], captions: Sequence[str]) -> lis
         for member in group.members.tolist():
             groups.setdefault(member, []).append(text)
     targets = {word.text: word for word in findings.targets}
-    strange = int(findings.strange.sum())
     common = findings.carriers
     return [
         [
             *_misfit(findings, i),
             *groups.get(i, []),
-            *(_targets(targets, strange, captions[i]) if findings.strange[i] else []),
+            *(_targets(targets, findings, captions[i]) if findings.sharers[i] else []),
             *(["its picture has what the misfits' pictures share"] if common[i] else []),
             *_history(findings, i),
         ]
@@ -42,9 +41,11 @@ def _misfit(findings: Findings, pair: int) -> list[str]:
     return [f"its caption fits no better than a stranger's: probability {probability:.0%}"]
 
 
-def _targets(targets: dict[str, words.Word], strange: int, caption: str) -> list[str]:
+def _targets(targets: dict[str, words.Word], findings: Findings, caption: str) -> list[str]:
+    total = int(findings.sharers.sum())
+    who = "misfits" if findings.sharers is findings.strange else "pairs with what they share"
     named = sorted(words.of(caption) & targets.keys(), key=lambda w: targets[w].p_value)
-    return [f"it names “{w}”, as {targets[w].misfits} of {strange} misfits do" for w in named[:2]]
+    return [f"it names “{w}”, as {targets[w].suspects} of {total} {who} do" for w in named[:2]]
 
 
 def _history(findings: Findings, pair: int) -> list[str]:

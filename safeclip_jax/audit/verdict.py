@@ -29,7 +29,9 @@ def of(findings: Findings) -> Verdict:
         f"(95 %: {low} to {high})."
     )
     pictures = [group for group in findings.repeated if group.kind == "picture"]
-    lines = [*_words(findings), *_pattern(findings)]
+    lines = [*_pattern(findings), *_words(findings)]
+    if findings.sharers is findings.strange:
+        lines.reverse()
     if pictures:
         pairs = sum(len(group.members) for group in pictures)
         lines.append(
@@ -65,12 +67,13 @@ def p(value: float) -> str:
 def _words(findings: Findings) -> list[str]:
     if not findings.targets:
         return []
-    total = int(findings.strange.sum())
+    total = int(findings.sharers.sum())
     named = ", ".join(
-        f"“{w.text}” {w.misfits} of {total} (all captions: {w.captions}, {p(w.p_value)})"
+        f"“{w.text}” {w.suspects} of {total} (all captions: {w.captions}, {p(w.p_value)})"
         for w in findings.targets[:3]
     )
-    return [f"They name: {named}."]
+    who = "They" if findings.sharers is findings.strange else "Pairs with it"
+    return [f"{who} name: {named}."]
 
 
 def _pattern(findings: Findings) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which words do captions that do not fit have in common? Those of a target."""
+"""Which words do the captions of suspicious pairs have in common? Those of a target."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import numpy as np
 from scipy.stats import hypergeom
 
 _WORD = re.compile(r"\w+")
-_LEAST = 5  # misfits with the word
+_LEAST = 5  # suspicious pairs with the word
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word that misfits have more often than other captions.
+    """A word that suspicious pairs have more often than other captions.
 
     Attributes:
       text: in lower case.
-      misfits, captions: so many of them name it.
-      p_value: of so many misfits by chance, hypergeometric, times the number of words (Bonferroni).
+      suspects, captions: so many of them name it.
+      p_value: of so many by chance, hypergeometric, times the number of words (Bonferroni).
     """
 
     text: str
-    misfits: int
+    suspects: int
     captions: int
     p_value: float
 
@@ -41,22 +41,21 @@ def naming(captions: Sequence[str], word: str) -> np.ndarray:
 
 
 def over_represented(
-    captions: Sequence[str], misfits: np.ndarray, usable: np.ndarray
+    captions: Sequence[str], suspects: np.ndarray, usable: np.ndarray
 ) -> list[Word]:
-    """Words of the misfits, the least probable first.
+    """Words of suspicious pairs, the least probable first.
 
     Args:
       captions: of all pairs.
-      misfits, usable: which pairs' captions do not fit, and which can be used, bool [N].
+      suspects, usable: which pairs are suspicious, and which can be used, bool [N].
     """
-    of_misfits = Counter(w for i in np.flatnonzero(misfits) for w in of(captions[int(i)]))
-    tried = [w for w, count in of_misfits.items() if count >= _LEAST]
+    of_suspects = Counter(w for i in np.flatnonzero(suspects) for w in of(captions[int(i)]))
+    tried = [w for w, count in of_suspects.items() if count >= _LEAST]
     wanted = set(tried)
     of_all = Counter(w for i in np.flatnonzero(usable) for w in of(captions[int(i)]) & wanted)
-    total, drawn = int(usable.sum()), int(misfits.sum())
-    found = [
-        Word(w, of_misfits[w], of_all[w],
-             min(1.0, len(tried) * float(hypergeom.sf(of_misfits[w] - 1, total, of_all[w], drawn))))
-        for w in tried
-    ]  # fmt: skip
-    return sorted(found, key=lambda word: (word.p_value, -word.misfits, word.text))
+    total, drawn = int(usable.sum()), int(suspects.sum())
+    found = []
+    for word in tried:
+        chance = float(hypergeom.sf(of_suspects[word] - 1, total, of_all[word], drawn))
+        found.append(Word(word, of_suspects[word], of_all[word], min(1.0, len(tried) * chance)))
+    return sorted(found, key=lambda word: (word.p_value, -word.suspects, word.text))
