@@ -66,7 +66,9 @@ def run(
       Interrupted: after a checkpoint, on SIGTERM or SIGINT.
     """
     try:
-        return _run(config, folder, beat, accept)
+        workdir.check_writable(folder)
+        with workdir.held(folder):
+            return _run(config, folder, beat, accept)
     except OSError as error:
         raise UserError(
             f"{error.filename or folder}: {error.strerror or error}; all up to the last checkpoint "
@@ -75,7 +77,6 @@ def run(
 
 
 def _run(config: ConfigDict, folder: Path, beat: Beat, accept: Collection[str]) -> dict:
-    workdir.check_writable(folder)
     changed = workdir.check_config(folder, config, accept)
     if workdir.exists(folder / "results.json"):
         return results.read(folder / "results.json")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import jax
@@ -35,6 +38,35 @@ def check_writable(folder: Path) -> None:
             file.write(bytes(1024))
     except OSError as error:
         raise UserError(f"workdir {folder} cannot be written: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other runs out of the folder; the lock ends with the process, however that ends.
+
+    A file system without locks keeps nobody out.
+
+    Raises:
+      UserError: if another process has it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if jax.process_index() == 0:
+            _lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f"another process trains in {folder}: let it end, or choose another --workdir"
+        ) from None
+    except OSError:
+        return
 
 
 def check_config(folder: Path, config: ConfigDict, accept: Collection[str] = ()) -> list[str]:

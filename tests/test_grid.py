@@ -2,7 +2,12 @@
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -148,6 +153,41 @@ def flag_pairs_of_the_audited_cell(folder, count):
         writer.writerows(lines)
     shutil.rmtree(cell)
     return steps
+
+
+ORPHAN = """
+import os, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from safeclip_jax.grid import runner
+
+def work():
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1, get_context("spawn"), runner._start_worker, ([],))
+    pool.submit(work).result()
+"""
+
+
+def test_a_worker_ends_with_the_grid_that_is_killed(tmp_path):
+    (tmp_path / "orphan.py").write_text(ORPHAN)
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "orphan.py"], env=environment, stdout=subprocess.PIPE, text=True
+    ) as grid_process:
+        worker = int(grid_process.stdout.readline())
+        grid_process.kill()
+    deadline = time.monotonic() + 30
+    while lives(worker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not lives(worker)
+
+
+def lives(process):
+    status = Path(f"/proc/{process}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
 
 
 def result(attack, defense, seed=0, asr=None, psr=None, base=0.01, accuracy=0.9):

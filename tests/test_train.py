@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from safeclip_jax import logs, pools, train
+from safeclip_jax import logs, pools, train, workdir
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluate import __main__ as evaluate
 from tests import browser
@@ -194,6 +194,16 @@ def test_a_finished_run_is_only_read(finished):
     result = main(folder)
     assert result.returncode == 0 and result.stdout in printed
     assert before == {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path, config):
+    with (
+        workdir.held(tmp_path),
+        pytest.raises(UserError, match=r"another process trains in .*choose another --workdir"),
+    ):
+        train.run(config, tmp_path)
+    with workdir.held(tmp_path):
+        assert not list(tmp_path.iterdir())
 
 
 def test_another_config_in_the_same_folder_is_refused(finished):

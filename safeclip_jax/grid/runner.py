@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
 import time
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from safeclip_jax import results, workdir
@@ -113,13 +115,22 @@ class _Worker:
 
 
 def _start_worker(cores: list[int]) -> None:
-    """Pins the process to its cores and sets up JAX as `main` does."""
+    """Pins the process to its cores and sets up JAX as `main` does; it ends with the grid's."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if cores:
         os.sched_setaffinity(0, cores)
     from safeclip_jax import command_line, cpu
 
     cpu.keep_freed_memory()
     command_line.set_up_jax()
+
+
+def _end_with_parent() -> None:
+    """A cell in progress then writes a checkpoint first."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _run_cell(cell: Cell) -> str:
