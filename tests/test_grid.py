@@ -220,6 +220,10 @@ def test_bad_grids_are_refused(tmp_path):
         grid.load(str(tmp_path / "none.py"))
     with pytest.raises(UserError, match="no grid"):
         grid.load("configs/demo.py")
+    broken = tmp_path / "broken.py"
+    broken.write_text("def get_config():\n    return nothing\n")
+    with pytest.raises(UserError, match=r"broken\.py, line 2: name 'nothing' is not defined"):
+        grid.load(str(broken))
     config = grid_demo.get_config()
     with pytest.raises(UserError, match="--attacks 'badnet'"):
         grid.select(config, ["badnet"], [])
