@@ -10,7 +10,7 @@ import pytest
 
 from safeclip_jax import train
 from safeclip_jax.audit import __main__ as command
-from safeclip_jax.audit import detectors, subject, vectors
+from safeclip_jax.audit import detectors, subject, tables, vectors
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluate.embedding import Reading
 from tests import browser, every_stage
@@ -90,11 +90,16 @@ def test_clean_csv_has_the_input_s_own_columns_and_separator(audited, table):
     assert kept[0]["note"] == "=note 00000"
 
 
+def test_captions_are_no_formulas_in_a_spreadsheet():
+    assert tables._harmless("=HYPERLINK(1)") == "'=HYPERLINK(1)"
+    assert tables._harmless("-2+3") == "'-2+3" and tables._harmless("a = b") == "a = b"
+
+
 def test_another_model_and_parquet(run, table, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
-    from pyarrow import csv as tables
+    from pyarrow import csv as pyarrow_csv
 
-    source = tables.read_csv(table, parse_options=tables.ParseOptions(delimiter=";"))
+    source = pyarrow_csv.read_csv(table, parse_options=pyarrow_csv.ParseOptions(delimiter=";"))
     path, out = tmp_path / "pairs.parquet", tmp_path / "out"
     parquet.write_table(source, path, row_group_size=50)
     for file in Path(table).parent.glob("*.jpg"):

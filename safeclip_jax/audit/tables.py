@@ -17,6 +17,7 @@ from safeclip_jax.errors import UserError
 
 FORMATS = ("csv", "parquet")
 _AT_ONCE = 65_536
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_scores(path: Path, findings: Findings, keys: Sequence[str]) -> None:
@@ -35,11 +36,15 @@ def write_scores(path: Path, findings: Findings, keys: Sequence[str]) -> None:
 def write_suspects(
     path: Path, findings: Findings, source: Source, order: np.ndarray, reasons: list[list[str]]
 ) -> None:
-    """Some pairs, the most suspicious first, with rank, scores and reasons."""
+    """Some pairs, the most suspicious first, with rank, scores and reasons.
+
+    In CSV a key or caption that a spreadsheet would run as a formula begins with an apostrophe.
+    """
+    shown = _harmless if path.suffix == ".csv" else str
     columns: dict[str, Any] = {
         "rank": np.arange(1, len(order) + 1),
-        "key": [source.keys[int(i)] for i in order],
-        "caption": [source.captions[int(i)] for i in order],
+        "key": [shown(source.keys[int(i)]) for i in order],
+        "caption": [shown(source.captions[int(i)]) for i in order],
         "flagged": findings.flagged[order].astype(int),
         "p_misfit": findings.mismatch.probability[order],
         "reasons": ["; ".join(r) for r in reasons],
@@ -76,6 +81,10 @@ def write_clean(folder: Path, spec: str, source: Source, keep: np.ndarray) -> Pa
         columns["label"] = [source.class_names[source.labels[i]] for i in kept]
     _write(folder / "clean.csv", columns, len(kept))
     return folder / "clean.csv"
+
+
+def _harmless(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _write(path: Path, columns: dict[str, Any], rows: int) -> None:
