@@ -139,16 +139,7 @@ def find(
     share = float(strange.mean())
     repeated += groups.misfitting("caption", same_text, strange, share, ALPHA)
     say("looking for repeats", 1, 1)
-    sharers = strange
-    named, naming = _target(source, sharers, found.usable)
-    shared = _pattern(source, around, scores, strange & naming if naming.any() else strange, say)
-    if shared is not None and shared.counts(ALPHA):
-        if not naming.any():
-            sharers = _carriers(scores["pattern"], naming)
-            named, naming = _target(source, sharers, found.usable)
-        if naming.any():
-            carriers = _carriers(scores["pattern"], naming)
-            shared = _refined(shared, _pattern(source, around, scores, carriers & naming, say))
+    sharers, named, naming, shared = _backdoor(source, around, scores, strange, say)
     names = ["repeats"]
     if history is not None:
         scores["history"] = np.where(found.usable, history.suspicion, np.nan)
@@ -193,6 +184,30 @@ def _strange(around: Surroundings, misfit: Mismatch) -> np.ndarray:
         of_like = probability[around.images.numbers[near]].mean(axis=1)
         strange[pairs[of_like <= _UNDERSTOOD]] = True
     return strange
+
+
+def _backdoor(
+    source: ImageSource, around: Surroundings, scores: Scores, strange: np.ndarray, say: Say
+) -> tuple[np.ndarray, list[Word], np.ndarray, Pattern | None]:
+    """`sharers`, `words`, `naming` and `pattern` of `Findings`; adds the scores of the pattern.
+
+    The target is a word of strange captions. If those share none, but their pictures a pattern, it
+    is one of the pairs that have most of that. With a target the pattern is fitted once more, to
+    all that carry it and name the target.
+    """
+    usable = around.vectors.usable
+    sharers = strange
+    named, naming = _target(source, sharers, usable)
+    shared = _pattern(source, around, scores, strange & naming if naming.any() else strange, say)
+    if shared is None or not shared.counts(ALPHA):
+        return sharers, named, naming, shared
+    if not naming.any():
+        sharers = _carriers(scores["pattern"], naming)
+        named, naming = _target(source, sharers, usable)
+    if naming.any():
+        carriers = _carriers(scores["pattern"], naming)
+        shared = _refined(shared, _pattern(source, around, scores, carriers & naming, say))
+    return sharers, named, naming, shared
 
 
 def _target(
