@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from safeclip_jax.data.sources.folder import Folder
 from safeclip_jax.data.sources.scenes import PROMPTS, Scenes
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluate import __main__ as command
-from safeclip_jax.evaluate import features, zero_shot
+from safeclip_jax.evaluate import features, subject, zero_shot
 from safeclip_jax.evaluate.embedding import Embedding
 from safeclip_jax.evaluate.evaluator import Evaluator
 from safeclip_jax.experiment import build
@@ -42,15 +43,13 @@ def evaluate(tmp_path):
     return run
 
 
-def test_models_of_the_same_name_have_columns_of_their_own(tmp_path, evaluate):
-    paths = [tmp_path / "a/seed0", tmp_path / "b/seed0"]
-    for seed, path in enumerate(paths):
-        write(random_model(seed=seed), path, "native")
-    flags = ("--data", "scenes", "--pairs", "40", "--batch", "8")
-    out = evaluate("--checkpoint", *paths, paths[0], *flags)
-    with (out / "results.csv").open(newline="") as file:
-        assert {row["model"] for row in csv.DictReader(file)} == {"a/seed0", "b/seed0"}
-    assert len(list(out.glob("*_zero_shot.json"))) == 2
+def test_models_of_the_same_name_have_columns_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = [Path("a/seed0"), Path("b/seed0"), Path("b/seed1")]
+    assert subject.by_name(paths[1:]) == {"seed0": paths[1], "seed1": paths[2]}
+    found = subject.by_name([*paths, Path("a/../a/seed0")])
+    assert list(found) == ["a/seed0", "b/seed0", "b/seed1"]
+    assert [path.resolve() for path in found.values()] == [path.resolve() for path in paths]
 
 
 def test_all_tasks_of_two_models_in_one_table(models, evaluate, capsys):
