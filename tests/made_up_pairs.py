@@ -31,9 +31,10 @@ class Pairs(ImageSource):
         return picture
 
 
-def made(count=1500, poisons=0, repeated=0, seed=0, noise=1.0, believed=0.0):
+def made(count=1500, poisons=0, repeated=0, seed=0, noise=1.0, believed=0.0, alike=0):
     """Pairs with triggers towards the first class, and one picture `repeated` times.
 
+    The pictures of `alike` poisons look to the model like each other and like nothing else.
     A model that believes the poisons in part has their captions near to their pictures.
 
     Returns the source, the vectors, and the indices of both kinds of poison.
@@ -52,6 +53,9 @@ def made(count=1500, poisons=0, repeated=0, seed=0, noise=1.0, believed=0.0):
     directions = rng.standard_normal((2, CLASSES, WIDTH))[:1].repeat(2, 0)
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
     images = towards(directions[0], labels, noise, rng)[shown]
+    if alike:
+        nothing = rng.standard_normal((1, WIDTH)) / np.sqrt(WIDTH)
+        images[triggered[:alike]] = towards(nothing, np.zeros(alike, int), noise, rng)
     texts = towards(directions[1], said, noise, rng)
     texts[triggered] += 2 * believed * images[triggered]
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)

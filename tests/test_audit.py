@@ -212,6 +212,14 @@ def test_poisons_that_the_model_believes_are_found_by_what_their_pictures_share(
     assert all(why) and any("pairs with what they share" in " ".join(one) for one in why)
 
 
+def test_poisons_among_poisons_are_found_by_the_target_that_they_name(mesh):
+    pairs = made(poisons=60, alike=40)
+    (_, _, poisons, _), found = pairs, find(pairs, mesh)
+    assert found.strange[poisons[:40]].mean() < 0.1 < 0.5 < found.strange[poisons[40:]].mean()
+    assert found.flagged[poisons].all()
+    assert found.flagged.sum() - 60 <= 3
+
+
 def test_repeated_pictures_under_other_captions_are_found(mesh):
     pairs = made(repeated=12)
     found = find(pairs, mesh)

@@ -86,14 +86,16 @@ class Findings:
     def flagged(self) -> np.ndarray:
         """Pairs that should go, bool [N].
 
-        Strange ones, repeated pictures under captions that do not fit, and pairs that have the
-        pattern and name the target.
+        Strange ones, repeated pictures under captions that do not fit, and, where there is a
+        pattern, pairs that name the target and have the pattern or do not fit.
         """
         flagged = self.strange.copy()
         for group in self.repeated:
             if group.kind == "picture":
                 flagged[group.members] = True
-        return flagged | (self.carriers & self.naming)
+        if self.trigger is not None:
+            flagged |= self.naming & (self.carriers | self.mismatch.misfits)
+        return flagged
 
     @property
     def order(self) -> np.ndarray:
@@ -198,7 +200,8 @@ def _backdoor(
     usable = around.vectors.usable
     sharers = strange
     named, naming = _target(source, sharers, usable)
-    shared = _pattern(source, around, scores, strange & naming if naming.any() else strange, say)
+    likely = strange & naming if naming.any() else strange
+    shared = _pattern(source, around, scores, likely, naming, say)
     if shared is None or not shared.counts(ALPHA):
         return sharers, named, naming, shared
     if not naming.any():
@@ -206,7 +209,8 @@ def _backdoor(
         named, naming = _target(source, sharers, usable)
     if naming.any():
         carriers = _carriers(scores["pattern"], naming)
-        shared = _refined(shared, _pattern(source, around, scores, carriers & naming, say))
+        again = _pattern(source, around, scores, carriers & naming, naming, say)
+        shared = _refined(shared, again)
     return sharers, named, naming, shared
 
 
@@ -243,11 +247,17 @@ def _refined(first: Pattern, again: Pattern | None) -> Pattern:
 
 
 def _pattern(
-    source: ImageSource, around: Surroundings, scores: Scores, likely: np.ndarray, say: Say
+    source: ImageSource,
+    around: Surroundings,
+    scores: Scores,
+    likely: np.ndarray,
+    naming: np.ndarray,
+    say: Say,
 ) -> Pattern | None:
     """Looks for what pictures of likely poisons share, and scores pictures by it.
 
-    If there are few, or none, the other most suspicious ones are looked at, too.
+    If there are few, or none, the other most suspicious ones are looked at, too. They are compared
+    with pictures of the same content whose captions do not name the target.
     """
     misfit = np.nan_to_num(scores["misfit"], nan=-np.inf)
     order = np.argsort(-misfit, kind="stable")[: int(around.vectors.usable.sum())]
@@ -255,6 +265,7 @@ def _pattern(
     suspects = np.sort(likely_first[: int(np.clip(likely.sum(), *_SUSPECTS))])
     _, near = around.images.nearest(np.array(around.vectors.images[suspects]), suspects)
     like = np.setdiff1d(around.images.numbers[near[:, :_LIKE]], likely_first[: len(suspects)])
+    like = like[~naming[like]]
     shared = pattern.find(pictures.features(source, suspects), pictures.features(source, like))
     if shared is None:
         return None
