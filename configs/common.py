@@ -101,7 +101,6 @@ def get_config() -> ConfigDict:
     c.safeclip_plus.adaptive = True
     c.safeclip_plus.first_cap = 0.5
     c.safeclip_plus.momentum = 0.5
-    c.safeclip_plus.augment = False
     c.safeclip_plus.train_risky = False
     c.safeclip_plus.fill = True
 

@@ -29,7 +29,7 @@ def get_config():
     c.defenses["no second pass"] = _plus(fill=False)
     c.defenses["a warm-up epoch"] = _plus(warmup_epochs=1)
     c.defenses["risky pool trained"] = _plus(train_risky=True)
-    c.defenses["augmented"] = _plus(augment=True)
+    c.defenses["not augmented"] = _plus(augment=False)
     return c
 
 

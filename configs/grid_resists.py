@@ -27,9 +27,9 @@ def get_config():
     c.defenses["SafeCLIP, no unimodal training"] = _changed(
         "safeclip", warmup_epochs=0, train_risky=False, fill=True
     )
+    c.defenses["SafeCLIP+, not augmented"] = _changed("safeclip_plus", augment=False)
     c.defenses["SafeCLIP+"] = _changed("safeclip_plus")
-    c.defenses["SafeCLIP+, augmented"] = _changed("safeclip_plus", augment=True)
-    c.defenses["SafeCLIP+, augmented, cap 85 %"] = _changed("safeclip_plus", augment=True, cap=0.85)
+    c.defenses["SafeCLIP+, cap 85 %"] = _changed("safeclip_plus", cap=0.85)
     return c
 
 

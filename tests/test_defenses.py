@@ -53,7 +53,7 @@ def test_safeclip_has_the_published_values():
 
 def test_safeclip_plus_rests_the_risky_pool_and_makes_up_for_it():
     plus = planned("safeclip_plus")
-    assert kinds(plus, 0) == [("clip", False, 2000)] and not plus.needs_scores(0)
+    assert kinds(plus, 0) == [("clip", True, 2000)] and not plus.needs_scores(0)
     pools = plus.pools(1, scores(), None)
     assert len(pools.safe) == 1000
     first, again = plus.stages(1, PAIRS, pools)
