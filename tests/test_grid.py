@@ -37,6 +37,7 @@ def get_config():
     c.defenses["CleanCLIP"].changes.epochs = 1
     c.defenses["audited"] = grid_demo.audited("CLIP")
     c.defenses["broken"] = {"after": "", "changes": {"defense": "no such"}}
+    c.attacks["badnets"].only = ("CLIP", "CleanCLIP", "broken")
     return c
 """
 
@@ -97,9 +98,8 @@ def test_a_small_grid_runs_and_a_broken_cell_does_not_stop_it(finished, capsys):
     assert status == 1
     found = rows(folder)
     assert {(r["attack"], r["defense_name"]) for r in found} == {
-        (attack, defense)
-        for attack in ("badnets", "targeted")
-        for defense in ("CLIP", "CleanCLIP", "audited")
+        *(("badnets", defense) for defense in ("CLIP", "CleanCLIP")),
+        *(("targeted", defense) for defense in ("CLIP", "CleanCLIP", "audited")),
     }
     for row in found:
         targeted = row["attack"] == "targeted"
@@ -132,7 +132,7 @@ def test_finished_cells_and_audits_are_only_read_and_missing_cells_run(finished,
     audited = json.loads((folder / "runs/targeted/audited-seed0/results.json").read_text())
     assert steps == 4 and audited["steps"] == 1
     printed = capsys.readouterr()
-    assert "8 cells, 4 of them finished" in printed.out
+    assert "7 cells, 3 of them finished" in printed.out
     assert "did you mean" in printed.err or "unknown defense" in printed.err
     assert kept.stat().st_mtime_ns == stamp
     assert [without_time(row) for row in rows(folder)] == [without_time(row) for row in before]
