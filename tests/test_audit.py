@@ -162,6 +162,8 @@ def test_a_pattern_is_found_where_there_is_one_and_only_there():
     found = pattern.find((features(40, True), numbers[0]), (features(150, False), numbers[1]))
     assert found.auroc > 0.99 and found.p_value < 1e-9
     assert np.abs(found.difference)[:4, :4].mean() > 5 * np.abs(found.difference)[8:, 8:].mean()
+    many = (features(110, True), np.arange(110)), (features(600, False), np.arange(200, 800))
+    assert 0 < pattern.find(*many).p_value < 1e-50  # less than float32 can tell from 0
     chance = [
         pattern.find((features(16, False), numbers[0][:16]), (features(60, False), numbers[1][:60]))
         for _ in range(25)

@@ -82,7 +82,7 @@ def find(
     labels = np.arange(len(inputs)) < len(suspects[0])
     even = numbers % 2 == 0
     models = _fit(inputs[even], labels[even]), _fit(inputs[~even], labels[~even])
-    scores = _scores(models, inputs, numbers)
+    scores = _scores(models, inputs, numbers).astype(np.float64)  # p-values are tiny
     test = mannwhitneyu(scores[labels], scores[~labels], alternative="greater")
     difference = (suspects[0].mean(axis=0) - like[0].mean(axis=0))[: 3 * SIDE**2]
     return Pattern(
