@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from PIL import Image
@@ -16,7 +17,7 @@ from safeclip_jax.data.sources.base import ImageSource
 from safeclip_jax.pool_history import History
 
 THUMBNAIL = 64
-_CAPTION = 300
+CAPTION = 300  # letters that are shown
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Shown:
     reasons: Sequence[Sequence[str]] = ()
     beside: dict[str, np.ndarray] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def all(self) -> np.ndarray:
         """The pairs, then those beside them that are none of them."""
         others = np.unique([j for numbers in self.beside.values() for j in numbers.ravel()])
@@ -60,7 +61,7 @@ def data(
       pictures: how many of the first pairs, and of the poisons, have one; None for all.
     """
     numbers = shown.all
-    entries: list[dict] = [{"c": source.captions[pair][:_CAPTION]} for pair in numbers.tolist()]
+    entries: list[dict] = [{"c": source.captions[pair][:CAPTION]} for pair in numbers.tolist()]
     looked_at = np.arange(len(numbers))[:pictures]
     if shown.poisons is not None:
         looked_at = np.union1d(looked_at, np.flatnonzero(np.isin(numbers, shown.poisons)))

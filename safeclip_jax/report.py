@@ -32,7 +32,9 @@ def write(folder: Path, experiment: Experiment, results: dict, evaluation: Metri
       evaluation: the last one's figures.
     """
     metrics = logs.read(folder / "metrics.jsonl")
-    files = sorted((folder / "pools").glob("epoch_*.npz"))
+    history = pool_history.read(folder, len(experiment.source))
+    files = () if history is None else history.files
+    last = pools.load(files[-1]) if files else None
     poisons = experiment.attack.manifest.indices
     figures = [("Loss", plots.losses(metrics, results["steps"]))]
     if any(line.get("kind") == "evaluation" for line in metrics):
@@ -44,8 +46,6 @@ def write(folder: Path, experiment: Experiment, results: dict, evaluation: Metri
     if isinstance(confusion, np.ndarray) and experiment.held_out is not None:
         names = experiment.held_out.class_names
         figures.append(("Zero-shot confusion", plots.confusion(confusion, names)))
-    groups = _examples(experiment, pools.load(files[-1]) if files else None)
-    history = pool_history.read(folder, len(experiment.source))
     pages.write(
         folder / "report.html",
         "report.html",
@@ -53,22 +53,24 @@ def write(folder: Path, experiment: Experiment, results: dict, evaluation: Metri
         folder=folder,
         rows=rows(results),
         figures=figures,
-        groups=groups,
-        data=None if history is None else _pairs(experiment, history),
+        groups=_examples(experiment, last),
+        data=None if history is None or last is None else _pairs(experiment, history, last),
         left_out=max(len(experiment.source) - PAIRS, 0),
         config=(folder / "config.json").read_text(),
     )
 
 
-def _pairs(experiment: Experiment, history: History) -> str:
+def _pairs(experiment: Experiment, history: History, last: pools.Pools) -> str:
     """The pairs with their scores and pools, for the page's script."""
     order = np.argsort(-history.suspicion, kind="stable")[:PAIRS]
-    rank, last = "mean rank of the scores", "rank of the last score"
     shown = pair_browser.Shown(
         order,
-        ~history.of(order).safe[-1],
+        np.isin(order, last.risky),
         "risky at the end",
-        {rank: history.suspicion[order], last: history.last[order]},
+        {
+            "mean rank of the scores": history.suspicion[order],
+            "rank of the last score": history.last[order],
+        },
         experiment.attack.manifest.indices,
     )
     return pair_browser.data(shown, experiment.source, history, _PICTURES)

@@ -14,7 +14,6 @@ from safeclip_jax.data.sources.base import ImageSource
 
 NEIGHBORS = 3  # honest pairs to show beside a suspect
 _SKIPPED = 200
-_CAPTION = 300  # letters
 _OTHERS = {
     "misfit": "mean of similarity and both agreements, in units of shuffled pairs",
     "repeats": "misfit, averaged over pairs with nearly the same picture",
@@ -71,7 +70,7 @@ def write(
                 "pairs": len(g.members),
                 "misfits": g.misfits,
                 "p": f"{g.p_value:.1g}",
-                "caption": source.captions[int(g.members[0])][:_CAPTION],
+                "caption": source.captions[int(g.members[0])][: pair_browser.CAPTION],
             }
             for g in findings.repeated[:50]
         ],

@@ -141,7 +141,7 @@ def _run_cell(cell: Cell) -> str:
     with (cell.folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log):
         try:
             if cell.audit and cell.after is not None:
-                _audit(cell.after)
+                _audit(cell.after, Path(cell.config.data.leave_out))
             train.run(cell.config, cell.folder)
         except (UserError, Interrupted) as error:
             return str(error)
@@ -151,12 +151,12 @@ def _run_cell(cell: Cell) -> str:
     return ""
 
 
-def _audit(run: Path) -> None:
-    """Audits a finished run, once."""
+def _audit(run: Path, scores: Path) -> None:
+    """Audits a finished run, if the table of scores is not there yet."""
     from safeclip_jax import audit
 
-    if not (run / "audit/scores.csv").exists():
-        audit.write(audit.audit(audit.of_run(run), run / "audit"), run / "audit")
+    if not scores.exists():
+        audit.write(audit.audit(audit.of_run(run), scores.parent), scores.parent)
 
 
 def _say(cell: Cell, reason: str, ended: int, total: int, seconds: float) -> None:
