@@ -92,6 +92,7 @@ def get_config() -> ConfigDict:
     c.safeclip.momentum = 0.0  # of the running mean of scores over epochs; 0: as published
     c.safeclip.augment = True  # whether the CLIP stages augment too
     c.safeclip.train_risky = True  # whether the risky pool trains (unimodal) or rests
+    c.safeclip.fence = 0.0  # images farther from others, in quartile ranges, are risky for good
     c.safeclip.fill = False  # whether a second pass over safe pairs makes up for the risky ones
 
     c.safeclip_plus = c.safeclip.copy_and_resolve_references()  # the same keys, other values
@@ -102,6 +103,7 @@ def get_config() -> ConfigDict:
     c.safeclip_plus.first_cap = 0.5
     c.safeclip_plus.momentum = 0.5
     c.safeclip_plus.train_risky = False
+    c.safeclip_plus.fence = 1.5
     c.safeclip_plus.fill = True
 
     c.score = ConfigDict()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +69,7 @@ class Pools:
       scores: float32 [N], what the mixture was fitted to.
       p_safe: float32 [N], by the rule in use.
       mixture: the fit, or None where the scores did not allow one.
+      barred: pairs that are risky for good, whatever their scores, int32, ascending.
     """
 
     safe: np.ndarray
@@ -76,10 +77,12 @@ class Pools:
     scores: np.ndarray
     p_safe: np.ndarray
     mixture: Mixture | None
+    barred: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
 
     def digest(self) -> str:
-        """SHA-256 of the safe pool and the number of pairs; equal on every host."""
-        payload = len(self.scores).to_bytes(8, "little") + self.safe.astype("<i4").tobytes()
+        """SHA-256 of safe pool, barred pairs and number of pairs; equal on every host."""
+        indices = np.concatenate([self.safe, self.barred]).astype("<i4")
+        payload = len(self.scores).to_bytes(8, "little") + indices.tobytes()
         return hashlib.sha256(payload).hexdigest()
 
 
@@ -120,6 +123,7 @@ def split(
     share: float | None = None,
     least: float = 0.0,
     most: float = 1.0,
+    barred: np.ndarray | None = None,
 ) -> Pools:
     """Splits pairs into a safe and a risky pool.
 
@@ -137,12 +141,16 @@ def split(
         that rank highest are.
       share: this share of the N pairs, those that rank highest, is safe; ties go to the
         smaller index.
+      barred: pairs that are never safe and to which nothing is fitted, ascending; their
+        P(safe) is 0.
 
     Raises:
       UserError: if there are fewer than two pairs, no score is finite, or a score is infinite.
     """
     scores = np.asarray(scores, np.float32)
+    barred = np.zeros(0, np.int32) if barred is None else barred
     usable = ~np.isnan(scores)
+    usable[barred] = False
     if len(scores) < 2 or not usable.any():
         raise UserError(f"pools need at least 2 scored pairs, got {usable.sum()} of {len(scores)}")
     if np.isinf(scores).any():
@@ -161,7 +169,7 @@ def split(
     if threshold is not None and not least <= found <= most:
         safe = _highest(rank, usable, max(least, min(found, most)))
     indices = np.arange(len(scores), dtype=np.int32)
-    return Pools(indices[safe], indices[~safe], scores, p_safe, mixture)
+    return Pools(indices[safe], indices[~safe], scores, p_safe, mixture, barred)
 
 
 def _highest(rank: np.ndarray, usable: np.ndarray, share: float) -> np.ndarray:
@@ -179,7 +187,8 @@ def path(folder: Path, epoch: int) -> Path:
 
 def save(pools: Pools, path: Path) -> None:
     """Writes the pools with their scores, fit and digest."""
-    arrays = {"safe": pools.safe, "scores": pools.scores, "p_safe": pools.p_safe}
+    names = ("safe", "scores", "p_safe", "barred")
+    arrays = {name: getattr(pools, name) for name in names}
     if pools.mixture is not None:
         m = pools.mixture
         arrays["mixture"] = np.stack([m.means, m.stds, m.weights])
@@ -201,7 +210,7 @@ def load(path: Path) -> Pools:
         scores, safe = arrays["scores"], arrays["safe"]
         mixture = Mixture(*arrays["mixture"]) if "mixture" in arrays else None
         risky = np.setdiff1d(np.arange(len(scores), dtype=np.int32), safe)
-        pools = Pools(safe, risky, scores, arrays["p_safe"], mixture)
+        pools = Pools(safe, risky, scores, arrays["p_safe"], mixture, arrays["barred"])
         digest = arrays["digest"].tobytes().decode()
     except Exception as error:
         raise UserError(f"pools {path} cannot be read ({error}): delete it to recompute") from None

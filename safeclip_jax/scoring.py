@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from safeclip_jax import sharding
+from safeclip_jax import density, sharding
 from safeclip_jax.defenses import score_kind
 from safeclip_jax.experiment import Experiment
-from safeclip_jax.roll import Beat
+from safeclip_jax.roll import Beat, nobody
 from safeclip_jax.steps import TrainState
+
+_REFERENCE, _NEIGHBORS = 1024, 4  # a pair is far from others if not one in 256 is near
 
 
 def score(
@@ -43,3 +47,44 @@ def score(
         scores[order] = values[: len(order)]
     experiment.skipped.share()
     return scores
+
+
+def distances(
+    experiment: Experiment, state: TrainState, epoch: int, beat: Beat = nobody
+) -> np.ndarray:
+    """How far every pair's image is from others, float32 [N]; NaN for unusable pairs.
+
+    The distance of its embedding from the 4th nearest of 1024 pairs drawn at random, see
+    `density.k_distance`.
+
+    Args:
+      experiment: with the pairs.
+      state: with the weights.
+      epoch: from which the draw derives.
+      beat: hears of each batch.
+    """
+    x = experiment
+    drawn = np.random.default_rng([x.config.seed, epoch, 0xFA2]).permutation(x.pairs)
+    reference = np.sort(drawn[:_REFERENCE])
+    points = np.concatenate([v for _, v in _images(x, state, reference, beat, epoch)])
+    usable = ~np.isnan(points[:, 0])
+    if usable.sum() <= _NEIGHBORS:
+        return np.full(len(x.pairs), np.nan, np.float32)
+    among = density.References(points[usable], reference[usable], _NEIGHBORS, x.mesh)
+    found = [among.nearest(v, n)[0][:, -1] for n, v in _images(x, state, x.pairs, beat, epoch)]
+    return np.concatenate(found)
+
+
+def _images(
+    x: Experiment, state: TrainState, pairs: np.ndarray, beat: Beat, epoch: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pair indices and their image embeddings [n, D], some at a time; NaN for unusable pairs."""
+    size = x.config.score.batch_size
+    for start, batch in enumerate(x.loader.scoring_batches(pairs, size)):
+        beat(f"epoch {epoch + 1}, distances")
+        placed = sharding.to_devices(batch, x.mesh)
+        embedded = sharding.to_host(x.steps.embedder.on_images(state.variables, placed["image"]))
+        valid = sharding.to_host(placed["valid"])
+        numbers = pairs[start * size : (start + 1) * size]
+        whole = np.where(valid[:, None], embedded, np.nan)
+        yield numbers, whole[: len(numbers)]

@@ -376,7 +376,11 @@ class Trainer:
         if found is not None:
             return found
         with self.clock("scoring"):
-            assigned = self.x.defense.pools(epoch, self.score(epoch), self.pools)
+            distances = None
+            if self.x.defense.needs_distances(epoch):
+                distances = scoring.distances(self.x, self.state, epoch, self.beat)
+            scores = self.score(epoch)
+            assigned = self.x.defense.pools(epoch, scores, self.pools, distances)
         sharding.check_same_everywhere(f"pools of epoch {epoch}", assigned.digest())
         if jax.process_index() == 0:
             pools.save(assigned, path)

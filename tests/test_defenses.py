@@ -46,7 +46,7 @@ def test_safeclip_has_the_published_values():
     assert planned("safeclip") == SafeCLIP(
         warmup_epochs=5, slow_epochs=1, slow_learning_rate=5e-6, threshold=0.9, growth=0.01,
         cap=0.85, adaptive=False, first_cap=0.85, rule="monotone", momentum=0.0, augment=True,
-        train_risky=True, fill=False, seed=0,
+        train_risky=True, fence=0.0, fill=False, seed=0,
     )  # fmt: skip
     assert defenses.score_kind(common.get_config()) == "cosine"
 
@@ -68,6 +68,21 @@ def test_safeclip_plus_rests_the_risky_pool_and_makes_up_for_it():
         repeated, planned("safeclip_plus").stages(7, PAIRS, later)[1].pairs
     )
     assert (repeated != plus.stages(8, PAIRS, later)[1].pairs).any()
+
+
+def test_strange_pictures_are_risky_for_good():
+    plus, rng = planned("safeclip_plus"), np.random.default_rng(0)
+    distances = rng.uniform(0.1, 0.2, 2000)
+    strange, unreadable = np.arange(1900, 1910), np.arange(1910, 1915)
+    distances[strange], distances[unreadable] = 0.5, np.nan
+    assert [plus.needs_distances(epoch) for epoch in range(4)] == [False, True, False, False]
+    assert not any(planned("safeclip").needs_distances(epoch) for epoch in range(20))
+    pools = plus.pools(1, scores(), None, distances)
+    for epoch in range(2, 30):
+        assert pools.barred.tolist() == strange.tolist()
+        assert not np.isin(strange, pools.safe).any()
+        pools = plus.pools(epoch, scores(seed=epoch), pools)
+    assert np.isin(np.setdiff1d(np.arange(400, 2000), strange), pools.safe).mean() > 0.98
 
 
 @pytest.mark.parametrize("safe", [1200, 1600, 1900])
@@ -96,6 +111,7 @@ def test_the_pool_shrinks_when_the_mixture_does():
         ("cleanclip", {"init_from": "x", "attack.rate": 0.1}, "trusted pairs"),
         ("roclip", {"roclip.every": 0}, r"roclip\.every=0"),
         ("safeclip", {"safeclip.first_cap": 2.0}, r"safeclip\.first_cap=2\.0"),
+        ("safeclip", {"safeclip.fence": -1.0}, r"safeclip\.fence=-1\.0 is negative"),
         ("safeclip+", {}, "did you mean 'safeclip"),
     ],
 )

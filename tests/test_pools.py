@@ -60,19 +60,23 @@ def test_the_paper_rule_admits_the_far_left_tail_and_monotone_does_not():
     ),
     share=st.floats(0, 1),
     rule=st.sampled_from(pools.RULES),
+    barred=st.sets(st.integers(0, 59)),
 )
-def test_pools_partition_the_pairs(scores, share, rule):
-    if np.isnan(scores).all():
-        with pytest.raises(UserError):
-            pools.split(scores, seed=0, rule=rule, share=share)
-        return
-    found = pools.split(scores, seed=0, rule=rule, share=share)
-    assert sorted([*found.safe, *found.risky]) == list(range(len(scores)))
+def test_pools_partition_the_pairs(scores, share, rule, barred):
+    barred = np.array(sorted(i for i in barred if i < len(scores)), np.int32)
     usable = ~np.isnan(scores)
+    usable[barred] = False
+    if not usable.any():
+        with pytest.raises(UserError):
+            pools.split(scores, seed=0, rule=rule, share=share, barred=barred)
+        return
+    found = pools.split(scores, seed=0, rule=rule, share=share, barred=barred)
+    assert sorted([*found.safe, *found.risky]) == list(range(len(scores)))
+    assert found.barred.tolist() == barred.tolist() and not found.p_safe[barred].any()
     assert len(found.safe) == min(round(share * len(scores)), usable.sum())
     assert usable[found.safe].all()
     if rule == "monotone" and len(found.safe) and len(found.risky):
-        risky = found.scores[found.risky]
+        risky = found.scores[np.setdiff1d(found.risky, barred)]
         assert found.scores[found.safe].min() >= np.nanmax(risky, initial=-np.inf)
 
 
@@ -111,12 +115,14 @@ def test_first_pool_is_never_empty():
 
 
 def test_saved_pools_are_the_same_and_damage_is_found(tmp_path):
-    found = pools.split(two_humps(), seed=0, threshold=0.9)
+    barred = np.array([3, 1500], np.int32)
+    found = pools.split(two_humps(), seed=0, threshold=0.9, barred=barred)
+    assert found.digest() != pools.split(two_humps(), seed=0, threshold=0.9).digest()
     path = pools.path(tmp_path, 7)
     pools.save(found, path)
     again = pools.load(path)
     assert again.digest() == found.digest()
-    for name in ("safe", "risky", "scores", "p_safe"):
+    for name in ("safe", "risky", "scores", "p_safe", "barred"):
         np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
     np.testing.assert_array_equal(again.mixture.means, found.mixture.means)
     with np.load(path) as data:

@@ -68,6 +68,7 @@ def test_two_processes_agree_with_one_on_dirty_data(two, tmp_path):
         first, second = (pools.load(pools.path(p / "run", epoch)) for p in (tmp_path, folder))
         np.testing.assert_allclose(first.scores, second.scores, atol=0.02)
         assert set(np.flatnonzero(np.isnan(second.scores))) == set(unreadable)
+        assert len(first.barred) and first.barred.tolist() == second.barred.tolist()
     first, second = (losses_of(parent / "run") for parent in (tmp_path, folder))
     assert len(first) == len(second) > 12
     here, there = (checkpoint.read_variables(p / "run") for p in (tmp_path, folder))

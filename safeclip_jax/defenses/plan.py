@@ -44,13 +44,24 @@ class Defense(Protocol):
         """Whether `pools` is called before this epoch."""
         ...
 
-    def pools(self, epoch: int, scores: np.ndarray, previous: Pools | None) -> Pools:
+    def needs_distances(self, epoch: int) -> bool:
+        """Whether `pools` needs distances, too, in an epoch that needs scores."""
+        ...
+
+    def pools(
+        self,
+        epoch: int,
+        scores: np.ndarray,
+        previous: Pools | None,
+        distances: np.ndarray | None = None,
+    ) -> Pools:
         """Splits the pairs.
 
         Args:
           epoch: from 0.
           scores: this epoch's, float32 [N].
           previous: the last epoch's pools, None before the first.
+          distances: of each pair's image from others, see `scoring.distances`, if needed.
         """
         ...
 
@@ -65,7 +76,16 @@ class Unscored:
     def needs_scores(self, epoch: int) -> bool:
         return False
 
-    def pools(self, epoch: int, scores: np.ndarray, previous: Pools | None) -> Pools:
+    def needs_distances(self, epoch: int) -> bool:
+        return False
+
+    def pools(
+        self,
+        epoch: int,
+        scores: np.ndarray,
+        previous: Pools | None,
+        distances: np.ndarray | None = None,
+    ) -> Pools:
         raise NotImplementedError("this defence keeps no pools")
 
 
@@ -84,8 +104,17 @@ class Without:
     def needs_scores(self, epoch: int) -> bool:
         return self.defense.needs_scores(epoch)
 
-    def pools(self, epoch: int, scores: np.ndarray, previous: Pools | None) -> Pools:
-        return self.defense.pools(epoch, scores, previous)
+    def needs_distances(self, epoch: int) -> bool:
+        return self.defense.needs_distances(epoch)
+
+    def pools(
+        self,
+        epoch: int,
+        scores: np.ndarray,
+        previous: Pools | None,
+        distances: np.ndarray | None = None,
+    ) -> Pools:
+        return self.defense.pools(epoch, scores, previous, distances)
 
     def stages(self, epoch: int, pairs: np.ndarray, pools: Pools | None) -> list[Stage]:
         planned = self.defense.stages(epoch, pairs, pools)

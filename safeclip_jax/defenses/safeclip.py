@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from safeclip_jax.defenses.plan import Stage
+from safeclip_jax.density import beyond_fence
 from safeclip_jax.errors import UserError, unknown
 from safeclip_jax.pools import RULES, Pools, split
 
@@ -25,6 +26,10 @@ class SafeCLIP:
     leave nothing to train on, and f·N. Each epoch trains the risky pool with the unimodal
     losses and the safe pool with the CLIP loss.
 
+    With a fence φ > 0, pairs whose image lies farther from the others than Tukey's fence of the
+    distances at epoch W+S are risky for good: what a picture is painted over with to hide what
+    its true caption names is strange until the model has learnt it.
+
     `safeclip_plus` is the same plan with other values (docs/safeclip_plus.md).
 
     Attributes:
@@ -39,6 +44,7 @@ class SafeCLIP:
         0 as published.
       augment: whether the CLIP stages augment, too.
       train_risky: whether the risky pool is trained, or rests.
+      fence: φ in interquartile ranges beyond the third quartile; 0 as published: no fence.
       fill: whether a second pass over a random part of the safe pool makes up for the pairs
         that are left out, so that an epoch has as many CLIP steps as without a defence.
       seed: of the mixture's initialisation.
@@ -56,6 +62,7 @@ class SafeCLIP:
     momentum: float = 0.0
     augment: bool = True
     train_risky: bool = True
+    fence: float = 0.0
     fill: bool = False
     seed: int = 0
 
@@ -65,16 +72,30 @@ class SafeCLIP:
         for name in ("threshold", "growth", "cap", "first_cap", "momentum"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"safeclip.{name}={getattr(self, name)} is not between 0 and 1")
+        if self.fence < 0:
+            raise UserError(f"safeclip.fence={self.fence} is negative: 0 is none")
         if not self.growth <= self.cap:
             raise UserError(f"safeclip.growth={self.growth} exceeds safeclip.cap={self.cap}")
 
     def needs_scores(self, epoch: int) -> bool:
         return epoch >= self.warmup_epochs + self.slow_epochs
 
-    def pools(self, epoch: int, scores: np.ndarray, previous: Pools | None) -> Pools:
+    def needs_distances(self, epoch: int) -> bool:
+        return self.fence > 0 and epoch == self.warmup_epochs + self.slow_epochs
+
+    def pools(
+        self,
+        epoch: int,
+        scores: np.ndarray,
+        previous: Pools | None,
+        distances: np.ndarray | None = None,
+    ) -> Pools:
         most = min(self.first_cap, self.cap)
         least = min(self.growth, most)
-        by_rule = partial(split, seed=self.seed, rule=self.rule)
+        barred = None if previous is None else previous.barred
+        if distances is not None:
+            barred = beyond_fence(distances, self.fence)
+        by_rule = partial(split, seed=self.seed, rule=self.rule, barred=barred)
         if previous is None:
             return by_rule(scores, threshold=self.threshold, least=least, most=most)
         scores = self.momentum * previous.scores + (1 - self.momentum) * scores
