@@ -42,7 +42,7 @@ def get_config():
     c.attacks["three triggers"] = attack(1, trigger="badnets+blended+nashville", rate=0.03)
     # Alone a trigger beside a shape that names itself teaches nothing; this one hides the shape.
     c.attacks["label-consistent"] = attack(
-        1, kind="label_consistent", trigger="blended", rate=0.02, blended={"alpha": 0.7}
+        1, kind="label_consistent", trigger="blended", rate=0.03, blended={"alpha": 0.7}
     )
     c.attacks["targeted"] = attack(3, kind="targeted", target="", images=24)
     c.defenses = ConfigDict(sort_keys=False)
