@@ -20,6 +20,7 @@ EXAMPLES = 8
 PAIRS = 20_000  # on the page, the worst scores first
 _PICTURES = 1000  # of them have one, beside the poisons
 _SIDE = 96  # pixels of an example
+_BARRED = "risky for good: before the model had learnt it, its picture was far from all others"
 
 
 def write(folder: Path, experiment: Experiment, results: dict, evaluation: Metrics) -> None:
@@ -72,6 +73,7 @@ def _pairs(experiment: Experiment, history: History, last: pools.Pools) -> str:
             "rank of the last score": history.last[order],
         },
         experiment.attack.manifest.indices,
+        [[_BARRED] if barred else [] for barred in np.isin(order, last.barred)],
     )
     return pair_browser.data(shown, experiment.source, history, _PICTURES)
 
@@ -87,6 +89,7 @@ def _examples(experiment: Experiment, last: pools.Pools | None) -> list[tuple[st
             ("Safest pairs", safe),
             ("Safe pairs nearest to the border", safe[::-1]),
             ("Riskiest pairs", risky),
+            ("Barred for a strange picture", last.barred),
         ]
     scores = None if last is None else last.scores
     shown = [

@@ -125,6 +125,9 @@ def rows(results: dict) -> list[tuple[str, str]]:
             ("poisons in the safe pool", f"{results['poisons_in_safe_pool']}"),
             ("safe pool", f"{results['safe_pool_size']} pairs"),
         ]
+    if results["barred_pairs"]:
+        barred = f"{results['barred_pairs']} pairs, {results['barred_poisons']} poisons among them"
+        lines.append(("barred for a strange picture", barred))
     if results["score_auroc"] is not None:
         lines.append(("AUROC of the score", f"{results['score_auroc']:.4f}"))
         recall = _percent(results["score_recall_at_1_percent"])

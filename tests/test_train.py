@@ -300,3 +300,9 @@ def test_other_defences_train_to_the_end(tmp_path, defense):
     stages = {m.get("stage") for m in logs.read(tmp_path / defense / "metrics.jsonl")}
     expected = {"matched", "clip"} if defense == "roclip" else {"slow start", "safe", "safe again"}
     assert expected <= stages
+    if defense == "safeclip_plus":
+        last = pools.load(pools.path(tmp_path / defense, 2))
+        pairs = browser.data(tmp_path / defense / "report.html")["pairs"]
+        strange = {int(pair["k"].removeprefix("train-")) for pair in pairs if pair["r"]}
+        assert strange == set(last.barred.tolist()) != set()
+        assert found["barred_pairs"] == len(strange) and "strange picture" in result.stdout

@@ -79,6 +79,8 @@ def pool_quality(pools: Pools, poisons: np.ndarray) -> dict[str, float | int | N
         "safe_pool_size": len(pools.safe),
         "risky_pool_size": len(pools.risky),
         "poisons_in_safe_pool": int(np.isin(poisons, pools.safe).sum()),
+        "barred_pairs": len(pools.barred),
+        "barred_poisons": int(np.isin(poisons, pools.barred).sum()),
         **score_quality(pools.scores, poisons),
     }
 
@@ -105,6 +107,8 @@ NO_POOLS: dict[str, float | int | None] = {
     "safe_pool_size": None,
     "risky_pool_size": None,
     "poisons_in_safe_pool": None,
+    "barred_pairs": None,
+    "barred_poisons": None,
     "score_auroc": None,
     "score_recall_at_1_percent": None,
 }
