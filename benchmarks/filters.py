@@ -2,8 +2,8 @@
 
     python -m benchmarks.filters --attacks badnets wanet
 
-Trains a cell of the grid (`configs/grid_demo.py`, validation split) and, where it assigns
-pools, also computes the other scores from the same weights. The pools are the
+Trains a cell of the grid (`configs/grid_demo.py`, validation split, no fence) and, where it
+assigns pools, also computes the other scores from the same weights. The pools are the
 defence's own, so all scores see the same training. Prints JSON lines, then a Markdown table.
 """
 
@@ -131,6 +131,7 @@ if __name__ == "__main__":
     command_line.set_up_jax()
     whole = grid.load("configs/grid_demo.py")
     whole.first_seed, whole.cell.evaluate.split = arguments.seed, "validation"
+    whole.cell.safeclip_plus.fence = 0.0
     grid.select(whole, arguments.attacks, [arguments.defense])
     measured = {}
     for cell in grid.of(whole, arguments.folder):

@@ -24,6 +24,10 @@ def get_config():
     c.attacks["a class near the target, 2 %"] = attack(
         1, target="ring", victims="circle", captions="nearest", rate=0.02
     )
+    # With so much of the trigger the pictures are near to each other, and so beyond no fence.
+    c.attacks["label-consistent, nearly the trigger alone, 3 %"] = attack(
+        1, kind="label_consistent", trigger="blended", rate=0.03, blended={"alpha": 0.85}
+    )
     chosen = ("CLIP", "SafeCLIP", "SafeCLIP+")
     c.defenses = ConfigDict({name: c.defenses[name] for name in chosen}, sort_keys=False)
     c.fast_attacks = ("nearest captions, 1 %",)

@@ -5,19 +5,20 @@ python -m safeclip_jax.grid --config=configs/grid_plus.py
 
 from ml_collections import ConfigDict
 
-from configs import grid_demo
+from configs import grid_adaptive, grid_demo
 
 
 def get_config():
     c = grid_demo.get_config()
     c.first_seed = 12
     c.cell.evaluate.split = "validation"
-    for name in list(c.attacks):
-        if name in ("blended", "wanet"):
-            c.attacks[name].seeds = 1
-        else:
-            del c.attacks[name]
+    nearest = grid_adaptive.get_config().attacks["nearest captions, 1 %"]
+    chosen = {name: c.attacks[name] for name in ("wanet", "label-consistent")}
+    c.attacks = ConfigDict({**chosen, "nearest captions, 1 %": nearest}, sort_keys=False)
+    c.attacks["wanet"].seeds = 1
     c.defenses = ConfigDict(sort_keys=False)
+    c.fast_attacks = ("wanet",)
+    c.fast = ConfigDict({"attacks": {"wanet": {"seeds": 1}}})
     c.defenses["SafeCLIP+"] = grid_demo.defense("safeclip_plus")
     c.defenses["cosine score"] = grid_demo.defense("safeclip_plus", score={"kind": "cosine"})
     c.defenses["flipped view scored"] = grid_demo.defense(
@@ -30,6 +31,7 @@ def get_config():
     c.defenses["a warm-up epoch"] = _plus(warmup_epochs=1)
     c.defenses["risky pool trained"] = _plus(train_risky=True)
     c.defenses["not augmented"] = _plus(augment=False)
+    c.defenses["no fence"] = _plus(fence=0.0)
     return c
 
 
