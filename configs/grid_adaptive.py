@@ -24,10 +24,12 @@ def get_config():
     c.attacks["a class near the target, 2 %"] = attack(
         1, target="ring", victims="circle", captions="nearest", rate=0.02
     )
-    # With so much of the trigger the pictures are near to each other, and so beyond no fence.
-    c.attacks["label-consistent, nearly the trigger alone, 3 %"] = attack(
-        1, kind="label_consistent", trigger="blended", rate=0.03, blended={"alpha": 0.85}
-    )
+    # With little of the trigger a picture is less strange, with much the poisons are near to each
+    # other: fewer are beyond the fence of SafeCLIP+ than at 0.7.
+    for alpha in (0.5, 0.85):
+        c.attacks[f"label-consistent, {alpha:.0%} trigger, 3 %"] = attack(
+            1, kind="label_consistent", trigger="blended", rate=0.03, blended={"alpha": alpha}
+        )
     chosen = ("CLIP", "SafeCLIP", "SafeCLIP+")
     c.defenses = ConfigDict({name: c.defenses[name] for name in chosen}, sort_keys=False)
     c.fast_attacks = ("nearest captions, 1 %",)
