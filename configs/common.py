@@ -92,7 +92,7 @@ def get_config() -> ConfigDict:
     c.safeclip.momentum = 0.0  # of the running mean of scores over epochs; 0: as published
     c.safeclip.augment = True  # whether the CLIP stages augment too
     c.safeclip.train_risky = True  # whether the risky pool trains (unimodal) or rests
-    c.safeclip.fence = 0.0  # how many quartile ranges an image may be far from others; 0: any
+    c.safeclip.fence = 0.0  # Tukey's, of images' distances from others: none beyond is safe; 0: off
     c.safeclip.fill = False  # whether a second pass over safe pairs makes up for the risky ones
 
     c.safeclip_plus = c.safeclip.copy_and_resolve_references()  # the same keys, other values

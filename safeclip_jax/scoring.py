@@ -1,4 +1,4 @@
-"""Scores of all pairs with the current weights, forward only."""
+"""Scores of all pairs, and how strange their images are, with the current weights; forward only."""
 
 from __future__ import annotations
 
