@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from scipy.stats import rankdata
 
-from safeclip_jax import command_line, density, sharding, train, workdir
+from safeclip_jax import command_line, density, scoring, train, workdir
 from safeclip_jax.evaluate.detection import score_auroc, score_recall
 from safeclip_jax.experiment import build
 from safeclip_jax.grid import cells as grid
@@ -70,15 +70,11 @@ class Observer(train.Trainer):
         return scores
 
     def _embeddings(self) -> tuple[np.ndarray, np.ndarray]:
-        x, size = self.x, self.x.config.score.batch_size
-        images, texts = [], []
-        for batch in x.loader.scoring_batches(x.pairs, size):
-            placed = sharding.to_devices(batch, x.mesh)
-            embedder, variables = x.steps.embedder, self.state.variables
-            images.append(np.asarray(embedder.on_images(variables, placed["image"])))
-            texts.append(np.asarray(embedder.on_texts(variables, placed["tokens"])))
-        count = len(x.pairs)
-        return np.concatenate(images)[:count], np.concatenate(texts)[:count]
+        x, variables = self.x, self.state.variables
+        images = [vectors for _, vectors in scoring.images(x, self.state, x.pairs)]
+        tokens = x.tokenizer.encode(list(x.source.captions))
+        texts = x.steps.embedder.texts(variables, tokens, x.config.score.batch_size)
+        return np.concatenate(images), texts
 
 
 def _agreement(

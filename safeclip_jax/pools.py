@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from safeclip_jax import whole_file
 from safeclip_jax.errors import UserError
 
 RULES = ("monotone", "paper")
+NO_PAIRS = np.zeros(0, np.int32)
 _FIT_SAMPLE = 1_000_000
 _LEAST_STD = 1e-6
 
@@ -77,7 +78,7 @@ class Pools:
     scores: np.ndarray
     p_safe: np.ndarray
     mixture: Mixture | None
-    barred: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    barred: np.ndarray
 
     def digest(self) -> str:
         """SHA-256 of safe pool, barred pairs and number of pairs; equal on every host."""
@@ -123,7 +124,7 @@ def split(
     share: float | None = None,
     least: float = 0.0,
     most: float = 1.0,
-    barred: np.ndarray | None = None,
+    barred: np.ndarray = NO_PAIRS,
 ) -> Pools:
     """Splits pairs into a safe and a risky pool.
 
@@ -148,7 +149,6 @@ def split(
       UserError: if there are fewer than two pairs, no score is finite, or a score is infinite.
     """
     scores = np.asarray(scores, np.float32)
-    barred = np.zeros(0, np.int32) if barred is None else barred
     usable = ~np.isnan(scores)
     usable[barred] = False
     if len(scores) < 2 or not usable.any():

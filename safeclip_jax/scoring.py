@@ -66,22 +66,24 @@ def distances(
     x = experiment
     drawn = np.random.default_rng([x.config.seed, epoch, 0xFA2]).permutation(x.pairs)
     reference = np.sort(drawn[:_REFERENCE])
-    points = np.concatenate([v for _, v in _images(x, state, reference, beat, epoch)])
+    points = np.concatenate([vectors for _, vectors in images(x, state, reference)])
     usable = ~np.isnan(points[:, 0])
     if usable.sum() <= _NEIGHBORS:
         return np.full(len(x.pairs), np.nan, np.float32)
     among = density.References(points[usable], reference[usable], _NEIGHBORS, x.mesh)
-    found = [among.nearest(v, n)[0][:, -1] for n, v in _images(x, state, x.pairs, beat, epoch)]
+    found = []
+    for numbers, vectors in images(x, state, x.pairs):
+        beat(f"epoch {epoch + 1}, distances")
+        found.append(among.nearest(vectors, numbers)[0][:, -1])
     return np.concatenate(found)
 
 
-def _images(
-    x: Experiment, state: TrainState, pairs: np.ndarray, beat: Beat, epoch: int
+def images(
+    x: Experiment, state: TrainState, pairs: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pair indices and their image embeddings [n, D], some at a time; NaN for unusable pairs."""
+    """Pair indices [n] and image embeddings [n, D], some at a time; NaN for unusable pairs."""
     size = x.config.score.batch_size
     for start, batch in enumerate(x.loader.scoring_batches(pairs, size)):
-        beat(f"epoch {epoch + 1}, distances")
         placed = sharding.to_devices(batch, x.mesh)
         embedded = sharding.to_host(x.steps.embedder.on_images(state.variables, placed["image"]))
         valid = sharding.to_host(placed["valid"])

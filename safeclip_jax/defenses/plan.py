@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from safeclip_jax.pools import Pools
+from safeclip_jax.pools import NO_PAIRS, Pools
 
 Objective = Literal["clip", "unimodal", "clip_and_unimodal", "bank_matched"]
 
@@ -125,7 +125,7 @@ def outline(defense: Defense, pairs: np.ndarray, epochs: range) -> Iterator[tupl
     """The stages to come as (epoch, stage), as if every safe pool held half of the pairs."""
     half = len(pairs) // 2
     zeros = np.zeros(len(pairs), np.float32)
-    pools = Pools(pairs[:half], pairs[half:], zeros, zeros, None)
+    pools = Pools(pairs[:half], pairs[half:], zeros, zeros, None, NO_PAIRS)
     for epoch in epochs:
         for stage in defense.stages(epoch, pairs, pools):
             yield epoch, stage

@@ -10,7 +10,7 @@ import numpy as np
 from safeclip_jax.defenses.plan import Stage
 from safeclip_jax.density import beyond_fence
 from safeclip_jax.errors import UserError, unknown
-from safeclip_jax.pools import RULES, Pools, split
+from safeclip_jax.pools import NO_PAIRS, RULES, Pools, split
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,15 @@ class SafeCLIP:
         if not self.growth <= self.cap:
             raise UserError(f"safeclip.growth={self.growth} exceeds safeclip.cap={self.cap}")
 
+    @property
+    def _first_pools(self) -> int:
+        return self.warmup_epochs + self.slow_epochs
+
     def needs_scores(self, epoch: int) -> bool:
-        return epoch >= self.warmup_epochs + self.slow_epochs
+        return epoch >= self._first_pools
 
     def needs_distances(self, epoch: int) -> bool:
-        return self.fence > 0 and epoch == self.warmup_epochs + self.slow_epochs
+        return self.fence > 0 and epoch == self._first_pools
 
     def pools(
         self,
@@ -92,7 +96,7 @@ class SafeCLIP:
     ) -> Pools:
         most = min(self.first_cap, self.cap)
         least = min(self.growth, most)
-        barred = None if previous is None else previous.barred
+        barred = NO_PAIRS if previous is None else previous.barred
         if distances is not None:
             barred = beyond_fence(distances, self.fence)
         by_rule = partial(split, seed=self.seed, rule=self.rule, barred=barred)
@@ -107,7 +111,7 @@ class SafeCLIP:
     def stages(self, epoch: int, pairs: np.ndarray, pools: Pools | None) -> list[Stage]:
         if epoch < self.warmup_epochs:
             return [Stage("warm-up", "unimodal", pairs, True)]
-        if epoch < self.warmup_epochs + self.slow_epochs:
+        if epoch < self._first_pools:
             return [Stage("slow start", "clip", pairs, self.augment, self.slow_learning_rate)]
         assert pools is not None
         risky = [Stage("risky", "unimodal", pools.risky, True)] if self.train_risky else []
