@@ -7,6 +7,7 @@ import numpy as np
 from safeclip_jax import plots
 from safeclip_jax.evaluate import records
 from safeclip_jax.evaluate.share import Share
+from safeclip_jax.grid.plots import bars
 
 HOSTILE = ["$\\frac{", "$5 and $6", "<script>alert(1)</script>", "a & b", "[red]x[/red]"]
 
@@ -19,6 +20,18 @@ def test_names_are_text_in_plots():
     for svg in drawings:
         xml.dom.minidom.parseString(svg)  # well-formed
         assert "$5 and $6" in svg and "&lt;script&gt;" in svg and "<script" not in svg
+
+
+def test_every_defence_is_in_the_legend_once_whatever_attacks_it_ran_under():
+    ran = [("clean", "CLIP"), ("badnets", "CLIP"), ("badnets", "RoCLIP"), ("wanet", "SafeCLIP+")]
+    found = [
+        {"attack": attack, "defense_name": defense, "zero_shot_accuracy": 0.9,
+         "poison_success_rate": None, "attack_success_rate": 0.5, "target_base_rate": 0.1}
+        for attack, defense in ran
+    ]  # fmt: skip
+    svg = bars(found, ["clean", "badnets", "wanet"], ["CLIP", "RoCLIP", "SafeCLIP+"])
+    for name in ("CLIP", "RoCLIP", "SafeCLIP+"):
+        assert svg.count(f">{name}</text>") == 1
 
 
 def test_names_are_text_in_the_report_of_an_evaluation(tmp_path, capsys):

@@ -33,15 +33,14 @@ def bars(
             rates = [100 * success(run)[0] for run in runs]
             base = 100 * np.mean([success(run)[1] for run in runs])
             accuracies = [100 * run["zero_shot_accuracy"] for run in runs]
-            label = defense if place == 0 else None
             for axes, values in ((top, rates), (bottom, accuracies)):
-                axes.bar(x, np.mean(values), width, color=color, alpha=0.75, label=label)
+                axes.bar(x, np.mean(values), width, color=color, alpha=0.75, label=defense)
                 axes.plot([x] * len(values), values, "o", color="black", markersize=2)
             top.hlines(base, x - width / 2, x + width / 2, color="black", linewidth=0.9)
     top.set(ylabel="success, % (line: base rate)", ylim=(0, 101))
     bottom.set(ylabel="zero-shot accuracy, %", ylim=(0, 101))
     bottom.set_xticks(range(len(attacks)), attacks, rotation=20, ha="right")
-    figure.legend(
-        *top.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False
-    )
+    handles, labels = top.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    figure.legend(once.values(), once.keys(), loc="outside upper center", ncols=4, frameon=False)
     return as_svg(figure)
