@@ -87,6 +87,7 @@ def get_config() -> ConfigDict:
     c.safeclip.growth = 0.01  # share of the data by which the safe pool grows an epoch
     c.safeclip.cap = 0.85  # largest share of the data in the safe pool
     c.safeclip.adaptive = False  # whether each epoch's share of P(safe) > threshold caps it too
+    c.safeclip.likely = 0.0  # relative score that counts to this share, too; 0: none
     c.safeclip.first_cap = 0.85  # largest share in the first safe pool
     c.safeclip.rule = "monotone"  # in the score; or paper: plain responsibilities
     c.safeclip.momentum = 0.0  # of the running mean of scores over epochs; 0: as published
@@ -100,6 +101,7 @@ def get_config() -> ConfigDict:
     c.safeclip_plus.cap = 0.99
     c.safeclip_plus.threshold = 0.5
     c.safeclip_plus.adaptive = True
+    c.safeclip_plus.likely = 0.5  # nearer to certain than to chance
     c.safeclip_plus.first_cap = 0.5
     c.safeclip_plus.momentum = 0.5
     c.safeclip_plus.train_risky = False

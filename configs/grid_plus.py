@@ -20,11 +20,14 @@ def get_config():
     c.fast_attacks = ("wanet",)
     c.fast = ConfigDict({"attacks": {"wanet": {"seeds": 1}}})
     c.defenses["SafeCLIP+"] = grid_demo.defense("safeclip_plus")
-    c.defenses["cosine score"] = grid_demo.defense("safeclip_plus", score={"kind": "cosine"})
+    c.defenses["cosine score"] = grid_demo.defense(
+        "safeclip_plus", score={"kind": "cosine"}, safeclip_plus={"likely": 0.0}
+    )
     c.defenses["flipped view scored"] = grid_demo.defense(
         "safeclip_plus", score={"view": "augmented"}
     )
     c.defenses["no running mean"] = _plus(momentum=0.0)
+    c.defenses["cap by the mixture alone"] = _plus(likely=0.0)
     c.defenses["cap fixed at 97 %"] = _plus(adaptive=False, cap=0.97)
     c.defenses["first pool up to 85 %"] = _plus(first_cap=0.85)
     c.defenses["no second pass"] = _plus(fill=False)

@@ -124,6 +124,7 @@ def split(
     share: float | None = None,
     least: float = 0.0,
     most: float = 1.0,
+    likely: float = np.inf,
     barred: np.ndarray = NO_PAIRS,
 ) -> Pools:
     """Splits pairs into a safe and a risky pool.
@@ -140,6 +141,7 @@ def split(
         are safe.
       least, most: bounds of the share that is safe by the threshold; beyond them the pairs
         that rank highest are.
+      likely: with a threshold, a pair that scores more is safe whatever P(safe) is.
       share: this share of the N pairs, those that rank highest, is safe; ties go to the
         smaller index.
       barred: pairs that are never safe and to which nothing is fitted, ascending; their
@@ -162,7 +164,7 @@ def split(
         p_safe[usable] = probability(scores[usable])
     rank = p_safe if rule == "paper" and mixture is not None else scores
     if threshold is not None and mixture is not None:
-        safe = usable & (p_safe > threshold)
+        safe = usable & ((p_safe > threshold) | (scores > likely))
     else:
         safe = _highest(rank, usable, 0.5 if share is None else share)
     found = np.count_nonzero(safe) / len(scores)

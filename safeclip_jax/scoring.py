@@ -24,8 +24,7 @@ def score(
       experiment: its config says which score, of which view of the images.
       state: with the weights.
       epoch: from which the order and the views derive.
-      reuse: whether pairs with a remembered score, from when they last trained, keep it. How a
-        relative score depends on the size of its batch is a logarithm.
+      reuse: whether pairs with a remembered score, from when they last trained, keep it.
       beat: hears of each batch.
     """
     config, kind = experiment.config.score, score_kind(experiment.config)
@@ -34,8 +33,6 @@ def score(
     scores = np.zeros(len(order), np.float32)
     if reuse:
         scores = np.array(state.remembered)
-        if kind == "relative":
-            scores += np.log(experiment.config.batch_size / config.batch_size)
         order = order[np.isnan(scores[order])]
     parts = []
     for batch in experiment.loader.scoring_batches(order, config.batch_size):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -93,7 +94,7 @@ def _score_pairs(
     if kind == "cosine":
         return jnp.sum(image * text, axis=1)
     rows, columns, diagonal = losses.normalizers(image, text, scale, chunks)
-    return diagonal - (rows + columns) / 2
+    return 1 + (diagonal - (rows + columns) / 2) / math.log(len(image))
 
 
 def _key_of_each(key: jax.Array, index: jax.Array) -> jax.Array:
@@ -224,9 +225,9 @@ class Steps:
         """Scores pairs, forward only: float32 [B].
 
         Args:
-          kind: `cosine`, the similarity of a pair's own embeddings; or `relative`, the mean
-            over both directions of the log-probability of the true partner among the
-            batch, −(CLIP loss) of the pair, which discounts pairs that resemble everything.
+          kind: `cosine`, the similarity of a pair's own embeddings; or `relative`, 1 − (CLIP
+            loss of the pair) / log B, which discounts pairs that resemble everything: 1 where
+            the true partner is certain among the batch's B, 0 where it is as likely as any.
           variables: of the model.
           batch: `index` int32 [B], `image` uint8 [B, S, S, 3], `tokens` int32 [B, L] and
             `valid` bool [B]; a pair that is not valid scores NaN.

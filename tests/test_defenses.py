@@ -45,8 +45,8 @@ def test_plans_without_pools():
 def test_safeclip_has_the_published_values():
     assert planned("safeclip") == SafeCLIP(
         warmup_epochs=5, slow_epochs=1, slow_learning_rate=5e-6, threshold=0.9, growth=0.01,
-        cap=0.85, adaptive=False, first_cap=0.85, rule="monotone", momentum=0.0, augment=True,
-        train_risky=True, fence=0.0, fill=False, seed=0,
+        cap=0.85, adaptive=False, likely=0.0, first_cap=0.85, rule="monotone", momentum=0.0,
+        augment=True, train_risky=True, fence=0.0, fill=False, seed=0,
     )  # fmt: skip
     assert defenses.score_kind(common.get_config()) == "cosine"
 
@@ -98,6 +98,20 @@ def test_an_adaptive_pool_stops_at_the_mixtures_share(safe):
     assert abs(sizes[-1] - safe) <= 0.01 * 2000
 
 
+def test_likely_pairs_are_safe_although_the_mixture_calls_their_tail_risky():
+    honest = (1 - np.random.default_rng(0).exponential(0.1, 2000)).astype(np.float32)
+    odd = honest.copy()
+    odd[:6] = -0.5
+    sizes = {}
+    for likely in (0.0, 0.5):
+        defense = SafeCLIP(adaptive=True, likely=likely, cap=0.99, growth=0.5, first_cap=0.5)
+        first = defense.pools(6, odd, None)
+        second = defense.pools(7, odd, first)
+        assert not np.isin(np.arange(6), second.safe).any()
+        sizes[likely] = len(second.safe)
+    assert sizes[0.5] == np.count_nonzero(odd > 0.5) > 1.05 * sizes[0.0]
+
+
 def test_the_pool_shrinks_when_the_mixture_does():
     defense = SafeCLIP(adaptive=True, cap=0.99, growth=0.1, first_cap=0.9)
     wide = defense.pools(6, scores(1700), None)
@@ -112,6 +126,7 @@ def test_the_pool_shrinks_when_the_mixture_does():
         ("roclip", {"roclip.every": 0}, r"roclip\.every=0"),
         ("safeclip", {"safeclip.first_cap": 2.0}, r"safeclip\.first_cap=2\.0"),
         ("safeclip", {"safeclip.fence": -1.0}, r"safeclip\.fence=-1\.0 is negative"),
+        ("safeclip_plus", {"score.kind": "cosine"}, r"safeclip_plus\.likely=0\.5 is a relative"),
         ("safeclip+", {}, "did you mean 'safeclip"),
     ],
 )

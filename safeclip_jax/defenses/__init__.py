@@ -15,11 +15,13 @@ from safeclip_jax.errors import UserError, unknown
 
 
 def _safeclip(config: ConfigDict) -> Defense:
-    return SafeCLIP(seed=config.seed, **config.safeclip)
-
-
-def _safeclip_plus(config: ConfigDict) -> Defense:
-    return SafeCLIP(seed=config.seed, **config.safeclip_plus)
+    values = config[config.defense]
+    if values.likely and score_kind(config) != "relative":
+        raise UserError(
+            f"{config.defense}.likely={values.likely} is a relative score, but score.kind is "
+            f"{score_kind(config)}: set score.kind=relative or {config.defense}.likely=0"
+        )
+    return SafeCLIP(seed=config.seed, **values)
 
 
 def _cleanclip(config: ConfigDict) -> Defense:
@@ -36,7 +38,7 @@ DEFENSES: dict[str, Callable[[ConfigDict], Defense]] = {
     "roclip": lambda config: RoCLIP(**config.roclip),
     "cleanclip": _cleanclip,
     "safeclip": _safeclip,
-    "safeclip_plus": _safeclip_plus,
+    "safeclip_plus": _safeclip,
 }
 
 

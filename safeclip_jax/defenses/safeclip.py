@@ -38,6 +38,8 @@ class SafeCLIP:
       growth: g, share of the data by which the safe pool grows an epoch.
       cap: c, largest share of the data in the safe pool.
       adaptive: whether every epoch's own {i : P_i > t} caps the pool as well.
+      likely: l, a pair that scores more counts to these whatever P_i is, lest a mixture without a
+        risky component call the honest pairs' tail risky; 0 as published: none.
       first_cap: f, largest share in the first one.
       rule: `monotone` or `paper`, see `pools.split`.
       momentum: m, the pools are made of the running mean m·(last scores) + (1−m)·scores;
@@ -57,6 +59,7 @@ class SafeCLIP:
     growth: float = 0.01
     cap: float = 0.85
     adaptive: bool = False
+    likely: float = 0.0
     first_cap: float = 0.85
     rule: str = "monotone"
     momentum: float = 0.0
@@ -106,7 +109,8 @@ class SafeCLIP:
         share = min(len(previous.safe) / len(scores) + self.growth, self.cap)
         if not self.adaptive:
             return by_rule(scores, share=share)
-        return by_rule(scores, threshold=self.threshold, least=least, most=share)
+        likely = self.likely or np.inf
+        return by_rule(scores, threshold=self.threshold, least=least, most=share, likely=likely)
 
     def stages(self, epoch: int, pairs: np.ndarray, pools: Pools | None) -> list[Stage]:
         if epoch < self.warmup_epochs:
