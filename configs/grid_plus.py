@@ -28,6 +28,7 @@ def get_config():
     )
     c.defenses["no running mean"] = _plus(momentum=0.0)
     c.defenses["cap by the mixture alone"] = _plus(likely=0.0)
+    c.defenses["likely from 0.5"] = _plus(likely=0.5)
     c.defenses["cap fixed at 97 %"] = _plus(adaptive=False, cap=0.97)
     c.defenses["first pool up to 85 %"] = _plus(first_cap=0.85)
     c.defenses["no second pass"] = _plus(fill=False)

@@ -126,7 +126,7 @@ def test_the_pool_shrinks_when_the_mixture_does():
         ("roclip", {"roclip.every": 0}, r"roclip\.every=0"),
         ("safeclip", {"safeclip.first_cap": 2.0}, r"safeclip\.first_cap=2\.0"),
         ("safeclip", {"safeclip.fence": -1.0}, r"safeclip\.fence=-1\.0 is negative"),
-        ("safeclip_plus", {"score.kind": "cosine"}, r"safeclip_plus\.likely=0\.5 is a relative"),
+        ("safeclip_plus", {"score.kind": "cosine"}, r"safeclip_plus\.likely=0\.75 is a rel"),
         ("safeclip+", {}, "did you mean 'safeclip"),
     ],
 )
