@@ -2,8 +2,9 @@
 
     python -m safeclip_jax.grid --config=configs/grid_demo.py
 
-`cell` is a run; `attacks` and `defenses` change keys of it. All defences train on the same
-95 % of the pairs for the same number of epochs; the other 5 % are CleanCLIP's trusted pairs.
+`cell` is a run; `attacks` and `defenses` change keys of it; an attack whose `only` names some
+defences is tried on these alone. All defences train on the same 95 % of the pairs for the same
+number of epochs; the other 5 % are CleanCLIP's trusted pairs.
 """
 
 from ml_collections import ConfigDict

@@ -255,6 +255,14 @@ def test_selecting_a_defence_keeps_the_one_that_it_starts_from(tmp_path):
     assert [d for a, d in runs if a == "sig"] == list(config.defenses)
 
 
+def test_an_attack_for_some_defences_runs_with_those_of_them_that_are_selected(tmp_path):
+    config = grid_demo.get_config()
+    config.attacks["sig"].only = ("CLIP", "SafeCLIP")
+    grid.select(config, ["sig", "badnets"], ["SafeCLIP", "SafeCLIP+"])
+    runs = {(cell.attack, cell.defense) for cell in grid.of(config, tmp_path)}
+    assert runs == {("sig", "SafeCLIP"), ("badnets", "SafeCLIP"), ("badnets", "SafeCLIP+")}
+
+
 def test_seeds_can_be_fewer_than_the_grids(tmp_path):
     config = grid_demo.get_config()
     whole = {cell.folder for cell in grid.of(config, tmp_path)}

@@ -52,6 +52,7 @@ def of(grid: ConfigDict, folder: Path) -> list[Cell]:
         for attack_name, attack in grid.attacks.items()
         if number < attack.seeds
         for defense_name in attack.get("only", grid.defenses)
+        if defense_name in grid.defenses
     ]
 
 
