@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -164,33 +165,58 @@ def flag_pairs_of_the_audited_cell(folder, count):
 
 
 ORPHAN = """
-import os, time
+import os, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
+from safeclip_jax import train
 from safeclip_jax.grid import runner
+from safeclip_jax.grid.cells import Cell
+from safeclip_jax.signals import Interrupted, Signals
 
-def work():
+def sleep():
     print(os.getpid(), flush=True)
     time.sleep(600)
 
+def train_a_cell():
+    train.run = until_a_signal
+    return runner._run_cell(Cell("", "", 0, None, Path(sys.argv[0]).parent / "cell", None))
+
+def until_a_signal(config, folder):
+    signals = Signals()
+    with signals.heard():
+        print(os.getpid(), file=sys.__stdout__, flush=True)
+        while not signals.received:
+            time.sleep(0.05)
+    (folder / "checkpoint").touch()
+    raise Interrupted(signals.wish)
+
 if __name__ == "__main__":
     pool = ProcessPoolExecutor(1, get_context("spawn"), runner._start_worker, ([],))
-    pool.submit(work).result()
+    pool.submit(globals()[sys.argv[1]]).result()
 """
 
 
-def test_a_worker_ends_with_the_grid_that_is_killed(tmp_path):
+@pytest.mark.parametrize("work", ["sleep", "train_a_cell"])
+def test_a_worker_ends_with_the_grid_that_is_killed(tmp_path, work):
     (tmp_path / "orphan.py").write_text(ORPHAN)
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     with subprocess.Popen(
-        [sys.executable, tmp_path / "orphan.py"], env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, tmp_path / "orphan.py", work],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as grid_process:
         worker = int(grid_process.stdout.readline())
         grid_process.kill()
     deadline = time.monotonic() + 30
     while lives(worker) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not lives(worker)
+    alive = lives(worker)
+    if alive:
+        os.kill(worker, signal.SIGKILL)
+    assert not alive
+    assert (tmp_path / "cell/checkpoint").exists() == (work == "train_a_cell")
 
 
 def lives(process):

@@ -135,6 +135,16 @@ def _end_with_parent() -> None:
 
 def _run_cell(cell: Cell) -> str:
     """Trains and evaluates one cell; returns the reason if it cannot be run."""
+    try:
+        return _trained(cell)
+    except Interrupted as error:
+        parent = parent_process()
+        if parent is not None and not parent.is_alive():
+            os._exit(error.code)  # nobody is left who would end this process
+        return str(error)
+
+
+def _trained(cell: Cell) -> str:
     from safeclip_jax import train
 
     cell.folder.mkdir(parents=True, exist_ok=True)
@@ -143,7 +153,9 @@ def _run_cell(cell: Cell) -> str:
             if cell.audit and cell.after is not None:
                 _audit(cell.after, Path(cell.config.data.leave_out))
             train.run(cell.config, cell.folder)
-        except (UserError, Interrupted) as error:
+        except Interrupted:
+            raise
+        except UserError as error:
             return str(error)
         except Exception as error:
             traceback.print_exc(file=log)
