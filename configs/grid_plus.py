@@ -12,7 +12,7 @@ from configs import grid_adaptive, grid_demo
 _MEANT_FOR = {
     "clean data": ("cap by the mixture alone", "likely from a half"),
     "three triggers": ("slow epoch at 5e-4",),
-    "label-consistent": ("no fence",),
+    "label-consistent": ("slow epoch at 5e-4", "no fence"),
     "nearest captions, 1 %": ("not augmented",),
     "a class near the target, 2 %": ("cap by the mixture alone", "likely from a half"),
 }
@@ -27,7 +27,7 @@ def get_config():
     for name, parts in _MEANT_FOR.items():
         c.attacks[name] = attacks[name]
         c.attacks[name].only = ("SafeCLIP+", *parts)
-    c.attacks["wanet"].seeds = 1
+    c.attacks["wanet"].seeds, c.attacks["label-consistent"].seeds = 1, 3
     c.defenses = ConfigDict(sort_keys=False)
     c.fast_attacks = ("wanet",)
     c.fast = ConfigDict({"attacks": {"wanet": {"seeds": 1}}})
