@@ -109,7 +109,7 @@ def get_config() -> ConfigDict:
     c.safeclip_plus.fill = True
 
     c.score = ConfigDict()
-    c.score.kind = ""  # cosine | relative (to the scoring batch); empty: the defence's own
+    c.score.kind = ""  # cosine | relative: 0 chance, 1 certain among a batch; empty: the defence's
     c.score.view = "plain"  # the image as it is: plain | a flipped, cropped view: augmented
     c.score.batch_size = 1024  # pairs in a scoring batch, all devices together
     c.score.reuse = False  # after the first pools, pairs keep the score they had as they trained
