@@ -138,5 +138,6 @@ def differences(found: dict, wanted: dict, prefix: str = "") -> dict[str, str]:
         if isinstance(there, dict) and isinstance(here, dict):
             lines |= differences(there, here, f"{prefix}{key}.")
         elif there != here:
-            lines[f"{prefix}{key}"] = f"{prefix}{key}: there {there!r}, here {here!r}"
+            name = repr(f"{prefix}{key}")[1:-1]  # the file may be damaged
+            lines[name] = f"{name}: there {there!r}, here {here!r}"
     return lines

@@ -159,6 +159,13 @@ def test_a_run_goes_on_with_other_values_of_keys_that_are_named(config, tmp_path
         workdir.check_config(tmp_path, config)
 
 
+def test_a_damaged_config_is_refused_in_one_line(config, tmp_path):
+    (tmp_path / "config.json").write_text('{"\\n": null, "\\ud800": {"\\t": 1}}')
+    with pytest.raises(UserError) as refused:
+        workdir.check_config(tmp_path, config)
+    assert str(refused.value).isprintable()
+
+
 def test_a_full_disk_is_one_line_that_says_what_is_kept(config, tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "metrics.jsonl"))
