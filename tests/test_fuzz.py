@@ -182,3 +182,11 @@ def test_json_of_another_form(cases, name, data):
     else:
         holder[key] = data.draw(ANYTHING)
     check(cases[name], json.dumps(root[0]).encode())
+
+
+def test_a_tokenizer_at_which_its_library_panics_is_refused(tmp_path):
+    model = {"type": "BPE", "vocab": {"a": 0, "": 1}, "merges": [["a", ""]]}
+    content = {"version": "1.0", "model": model | {"continuing_subword_prefix": "a"}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"tokenizer\.json cannot be read: slice index"):
+        tokenizer.load(tmp_path / "tokenizer.json", 16)

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer as BackendTokenizer
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from safeclip_jax import whole_file
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import UserError, first_line
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 CLIP_TOKENIZER = "openai/clip-vit-base-patch32"
@@ -125,10 +125,10 @@ def load(path: Path, context: int) -> Tokenizer:
     """
     try:
         return Tokenizer(BackendTokenizer.from_file(str(path)), context)
-    except UserError:
+    except (UserError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:
-        raise UserError(f"tokenizer {path} cannot be read: {error}") from None
+    except BaseException as error:  # a panic of the library's Rust code is no Exception
+        raise UserError(f"tokenizer {path} cannot be read: {first_line(error)}") from None
 
 
 def pretrained(name: str, context: int) -> Tokenizer:
