@@ -135,16 +135,14 @@ def _end_with_parent() -> None:
 
 def _run_cell(cell: Cell) -> str:
     """Trains and evaluates one cell; returns the reason if it cannot be run."""
-    try:
-        return _trained(cell)
-    except Interrupted as error:
-        parent = parent_process()
-        if parent is not None and not parent.is_alive():
-            os._exit(error.code)  # nobody is left who would end this process
-        return str(error)
+    reason = _train(cell)
+    parent = parent_process()
+    if parent is not None and not parent.is_alive():
+        os._exit(1)  # nobody is left who would hear the reason, or end this process
+    return reason
 
 
-def _trained(cell: Cell) -> str:
+def _train(cell: Cell) -> str:
     from safeclip_jax import train
 
     cell.folder.mkdir(parents=True, exist_ok=True)
@@ -153,9 +151,7 @@ def _trained(cell: Cell) -> str:
             if cell.audit and cell.after is not None:
                 _audit(cell.after, Path(cell.config.data.leave_out))
             train.run(cell.config, cell.folder)
-        except Interrupted:
-            raise
-        except UserError as error:
+        except (UserError, Interrupted) as error:
             return str(error)
         except Exception as error:
             traceback.print_exc(file=log)
