@@ -142,10 +142,9 @@ def pretrained(name: str, context: int) -> Tokenizer:
     try:
         loaded: Any = CLIPTokenizer.from_pretrained(name)
     except Exception as error:
-        reason = str(error).splitlines()[0]
         raise UserError(
-            f"data.tokenizer {name!r} cannot be loaded ({reason}): give a local directory, "
-            "or 'train' to train one on the captions"
+            f"data.tokenizer {name!r} cannot be loaded ({first_line(error)}): give a local "
+            "directory, or 'train' to train one on the captions"
         ) from None
     backend = loaded.backend_tokenizer
     if backend.get_vocab_size() < _BYTES:
