@@ -11,12 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+import scipy.stats
 
 from configs import grid_demo
 from safeclip_jax.errors import UserError
 from safeclip_jax.grid import __main__ as command
 from safeclip_jax.grid import cells as grid
-from safeclip_jax.grid import report
+from safeclip_jax.grid import overall, report
 
 SMALL = """
 from configs import grid_demo
@@ -227,9 +228,10 @@ def lives(process):
     return status.exists() and "State:\tZ" not in status.read_text()
 
 
-def result(attack, defense, seed=0, asr=None, psr=None, base=0.01, accuracy=0.9):
+def result(attack, defense, seed=0, asr=None, psr=None, base=0.01, accuracy=0.9, audited=False):
     return {
-        "attack": attack, "defense": "none" if defense == "CLIP" else "safeclip",
+        "attack": attack, "defense": "none" if defense == "CLIP" or audited else "safeclip",
+        "audited": audited,
         "defense_name": defense, "seed": seed, "zero_shot_accuracy": accuracy,
         "attack_success_rate": asr, "target_base_rate": None if asr is None else base,
         "poison_success_rate": psr, "poison_base_rate": None if psr is None else base,
@@ -250,6 +252,33 @@ def test_means_spreads_and_the_self_check():
     assert report.too_weak(found, ["clean", "a", "b", "c"]) == ["b"]
     assert "Too weak" in report._footer(found, ["b"])
     assert "6.00 hours" in report._footer(found, [])
+
+
+def test_an_audited_run_that_withstands_an_attack_does_not_make_it_a_weak_one():
+    found = [result("a", "CLIP", asr=1.0), result("a", "CLIP, audited", asr=0.0, audited=True)]
+    assert report.too_weak(found, ["a"]) == []
+    assert report.too_weak(found[1:], ["a"]) == []
+
+
+def test_the_whole_grid_in_means_and_paired_differences():
+    accuracies = {"CLIP": (0.90, 0.94, 0.99), "X": (0.91, 0.97, 0.97)}
+    found = [
+        result(attack, name, seed, asr=asr, base=0.01, accuracy=accuracies[name][number])
+        for name, asr in (("CLIP", 0.99), ("X", 0.03))
+        for number, (attack, seed) in enumerate((("a", 0), ("a", 1), ("b", 0)))
+    ]
+    found += [result("clean", "X", asr=0.9, accuracy=0.1), result("b", "Y", asr=0.21, base=0.01)]
+    found[5] |= {"attack_success_rate": 0.06}
+    table = overall.rows(found, ["clean", "a", "b"], ["CLIP", "X", "Y", "Z"])
+    differences = [1.0, 3.0, -2.0]
+    half = scipy.stats.ttest_1samp(differences, 0).confidence_interval()
+    assert table == [
+        ["runs", "3", "3", "1", "–"],
+        ["accuracy", "94.3", "95.0", "90.0", "–"],
+        ["accuracy less CLIP's", "–", f"+0.7 [{half.low:+.1f}, {half.high:+.1f}]", "–", "–"],
+        ["gain in success", "98.0", "3.0", "20.0", "–"],
+        ["largest gain of an attack", "98.0 (a)", "5.0 (b)", "20.0 (b)", "–"],
+    ]
 
 
 def test_bad_grids_are_refused(tmp_path):

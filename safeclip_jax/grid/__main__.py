@@ -66,7 +66,8 @@ def main(arguments: argparse.Namespace) -> int:
     grid_cells = cells.of(grid, folder)
     failed = runner.run(grid_cells, *_workers(arguments.workers))
     found = [
-        {"attack": cell.attack, "defense_name": cell.defense, **results.read(path)}
+        {"attack": cell.attack, "defense_name": cell.defense, "audited": cell.audit}
+        | results.read(path)
         for cell in grid_cells
         if cell.folder not in failed and (path := cell.folder / "results.json").exists()
     ]

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from safeclip_jax import pages, whole_file
 from safeclip_jax.evaluate.attack import JUDGEABLE
-from safeclip_jax.grid import plots
+from safeclip_jax.grid import overall, plots
 from safeclip_jax.logs import console
 from safeclip_jax.results import success
 
@@ -29,6 +29,8 @@ NOTES = {
     "Success": "ASR, for targeted poisoning PSR, in %; in parentheses the base rate.",
     "Accuracy": "Zero-shot accuracy of the untriggered images in %.",
     "Detection": "AUROC of the scores, and recall at 1 % false positives in %.",
+    "Over all": "Means over the runs with poisons. The difference is that to plain CLIP's run with "
+    "the same attack and seed, with the 95 % interval of its mean; all in %.",
 }
 
 
@@ -44,20 +46,24 @@ def line(result: Result) -> str:
 def write(
     folder: Path, found: Sequence[Result], attacks: Sequence[str], defenses: Sequence[str]
 ) -> None:
-    """Prints the table of success and writes `grid.md`, `grid.csv` and `grid.html`.
+    """Prints the tables of success and of means, and writes `grid.md`, `grid.csv` and `grid.html`.
 
     Args:
       folder: to write to.
-      found: `results.json` of every cell, with `attack` and `defense_name`.
+      found: `results.json` of every cell, with `attack`, `defense_name` and `audited`.
       attacks, defenses: rows and columns, in order.
     """
     tables = {
         "Success": _table(found, attacks, defenses, _success_cell),
         "Accuracy": _table(found, attacks, defenses, _accuracy_cell),
         "Detection": _table(found, attacks, defenses, _detection_cell),
+        "Over all": overall.rows(found, attacks, defenses),
     }
     weak = too_weak(found, attacks)
-    _print(tables["Success"], defenses, weak)
+    for name in ("Success", "Over all"):
+        _print(name, tables[name], defenses)
+    if weak:
+        console().print(_warning(weak))
     text = "\n\n".join(_markdown(n, NOTES[n], rows, defenses) for n, rows in tables.items())
     whole_file.write_text(folder / "grid.md", f"{text}\n\n{_footer(found, weak)}\n")
     _write_csv(folder / "grid.csv", found)
@@ -76,8 +82,8 @@ def too_weak(found: Sequence[Result], attacks: Sequence[str]) -> list[str]:
     """Attacks that succeed too rarely against plain CLIP for a defence to be judged by them."""
     weak = []
     for attack in attacks:
-        plain = [r for r in found if r["attack"] == attack and r["defense"] == "none"]
-        rates = [success(run)[0] for run in plain if run["poisons"]]
+        plain = [run for run in found if run["attack"] == attack and overall.is_plain(run)]
+        rates = [success(run)[0] for run in plain]
         if rates and statistics.mean(rates) < JUDGEABLE:
             weak.append(attack)
     return weak
@@ -124,15 +130,13 @@ def _percent(values: Sequence[float]) -> str:
     return f"{100 * statistics.mean(values):.1f}{spread}"
 
 
-def _print(rows: Rows, defenses: Sequence[str], weak: Sequence[str]) -> None:
-    table = Table(title=f"Success: {NOTES['Success']}")
-    for name in ("attack", *defenses):
-        table.add_column(name, overflow="fold")
+def _print(name: str, rows: Rows, defenses: Sequence[str]) -> None:
+    table = Table(title=f"{name}: {NOTES[name]}")
+    for column in ("", *defenses):
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*row)
     console().print(table)
-    if weak:
-        console().print(_warning(weak))
 
 
 def _warning(weak: Sequence[str]) -> str:
@@ -152,7 +156,7 @@ def _footer(found: Sequence[Result], weak: Sequence[str]) -> str:
 
 
 def _markdown(name: str, note: str, rows: Rows, defenses: Sequence[str]) -> str:
-    lines = [f"**{name}.** {note}", "", f"| attack | {' | '.join(defenses)} |"]
+    lines = [f"**{name}.** {note}", "", f"| {' | '.join(('', *defenses))} |"]
     lines.append("|---" * (len(defenses) + 1) + "|")
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
