@@ -80,6 +80,8 @@ def get_config() -> ConfigDict:
     c.cleanclip.unimodal_weight = 1.0  # of the unimodal losses beside the CLIP loss
 
     c.safeclip = ConfigDict()
+    c.safeclip.scout_epochs = 0  # CLIP on everything, forgotten once they have shown the fence
+    c.safeclip.scout_learning_rate = 2.5e-5  # of the scouting epochs
     c.safeclip.warmup_epochs = 5  # unimodal only
     c.safeclip.slow_epochs = 1  # CLIP on everything at the slow rate
     c.safeclip.slow_learning_rate = 5e-6  # of the slow epochs
@@ -97,6 +99,7 @@ def get_config() -> ConfigDict:
     c.safeclip.fill = False  # whether a second pass over safe pairs makes up for the risky ones
 
     c.safeclip_plus = c.safeclip.copy_and_resolve_references()  # the same keys, other values
+    c.safeclip_plus.scout_epochs = 1
     c.safeclip_plus.warmup_epochs = 0
     c.safeclip_plus.cap = 0.99
     c.safeclip_plus.threshold = 0.5

@@ -12,7 +12,7 @@ from configs import grid_adaptive, grid_demo
 _MEANT_FOR = {
     "clean data": ("cap by the mixture alone", "likely from a half"),
     "three triggers": ("slow epoch at 5e-4",),
-    "label-consistent": ("slow epoch at 5e-4", "no fence"),
+    "label-consistent": ("no scouting", "no fence"),
     "nearest captions, 1 %": ("not augmented",),
     "a class near the target, 2 %": ("cap by the mixture alone", "likely from a half"),
 }
@@ -48,7 +48,8 @@ def get_config():
     c.defenses["a warm-up epoch"] = _plus(warmup_epochs=1)
     c.defenses["risky pool trained"] = _plus(train_risky=True)
     c.defenses["not augmented"] = _plus(augment=False)
-    c.defenses["no fence"] = _plus(fence=0.0)
+    c.defenses["no scouting"] = _plus(scout_epochs=0)
+    c.defenses["no fence"] = _plus(scout_epochs=0, fence=0.0)
     return c
 
 

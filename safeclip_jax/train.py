@@ -207,11 +207,11 @@ class Trainer:
     def score(self, epoch: int) -> np.ndarray:
         """Scores every pair with the current weights, see `scoring.score`.
 
-        With `score.reuse`, once there are pools, pairs that trained since the last time keep
-        their score of then; the slow epoch's are too old for the first pools.
+        With `score.reuse`, pairs that trained since the last time keep their score of then, if
+        the defence takes it for recent enough.
         """
         remembered = self.state.remembered
-        reuse = remembered is not None and self.pools is not None
+        reuse = remembered is not None and self.x.defense.before(epoch).reuse
         scores = scoring.score(self.x, self.state, epoch, reuse, self.beat)
         if remembered is not None:
             self.state = self.state.replace(remembered=remembered * np.nan)
@@ -235,8 +235,11 @@ class Trainer:
 
     def _epoch(self, epoch: int) -> None:
         config = self.x.config
-        if self.x.defense.needs_scores(epoch):
-            self.pools = self._assign_pools(epoch)
+        before = self.x.defense.before(epoch)
+        if before.pools:
+            self.pools = self._assign_pools(epoch, before.distances)
+        if before.anew and self.position.begins_epoch:
+            self.state = self._initial_state().replace(skipped=self.state.skipped)
         stages = self.x.defense.stages(epoch, self.x.pairs, self.pools)
         lengths = [self._steps(stage) for stage in stages]
         for number in range(self.position.stage, len(stages)):
@@ -361,7 +364,7 @@ class Trainer:
         self.progress.say(f"{what}: going back to the last checkpoint before them")
         raise Diverged
 
-    def _assign_pools(self, epoch: int) -> Pools:
+    def _assign_pools(self, epoch: int, by_distances: bool) -> Pools:
         """This epoch's pools: from the file, if the run was here before, or by new scores."""
         path = pools.path(self.folder, epoch)
         found = pools.load(path) if workdir.exists(path) else None
@@ -377,7 +380,7 @@ class Trainer:
             return found
         with self.clock("scoring"):
             distances = None
-            if self.x.defense.needs_distances(epoch):
+            if by_distances:
                 distances = scoring.distances(self.x, self.state, epoch, self.beat)
             scores = self.score(epoch)
             assigned = self.x.defense.pools(epoch, scores, self.pools, distances)
@@ -389,8 +392,12 @@ class Trainer:
         return assigned
 
     def _pools_before(self, epoch: int) -> Pools | None:
-        path = pools.path(self.folder, epoch - 1)
-        return pools.load(path) if workdir.exists(path) else None
+        """The last ones that were assigned before this epoch."""
+        for earlier in reversed(range(epoch)):
+            path = pools.path(self.folder, earlier)
+            if workdir.exists(path):
+                return pools.load(path)
+        return None
 
     def _forget_pools(self) -> None:
         """Deletes the pools that were assigned after the position."""

@@ -5,11 +5,12 @@ from configs import demo
 
 def get_config(table):
     c = demo.get_config()
-    c.epochs, c.max_steps, c.log_every = 4, 0, 1
+    c.epochs, c.max_steps, c.log_every = 5, 0, 1
     c.model.preset = "nano"
     c.batch_size = c.score.batch_size = 16
     c.unimodal.bank_size = 32
     c.safeclip.warmup_epochs, c.safeclip.fence = 1, 1.5
+    c.safeclip.scout_epochs, c.safeclip.scout_learning_rate = 1, 1e-3
     c.data.source, c.data.pairs = f"csv:{table}", 0
     c.data.tokenizer, c.data.vocab_size = "train", 300
     c.data.max_skipped_share = 0.9

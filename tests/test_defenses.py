@@ -5,6 +5,7 @@ import pytest
 
 from configs import common
 from safeclip_jax import defenses
+from safeclip_jax.defenses.plan import Before
 from safeclip_jax.defenses.safeclip import SafeCLIP
 from safeclip_jax.errors import UserError
 from safeclip_jax.pools import split
@@ -37,14 +38,15 @@ def test_plans_without_pools():
         assert kinds(tuned, epoch) == [("clip_and_unimodal", False, 2000)]
         matched = "bank_matched" if epoch % 2 else "clip"
         assert kinds(planned("roclip"), epoch) == [(matched, True, 2000)]
-        assert not planned("roclip").needs_scores(epoch)
+        assert planned("roclip").before(epoch) == Before()
     third = [kinds(planned("roclip", **{"roclip.every": 3}), e)[0][0] for e in range(6)]
     assert third == ["clip", "clip", "bank_matched"] * 2
 
 
 def test_safeclip_has_the_published_values():
     assert planned("safeclip") == SafeCLIP(
-        warmup_epochs=5, slow_epochs=1, slow_learning_rate=5e-6, threshold=0.9, growth=0.01,
+        scout_epochs=0, scout_learning_rate=2.5e-5, warmup_epochs=5, slow_epochs=1,
+        slow_learning_rate=5e-6, threshold=0.9, growth=0.01,
         cap=0.85, adaptive=False, likely=0.0, first_cap=0.85, rule="monotone", momentum=0.0,
         augment=True, train_risky=True, fence=0.0, fill=False, seed=0,
     )  # fmt: skip
@@ -53,10 +55,9 @@ def test_safeclip_has_the_published_values():
 
 def test_safeclip_plus_rests_the_risky_pool_and_makes_up_for_it():
     plus = planned("safeclip_plus")
-    assert kinds(plus, 0) == [("clip", True, 2000)] and not plus.needs_scores(0)
-    pools = plus.pools(1, scores(), None)
+    pools = plus.pools(2, scores(), plus.pools(1, scores(), None))
     assert len(pools.safe) == 1000
-    first, again = plus.stages(1, PAIRS, pools)
+    first, again = plus.stages(2, PAIRS, pools)
     np.testing.assert_array_equal(first.pairs, pools.safe)
     assert len(again.pairs) == 1000 and np.isin(again.pairs, pools.safe).all()
     assert len(np.unique(again.pairs)) == len(again.pairs)
@@ -70,19 +71,50 @@ def test_safeclip_plus_rests_the_risky_pool_and_makes_up_for_it():
     assert (repeated != plus.stages(8, PAIRS, later)[1].pairs).any()
 
 
-def test_strange_pictures_are_risky_for_good():
-    plus, rng = planned("safeclip_plus"), np.random.default_rng(0)
-    distances = rng.uniform(0.1, 0.2, 2000)
-    strange, unreadable = np.arange(1900, 1910), np.arange(1910, 1915)
-    distances[strange], distances[unreadable] = 0.5, np.nan
-    assert [plus.needs_distances(epoch) for epoch in range(4)] == [False, True, False, False]
-    assert not any(planned("safeclip").needs_distances(epoch) for epoch in range(20))
-    pools = plus.pools(1, scores(), None, distances)
-    for epoch in range(2, 30):
-        assert pools.barred.tolist() == strange.tolist()
-        assert not np.isin(strange, pools.safe).any()
+STRANGE, UNREADABLE = np.arange(1900, 1910), np.arange(1910, 1915)
+
+
+def distances():
+    found = np.random.default_rng(0).uniform(0.1, 0.2, 2000)
+    found[STRANGE], found[UNREADABLE] = 0.5, np.nan
+    return found
+
+
+@pytest.mark.parametrize("scouts", [0, 1, 2])
+def test_strange_pictures_are_risky_for_good(scouts):
+    plus = planned("safeclip_plus", **{"safeclip_plus.scout_epochs": scouts})
+    first = scouts or 1
+    assert [plus.before(e).distances for e in range(5)] == [e == first for e in range(5)]
+    assert not any(planned("safeclip").before(epoch).distances for epoch in range(20))
+    pools = plus.pools(first, scores(), None, distances())
+    for epoch in range(first + 1, 40):
+        assert pools.barred.tolist() == STRANGE.tolist()
+        assert not np.isin(STRANGE, pools.safe).any()
         pools = plus.pools(epoch, scores(seed=epoch), pools)
-    assert np.isin(np.setdiff1d(np.arange(400, 2000), strange), pools.safe).mean() > 0.98
+    assert np.isin(np.setdiff1d(np.arange(400, 2000), STRANGE), pools.safe).mean() > 0.98
+
+
+def test_scouting_is_forgotten_but_for_the_fence():
+    changes = {"scout_epochs": 2, "scout_learning_rate": 0.5, "warmup_epochs": 1}
+    plus = planned("safeclip_plus", **{f"safeclip_plus.{k}": v for k, v in changes.items()})
+    assert [plus.before(epoch) for epoch in range(6)] == [
+        Before(), Before(), Before(pools=True, distances=True, anew=True), Before(),
+        Before(pools=True), Before(pools=True, reuse=True),
+    ]  # fmt: skip
+    for epoch in range(2):
+        (scouting,) = plus.stages(epoch, PAIRS, None)
+        assert (scouting.objective, scouting.learning_rate) == ("clip", 0.5)
+        np.testing.assert_array_equal(scouting.pairs, PAIRS)
+    scouted = plus.pools(2, scores(seed=1), None, distances())
+    assert len(scouted.safe) == 0
+    rest = np.setdiff1d(PAIRS, STRANGE)
+    for epoch, objective in ((2, "unimodal"), (3, "clip")):
+        (stage,) = plus.stages(epoch, PAIRS, scouted)
+        assert stage.objective == objective
+        np.testing.assert_array_equal(stage.pairs, rest)
+    first = plus.pools(4, scores(), scouted)
+    assert len(first.safe) == 1000 and not np.isin(STRANGE, first.safe).any()
+    np.testing.assert_array_equal(first.scores, scores())
 
 
 @pytest.mark.parametrize("safe", [1200, 1600, 1900])
@@ -125,6 +157,7 @@ def test_the_pool_shrinks_when_the_mixture_does():
         ("roclip", {"roclip.every": 0}, r"roclip\.every=0"),
         ("safeclip", {"safeclip.first_cap": 2.0}, r"safeclip\.first_cap=2\.0"),
         ("safeclip", {"safeclip.fence": -1.0}, r"safeclip\.fence=-1\.0 is negative"),
+        ("safeclip", {"safeclip.scout_epochs": 1}, r"safeclip\.scout_epochs=1 would show a fence"),
         ("safeclip_plus", {"score.kind": "cosine"}, r"safeclip_plus\.likely=0\.75 is a rel"),
         ("safeclip+", {}, "did you mean 'safeclip"),
     ],

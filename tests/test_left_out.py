@@ -57,7 +57,7 @@ def test_no_stage_has_them_and_all_others_stay(defense):
     scores = np.random.default_rng(0).normal(size=50).astype(np.float32)
     for epoch in range(4):
         pools = None
-        if less.needs_scores(epoch):
+        if less.before(epoch).pools:
             pools = less.pools(epoch, scores, split(scores, seed=0, share=0.3))
         for stage, whole in zip(
             less.stages(epoch, pairs, pools), defense.stages(epoch, pairs, pools), strict=True

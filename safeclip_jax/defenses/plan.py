@@ -37,15 +37,28 @@ class Stage:
         return self.objective, self.augment
 
 
+@dataclass(frozen=True)
+class Before:
+    """What comes before the stages of an epoch.
+
+    Attributes:
+      pools: whether `Defense.pools` makes new pools.
+      distances: whether it is given distances, too.
+      reuse: whether scores that pairs had as they trained are recent enough for it.
+      anew: whether training then begins again with the initial weights.
+    """
+
+    pools: bool = False
+    distances: bool = False
+    reuse: bool = False
+    anew: bool = False
+
+
 class Defense(Protocol):
     """A plan of training: pure functions of the epoch and the pairs' scores."""
 
-    def needs_scores(self, epoch: int) -> bool:
-        """Whether `pools` is called before this epoch."""
-        ...
-
-    def needs_distances(self, epoch: int) -> bool:
-        """Whether `pools` needs distances, too, in an epoch that needs scores."""
+    def before(self, epoch: int) -> Before:
+        """What comes before the stages of this epoch."""
         ...
 
     def pools(
@@ -73,11 +86,8 @@ class Defense(Protocol):
 class Unscored:
     """What the plans share that keep no pools."""
 
-    def needs_scores(self, epoch: int) -> bool:
-        return False
-
-    def needs_distances(self, epoch: int) -> bool:
-        return False
+    def before(self, epoch: int) -> Before:
+        return Before()
 
     def pools(
         self,
@@ -101,11 +111,8 @@ class Without:
     defense: Defense
     left_out: np.ndarray
 
-    def needs_scores(self, epoch: int) -> bool:
-        return self.defense.needs_scores(epoch)
-
-    def needs_distances(self, epoch: int) -> bool:
-        return self.defense.needs_distances(epoch)
+    def before(self, epoch: int) -> Before:
+        return self.defense.before(epoch)
 
     def pools(
         self,

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from safeclip_jax.defenses.plan import Stage
+from safeclip_jax.defenses.plan import Before, Stage
 from safeclip_jax.density import beyond_fence
 from safeclip_jax.errors import UserError, unknown
 from safeclip_jax.pools import NO_PAIRS, RULES, Pools, split
@@ -30,9 +30,15 @@ class SafeCLIP:
     distances at epoch W+S are risky for good: what a picture is painted over with to hide what
     its true caption names is strange until the model has learnt it.
 
+    The fence tells most after an epoch that is fast enough to see shapes, which would also be one
+    that remembers poisons. So R scouting epochs at a rate of their own can come before all
+    others: the fence is drawn after them, their weights are forgotten, and warm-up and slow epochs
+    leave out what it bars.
+
     `safeclip_plus` is the same plan with other values (docs/safeclip_plus.md).
 
     Attributes:
+      scout_epochs: R, 0 as published. scout_learning_rate: of these.
       warmup_epochs: W. slow_epochs: S. slow_learning_rate: η.
       threshold: t of the first safe pool.
       growth: g, share of the data by which the safe pool grows an epoch.
@@ -52,6 +58,8 @@ class SafeCLIP:
       seed: of the mixture's initialisation.
     """
 
+    scout_epochs: int = 0
+    scout_learning_rate: float = 2.5e-5
     warmup_epochs: int = 5
     slow_epochs: int = 1
     slow_learning_rate: float = 5e-6
@@ -77,18 +85,30 @@ class SafeCLIP:
                 raise UserError(f"safeclip.{name}={getattr(self, name)} is not between 0 and 1")
         if self.fence < 0:
             raise UserError(f"safeclip.fence={self.fence} is negative: 0 is none")
+        if self.scout_epochs and not self.fence:
+            raise UserError(
+                f"safeclip.scout_epochs={self.scout_epochs} would show a fence, and there is none: "
+                "set scout_epochs=0, or fence"
+            )
         if not self.growth <= self.cap:
             raise UserError(f"safeclip.growth={self.growth} exceeds safeclip.cap={self.cap}")
 
     @property
+    def _slow(self) -> int:
+        return self.scout_epochs + self.warmup_epochs
+
+    @property
     def _first_pools(self) -> int:
-        return self.warmup_epochs + self.slow_epochs
+        return self._slow + self.slow_epochs
 
-    def needs_scores(self, epoch: int) -> bool:
-        return epoch >= self._first_pools
-
-    def needs_distances(self, epoch: int) -> bool:
-        return self.fence > 0 and epoch == self._first_pools
+    def before(self, epoch: int) -> Before:
+        scouted = 0 < self.scout_epochs == epoch
+        return Before(
+            pools=scouted or epoch >= self._first_pools,
+            distances=self.fence > 0 and epoch == (self.scout_epochs or self._first_pools),
+            reuse=epoch > self._first_pools,
+            anew=scouted,
+        )
 
     def pools(
         self,
@@ -103,8 +123,11 @@ class SafeCLIP:
         if distances is not None:
             barred = beyond_fence(distances, self.fence)
         by_rule = partial(split, seed=self.seed, rule=self.rule, barred=barred)
-        if previous is None:
+        if epoch < self._first_pools:
+            return by_rule(scores, share=0.0)
+        if epoch == self._first_pools:
             return by_rule(scores, threshold=self.threshold, least=least, most=most)
+        assert previous is not None
         scores = self.momentum * previous.scores + (1 - self.momentum) * scores
         share = min(len(previous.safe) / len(scores) + self.growth, self.cap)
         if not self.adaptive:
@@ -113,9 +136,13 @@ class SafeCLIP:
         return by_rule(scores, threshold=self.threshold, least=least, most=share, likely=likely)
 
     def stages(self, epoch: int, pairs: np.ndarray, pools: Pools | None) -> list[Stage]:
-        if epoch < self.warmup_epochs:
-            return [Stage("warm-up", "unimodal", pairs, True)]
+        if epoch < self.scout_epochs:
+            return [Stage("scouting", "clip", pairs, self.augment, self.scout_learning_rate)]
         if epoch < self._first_pools:
+            if pools is not None:
+                pairs = np.setdiff1d(pairs, pools.barred)
+            if epoch < self._slow:
+                return [Stage("warm-up", "unimodal", pairs, True)]
             return [Stage("slow start", "clip", pairs, self.augment, self.slow_learning_rate)]
         assert pools is not None
         risky = [Stage("risky", "unimodal", pools.risky, True)] if self.train_risky else []
