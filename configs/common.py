@@ -104,7 +104,7 @@ def get_config() -> ConfigDict:
     c.safeclip_plus.cap = 0.99
     c.safeclip_plus.threshold = 0.5
     c.safeclip_plus.adaptive = True
-    c.safeclip_plus.likely = 0.75  # of the way from chance to certain
+    c.safeclip_plus.likely = 0.45  # of the way from chance to certain, in batches of 1024
     c.safeclip_plus.first_cap = 0.5
     c.safeclip_plus.momentum = 0.5
     c.safeclip_plus.train_risky = False

@@ -26,6 +26,7 @@ def get_config():
     c.safeclip_plus.scout_learning_rate = 1e-3
     c.safeclip_plus.slow_learning_rate = 2e-4
     c.safeclip_plus.growth = 0.08
+    c.safeclip_plus.likely = 0.75  # in batches of 128
     c.score.kind = "relative"
     c.score.batch_size = 128
     c.attack.rate = 0.01

@@ -10,11 +10,14 @@ from ml_collections import ConfigDict
 from configs import grid_adaptive, grid_demo
 
 _MEANT_FOR = {
-    "clean data": ("cap by the mixture alone", "likely from a half"),
-    "three triggers": ("slow epoch at 5e-4",),
+    "clean data": ("cap by the mixture alone", "likely from a quarter", "scored in batches of 128"),
     "label-consistent": ("no scouting", "no fence"),
     "nearest captions, 1 %": ("not augmented",),
-    "a class near the target, 2 %": ("cap by the mixture alone", "likely from a half"),
+    "a class near the target, 2 %": (
+        "cap by the mixture alone",
+        "likely from a quarter",
+        "scored in batches of 128",
+    ),
 }
 
 
@@ -40,7 +43,10 @@ def get_config():
     )
     c.defenses["no running mean"] = _plus(momentum=0.0)
     c.defenses["cap by the mixture alone"] = _plus(likely=0.0)
-    c.defenses["likely from a half"] = _plus(likely=0.5)
+    c.defenses["likely from a quarter"] = _plus(likely=0.25)
+    c.defenses["scored in batches of 128"] = grid_demo.defense(
+        "safeclip_plus", score={"batch_size": 128}, safeclip_plus={"likely": 0.75}
+    )
     c.defenses["cap fixed at 97 %"] = _plus(adaptive=False, cap=0.97)
     c.defenses["first pool up to 85 %"] = _plus(first_cap=0.85)
     c.defenses["slow epoch at 5e-4"] = _plus(slow_learning_rate=5e-4)

@@ -158,7 +158,7 @@ def test_the_pool_shrinks_when_the_mixture_does():
         ("safeclip", {"safeclip.first_cap": 2.0}, r"safeclip\.first_cap=2\.0"),
         ("safeclip", {"safeclip.fence": -1.0}, r"safeclip\.fence=-1\.0 is negative"),
         ("safeclip", {"safeclip.scout_epochs": 1}, r"safeclip\.scout_epochs=1 would show a fence"),
-        ("safeclip_plus", {"score.kind": "cosine"}, r"safeclip_plus\.likely=0\.75 is a rel"),
+        ("safeclip_plus", {"score.kind": "cosine"}, r"safeclip_plus\.likely=0\.45 is a rel"),
         ("safeclip+", {}, "did you mean 'safeclip"),
     ],
 )
