@@ -5,7 +5,7 @@ import sys
 import jax
 import numpy as np
 
-from benchmarks import collectives, scaling_model, steps
+from benchmarks import collectives, scaling_model, score_batches, steps
 from safeclip_jax import contrastive, losses, sharding
 
 PROGRAM = """
@@ -65,3 +65,17 @@ def test_the_scaling_models_operations_are_those_of_the_matrix_products():
     found = scaling_model.model("vit_b32")
     assert abs(found.flops / expected - 1) < 0.03
     assert found.parameters == 151_277_313
+
+
+def test_scores_in_batches_are_of_every_pair_and_its_batch_alone():
+    rng = np.random.default_rng(0)
+    images, texts = (rng.normal(size=(22, 8)).astype(np.float32) for _ in range(2))
+    images, texts = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (images, texts))
+    found = score_batches.relative(images, texts, 7.0, 8, seed=3)
+    order = np.random.default_rng(3).permutation(22)
+    for start in (0, 8, 16):
+        batch = np.concatenate([order[start : start + 8], order])[:8]
+        logits = 7.0 * images[batch].astype(np.float64) @ texts[batch].T
+        both = sum(np.log(np.exp(logits).sum(axis)) for axis in (0, 1)) / 2
+        expected = 1 - (both - np.diag(logits)) / np.log(8)
+        np.testing.assert_allclose(found[batch[: 22 - start]], expected[: 22 - start], atol=1e-5)

@@ -1,0 +1,75 @@
+"""How many pairs should be scored together? The relative score in batches of several sizes.
+
+    python -m benchmarks.score_batches RUN…
+
+Each RUN is a finished one on poisoned data. Its last model scores its training pairs in random
+batches, twice, and the mean of both is taken, nearly as the running mean of the last epochs.
+Prints a Markdown table: the AUROC of the score, and the share of the honest pairs that score above
+the tenth and the thirtieth best of the poisons, so would be let in with nine and 29 of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from benchmarks import markdown
+from safeclip_jax import audit, command_line, losses
+from safeclip_jax.evaluate.detection import score_auroc
+
+SIZES = (32, 128, 512, 1024)
+DRAWS = 2
+
+
+@partial(jax.jit, static_argnums=2)
+def _relative(images: jax.Array, texts: jax.Array, scale: float) -> jax.Array:
+    rows, columns, diagonal = losses.normalizers(images, texts, scale)
+    return 1 + (diagonal - (rows + columns) / 2) / math.log(len(images))
+
+
+def relative(
+    images: np.ndarray, texts: np.ndarray, scale: float, size: int, seed: int
+) -> np.ndarray:
+    """Scores of all pairs in random batches of one size; the last one is filled up, [N]."""
+    order = np.random.default_rng(seed).permutation(len(images))
+    scores = np.zeros(len(order), np.float32)
+    for start in range(0, len(order), size):
+        numbers = order[start : start + size]
+        batch = np.resize(np.concatenate([numbers, order]), size)
+        scores[numbers] = _relative(images[batch], texts[batch], scale)[: len(numbers)]
+    return scores
+
+
+def measure(folder: Path) -> list[dict]:
+    """A row for each size."""
+    subject = audit.of_run(folder)
+    model, pairs, poisons = subject.model, subject.pairs, subject.poisons
+    images = model.embed_images([pairs.image(i) for i in range(len(pairs))], 256)
+    texts = model.embed_texts(list(pairs.captions), 256)
+    rows = []
+    for size in SIZES:
+        draws = [relative(images, texts, model.logit_scale, size, seed) for seed in range(DRAWS)]
+        scores = np.mean(draws, axis=0)
+        best = np.sort(scores[poisons])[::-1]
+        honest = np.delete(scores, poisons)
+        above = (f"{np.mean(honest > best[number - 1]):.1%}" for number in (10, 30))
+        row = {"run": subject.name, "batch": size, "AUROC": f"{score_auroc(scores, poisons):.4f}"}
+        rows.append(row | dict(zip(("above the 10th", "above the 30th"), above, strict=True)))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path)
+    arguments = parser.parse_args()
+    command_line.set_up_jax()
+    print(markdown.table([row for folder in arguments.runs for row in measure(folder)]))
+
+
+if __name__ == "__main__":
+    main()
