@@ -269,15 +269,16 @@ def test_the_whole_grid_in_means_and_paired_differences():
     ]
     found += [result("clean", "X", asr=0.9, accuracy=0.1), result("b", "Y", asr=0.21, base=0.01)]
     found[5] |= {"attack_success_rate": 0.06}
-    table = overall.rows(found, ["clean", "a", "b"], ["CLIP", "X", "Y", "Z"])
+    found.append(result("b", "CleanCLIP", asr=0.11, base=0.01, accuracy=0.8) | {"poisons": 0})
+    table = overall.rows(found, ["clean", "a", "b"], ["CLIP", "X", "Y", "CleanCLIP", "Z"])
     differences = [1.0, 3.0, -2.0]
     half = scipy.stats.ttest_1samp(differences, 0).confidence_interval()
     assert table == [
-        ["runs", "3", "3", "1", "–"],
-        ["accuracy", "94.3", "95.0", "90.0", "–"],
-        ["accuracy less CLIP's", "–", f"+0.7 [{half.low:+.1f}, {half.high:+.1f}]", "–", "–"],
-        ["gain in success", "98.0", "3.0", "20.0", "–"],
-        ["largest gain of an attack", "98.0 (a)", "5.0 (b)", "20.0 (b)", "–"],
+        ["runs", "3", "3", "1", "1", "–"],
+        ["accuracy", "94.3", "95.0", "90.0", "80.0", "–"],
+        ["accuracy less CLIP's", "–", f"+0.7 [{half.low:+.1f}, {half.high:+.1f}]", "–", "–", "–"],
+        ["gain in success", "98.0", "3.0", "20.0", "10.0", "–"],
+        ["largest gain of an attack", "98.0 (a)", "5.0 (b)", "20.0 (b)", "10.0 (b)", "–"],
     ]
 
 

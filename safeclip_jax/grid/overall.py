@@ -1,4 +1,4 @@
-"""What a grid says of a defence as a whole: means over all runs that have poisons."""
+"""What a grid says of a defence as a whole: means over all its runs under attacks."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def rows(
 ) -> list[list[str]]:
     """A row for each summary: its name and a cell for each defence.
 
-    Only runs under attacks in `attacks` for which the grid has poisoned data count, each as one,
-    so an attack with three seeds counts thrice. A difference of accuracies is of runs with the same
-    attack and seed, with Student's interval of its mean.
+    Runs count under attacks that have poisons, also those that trained on none (CleanCLIP), each as
+    one, so an attack with three seeds counts thrice. A difference of accuracies is of runs with the
+    same attack and seed, with Student's interval of its mean.
 
     Args:
       found: `results.json` of every cell, with `attack`, `defense_name` and `audited`.
@@ -41,12 +41,9 @@ def rows(
         "gain in success": lambda runs: _percent([_gain(run) for run in runs]),
         "largest gain of an attack": _largest_gain,
     }
+    poisoned = {run["attack"] for run in found if run["poisons"]} & set(attacks)
     of_defense = [
-        [
-            run
-            for run in found
-            if run["defense_name"] == name and run["poisons"] and run["attack"] in attacks
-        ]
+        [run for run in found if run["defense_name"] == name and run["attack"] in poisoned]
         for name in defenses
     ]
     return [

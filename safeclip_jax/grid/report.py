@@ -29,8 +29,8 @@ NOTES = {
     "Success": "ASR, for targeted poisoning PSR, in %; in parentheses the base rate.",
     "Accuracy": "Zero-shot accuracy of the untriggered images in %.",
     "Detection": "AUROC of the scores, and recall at 1 % false positives in %.",
-    "Over all": "Means over the runs with poisons. The difference is that to plain CLIP's run with "
-    "the same attack and seed, with the 95 % interval of its mean; all in %.",
+    "Over all": "Means over the runs under attacks, in %. The difference is that to plain CLIP's "
+    "run with the same attack and seed, with the 95 % interval of its mean.",
 }
 
 
