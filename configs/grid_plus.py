@@ -49,7 +49,7 @@ def get_config():
     )
     c.defenses["cap fixed at 97 %"] = _plus(adaptive=False, cap=0.97)
     c.defenses["first pool up to 85 %"] = _plus(first_cap=0.85)
-    c.defenses["slow epoch at 5e-4"] = _plus(slow_learning_rate=5e-4)
+    c.defenses["slow epoch on all, at 2e-4"] = _plus(scout_share=1.0, slow_learning_rate=2e-4)
     c.defenses["no second pass"] = _plus(fill=False)
     c.defenses["a warm-up epoch"] = _plus(warmup_epochs=1)
     c.defenses["risky pool trained"] = _plus(train_risky=True)

@@ -32,13 +32,13 @@ class SafeCLIP:
 
     The fence tells most after an epoch that is fast enough to see shapes, which would also be one
     that remembers poisons. So R scouting epochs at a rate of their own can come before all
-    others: the fence is drawn after them, their weights are forgotten, and warm-up and slow epochs
-    leave out what it bars.
+    others: the fence is drawn after them, and their weights are forgotten. Warm-up and slow epochs
+    then train the share ρ of the pairs, none of them barred, that the scouts scored highest.
 
     `safeclip_plus` is the same plan with other values (docs/safeclip_plus.md).
 
     Attributes:
-      scout_epochs: R, 0 as published. scout_learning_rate: of these.
+      scout_epochs: R, 0 as published. scout_learning_rate: of these. scout_share: ρ.
       warmup_epochs: W. slow_epochs: S. slow_learning_rate: η.
       threshold: t of the first safe pool.
       growth: g, share of the data by which the safe pool grows an epoch.
@@ -60,6 +60,7 @@ class SafeCLIP:
 
     scout_epochs: int = 0
     scout_learning_rate: float = 2.5e-5
+    scout_share: float = 0.85
     warmup_epochs: int = 5
     slow_epochs: int = 1
     slow_learning_rate: float = 5e-6
@@ -80,7 +81,7 @@ class SafeCLIP:
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise unknown("safeclip.rule", self.rule, RULES)
-        for name in ("threshold", "growth", "cap", "first_cap", "momentum"):
+        for name in ("scout_share", "threshold", "growth", "cap", "first_cap", "momentum"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"safeclip.{name}={getattr(self, name)} is not between 0 and 1")
         if self.fence < 0:
@@ -124,7 +125,7 @@ class SafeCLIP:
             barred = beyond_fence(distances, self.fence)
         by_rule = partial(split, seed=self.seed, rule=self.rule, barred=barred)
         if epoch < self._first_pools:
-            return by_rule(scores, share=0.0)
+            return by_rule(scores, share=self.scout_share)
         if epoch == self._first_pools:
             return by_rule(scores, threshold=self.threshold, least=least, most=most)
         assert previous is not None
@@ -140,7 +141,7 @@ class SafeCLIP:
             return [Stage("scouting", "clip", pairs, self.augment, self.scout_learning_rate)]
         if epoch < self._first_pools:
             if pools is not None:
-                pairs = np.setdiff1d(pairs, pools.barred)
+                pairs = pools.safe
             if epoch < self._slow:
                 return [Stage("warm-up", "unimodal", pairs, True)]
             return [Stage("slow start", "clip", pairs, self.augment, self.slow_learning_rate)]
