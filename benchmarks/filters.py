@@ -127,7 +127,6 @@ if __name__ == "__main__":
     command_line.set_up_jax()
     whole = grid.load("configs/grid_demo.py")
     whole.first_seed, whole.cell.evaluate.split = arguments.seed, "validation"
-    whole.cell.safeclip_plus.scout_epochs = 0
     whole.cell.safeclip_plus.fence = 0.0
     grid.select(whole, arguments.attacks, [arguments.defense])
     measured = {}

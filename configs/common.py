@@ -100,7 +100,6 @@ def get_config() -> ConfigDict:
     c.safeclip.fill = False  # whether a second pass over safe pairs makes up for the risky ones
 
     c.safeclip_plus = c.safeclip.copy_and_resolve_references()  # the same keys, other values
-    c.safeclip_plus.scout_epochs = 1
     c.safeclip_plus.warmup_epochs = 0
     c.safeclip_plus.cap = 0.99
     c.safeclip_plus.threshold = 0.5

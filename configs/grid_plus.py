@@ -10,14 +10,11 @@ from ml_collections import ConfigDict
 from configs import grid_adaptive, grid_demo
 
 _MEANT_FOR = {
-    "clean data": ("cap by the mixture alone", "likely from a quarter", "scored in batches of 128"),
-    "label-consistent": ("no scouting", "no fence"),
+    "clean data": ("cap by the mixture alone", "likely from a half", "scouting"),
+    "three triggers": ("slow epoch at 5e-4",),
+    "label-consistent": ("slow epoch at 5e-4", "no fence", "scouting"),
     "nearest captions, 1 %": ("not augmented",),
-    "a class near the target, 2 %": (
-        "cap by the mixture alone",
-        "likely from a quarter",
-        "scored in batches of 128",
-    ),
+    "a class near the target, 2 %": ("cap by the mixture alone", "likely from a half"),
 }
 
 
@@ -43,19 +40,19 @@ def get_config():
     )
     c.defenses["no running mean"] = _plus(momentum=0.0)
     c.defenses["cap by the mixture alone"] = _plus(likely=0.0)
-    c.defenses["likely from a quarter"] = _plus(likely=0.25)
-    c.defenses["scored in batches of 128"] = grid_demo.defense(
-        "safeclip_plus", score={"batch_size": 128}, safeclip_plus={"likely": 0.75}
-    )
+    c.defenses["likely from a half"] = _plus(likely=0.5)
     c.defenses["cap fixed at 97 %"] = _plus(adaptive=False, cap=0.97)
     c.defenses["first pool up to 85 %"] = _plus(first_cap=0.85)
-    c.defenses["slow epoch on all, at 2e-4"] = _plus(scout_share=1.0, slow_learning_rate=2e-4)
+    c.defenses["slow epoch at 5e-4"] = _plus(slow_learning_rate=5e-4)
     c.defenses["no second pass"] = _plus(fill=False)
     c.defenses["a warm-up epoch"] = _plus(warmup_epochs=1)
     c.defenses["risky pool trained"] = _plus(train_risky=True)
     c.defenses["not augmented"] = _plus(augment=False)
-    c.defenses["no scouting"] = _plus(scout_epochs=0)
-    c.defenses["no fence"] = _plus(scout_epochs=0, fence=0.0)
+    c.defenses["no fence"] = _plus(fence=0.0)
+    c.defenses["scored in batches of 1024"] = grid_demo.defense(
+        "safeclip_plus", score={"batch_size": 1024}, safeclip_plus={"likely": 0.45}
+    )
+    c.defenses["scouting"] = grid_demo.scouting()
     return c
 
 

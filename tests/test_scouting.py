@@ -12,6 +12,7 @@ from safeclip_jax.experiment import build
 @pytest.fixture
 def scouting(config):
     config.defense, config.epochs = "safeclip_plus", 2
+    config.safeclip_plus.scout_epochs = 1
     return config
 
 
