@@ -30,7 +30,7 @@ def get_config():
         c.attacks[f"label-consistent, {alpha:.0%} trigger, 3 %"] = attack(
             1, kind="label_consistent", trigger="blended", rate=0.03, blended={"alpha": alpha}
         )
-    chosen = ("CLIP", "SafeCLIP", "SafeCLIP+", "SafeCLIP+, scouting")
+    chosen = ("CLIP", "SafeCLIP", "SafeCLIP+")
     c.defenses = ConfigDict({name: c.defenses[name] for name in chosen}, sort_keys=False)
     c.fast_attacks = ("nearest captions, 1 %",)
     c.fast = ConfigDict({"attacks": {"nearest captions, 1 %": {"seeds": 1}}})

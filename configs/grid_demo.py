@@ -57,7 +57,6 @@ def get_config():
     c.defenses["CleanCLIP"] = defense("cleanclip", "CLIP", **_fine_tuning())
     c.defenses["SafeCLIP"] = defense("safeclip")
     c.defenses["SafeCLIP+"] = defense("safeclip_plus")
-    c.defenses["SafeCLIP+, scouting"] = scouting()
     c.fast_attacks = ("badnets", "targeted")
     c.fast = ConfigDict({"attacks": {name: {"seeds": 1} for name in c.fast_attacks}})
     return c
@@ -83,12 +82,6 @@ def attack(seeds, **changes):
 def defense(defense, after="", **changes):
     """A defence; `after` names the one whose runs it starts from."""
     return ConfigDict({"after": after, "changes": {"defense": defense, **changes}})
-
-
-def scouting(**changes):
-    """SafeCLIP+ after a scouting epoch; it scores in larger batches, so less counts as likely."""
-    plus = {"scout_epochs": 1, "slow_learning_rate": 5e-4, "likely": 0.45, **changes}
-    return defense("safeclip_plus", score={"batch_size": 1024}, safeclip_plus=plus)
 
 
 def audited(first):

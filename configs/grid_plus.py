@@ -7,7 +7,7 @@ All parts meet WaNet; some also meet the attacks for which they are there.
 
 from ml_collections import ConfigDict
 
-from configs import grid_adaptive, grid_demo
+from configs import grid_adaptive, grid_demo, grid_scouting
 
 _MEANT_FOR = {
     "clean data": ("cap by the mixture alone", "likely from a half", "scouting"),
@@ -52,7 +52,7 @@ def get_config():
     c.defenses["scored in batches of 1024"] = grid_demo.defense(
         "safeclip_plus", score={"batch_size": 1024}, safeclip_plus={"likely": 0.45}
     )
-    c.defenses["scouting"] = grid_demo.scouting()
+    c.defenses["scouting"] = grid_scouting.scouting()
     return c
 
 

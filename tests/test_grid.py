@@ -67,7 +67,7 @@ def test_the_demo_grid_has_the_cells_that_are_promised(tmp_path):
     seeds = {"badnets": 3, "blended": 3, "wanet": 3, "targeted": 3}
     assert list(config.defenses) == [
         *("CLIP, clean data", "CLIP", "CLIP + augmentation", "RoCLIP", "CleanCLIP"),
-        *("SafeCLIP", "SafeCLIP+", "SafeCLIP+, scouting"),
+        *("SafeCLIP", "SafeCLIP+"),
     ]
     for attack in config.attacks:
         for defense in config.defenses:
