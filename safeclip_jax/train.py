@@ -237,7 +237,7 @@ class Trainer:
         config = self.x.config
         before = self.x.defense.before(epoch)
         if before.pools:
-            self.pools = self._assign_pools(epoch, before.distances)
+            self.pools = self._assign_pools(epoch)
         if before.anew and self.position.begins_epoch:
             self.state = self._initial_state().replace(skipped=self.state.skipped)
         stages = self.x.defense.stages(epoch, self.x.pairs, self.pools)
@@ -364,7 +364,7 @@ class Trainer:
         self.progress.say(f"{what}: going back to the last checkpoint before them")
         raise Diverged
 
-    def _assign_pools(self, epoch: int, by_distances: bool) -> Pools:
+    def _assign_pools(self, epoch: int) -> Pools:
         """This epoch's pools: from the file, if the run was here before, or by new scores."""
         path = pools.path(self.folder, epoch)
         found = pools.load(path) if workdir.exists(path) else None
@@ -380,7 +380,7 @@ class Trainer:
             return found
         with self.clock("scoring"):
             distances = None
-            if by_distances:
+            if self.x.defense.before(epoch).distances:
                 distances = scoring.distances(self.x, self.state, epoch, self.beat)
             scores = self.score(epoch)
             assigned = self.x.defense.pools(epoch, scores, self.pools, distances)

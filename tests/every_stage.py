@@ -9,7 +9,7 @@ def get_config(table):
     c.model.preset = "nano"
     c.batch_size = c.score.batch_size = 16
     c.unimodal.bank_size = 32
-    c.safeclip.warmup_epochs, c.safeclip.fence = 1, 1.5
+    c.safeclip.warmup_epochs, c.safeclip.fence = 1, 0.5
     c.safeclip.scout_epochs, c.safeclip.scout_learning_rate = 1, 1e-3
     c.data.source, c.data.pairs = f"csv:{table}", 0
     c.data.tokenizer, c.data.vocab_size = "train", 300

@@ -1,12 +1,21 @@
-"""Scouting epochs in whole runs: forgotten but for their pools, and safe from kills."""
+"""Scouting epochs in the train loop: forgotten but for their pools, and safe from kills."""
+
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
 
 from safeclip_jax import pools, train
-from safeclip_jax.checkpoint import read_variables
 from safeclip_jax.experiment import build
+
+
+class Learner(train.Trainer):
+    """A trainer whose stages add 1 to every parameter, and skip a step."""
+
+    def _stage(self, *_):
+        learnt = jax.tree.map(lambda x: x + 1, self.state.params)
+        self.state = self.state.replace(params=learnt, skipped=self.state.skipped + 1)
 
 
 @pytest.fixture
@@ -20,37 +29,26 @@ def same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-def test_scouting_is_forgotten_but_for_its_pools(scouting, tmp_path):
-    trainer = train.Trainer(build(scouting, tmp_path), tmp_path)
-    initial = trainer.state
+def test_scouting_is_forgotten_but_for_its_pools_also_by_a_run_that_was_killed(scouting, tmp_path):
+    experiment = build(scouting, tmp_path)
+    scout = Learner(experiment, tmp_path)
+    initial = scout.state
+    once = jax.tree.map(lambda x: x + 1, initial.params)
+    scout._epoch(0)
+    scout.close()
+    same(scout.state.params, once)
+    for _ in range(2):  # the second time from the same checkpoint, with pools that are there
+        resumed = Learner(experiment, tmp_path)
+        assert resumed.position.epoch == 1
+        same(resumed.state.params, once)
+        resumed._epoch(1)
+        same(resumed.state.params, once)
+        same(resumed.state.opt_state, initial.opt_state)
+        assert int(resumed.state.skipped) == 2
+        assert len(pools.load(pools.path(tmp_path, 1)).safe) == 340
+        resumed.close()
 
-    def learn(*_):
-        learnt = jax.tree.map(lambda x: x + 1, trainer.state.params)
-        trainer.state = trainer.state.replace(params=learnt, skipped=trainer.state.skipped + 1)
-
-    trainer._stage = learn
-    for epoch in range(2):
-        trainer._epoch(epoch)
-    trainer.close()
-    same(trainer.state.params, jax.tree.map(lambda x: x + 1, initial.params))
-    same(trainer.state.opt_state, initial.opt_state)
-    assert int(trainer.state.skipped) == 2
-    assert len(pools.load(pools.path(tmp_path, 1)).safe) == 340
-
-
-def test_a_run_killed_after_scouting_goes_on_to_the_same_end(scouting, tmp_path):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    train.run(scouting, whole)
-    for minutes, step in ((30, 3), (0, 5)):  # the checkpoint is of before the restart, and after
-
-        def kill(progress, step=step):
-            if progress == f"epoch 2, slow start step {step}":
-                raise KeyboardInterrupt
-
-        scouting.checkpoint_minutes = minutes
-        with pytest.raises(KeyboardInterrupt):
-            train.run(scouting, killed, kill)
-    train.run(scouting, killed)
-    same(read_variables(whole), read_variables(killed))
-    a, b = (pools.load(pools.path(run, 1)) for run in (whole, killed))
-    assert a.digest() == b.digest()
+    begun = replace(resumed.position, epoch=1, step=2, pools=resumed.pools.digest())
+    resumed.position = begun
+    resumed._epoch(1)
+    same(resumed.state.params, jax.tree.map(lambda x: x + 1, once))
