@@ -11,7 +11,6 @@ the tenth and the thirtieth best of the poisons, so would be let in with nine an
 from __future__ import annotations
 
 import argparse
-import math
 from functools import partial
 from pathlib import Path
 
@@ -19,17 +18,15 @@ import jax
 import numpy as np
 
 from benchmarks import markdown
-from safeclip_jax import audit, command_line, losses
+from safeclip_jax import audit, command_line
 from safeclip_jax.evaluate.detection import score_auroc
+from safeclip_jax.steps import score_pairs
 
 SIZES = (32, 128, 512, 1024)
 DRAWS = 2
 
 
-@partial(jax.jit, static_argnums=2)
-def _relative(images: jax.Array, texts: jax.Array, scale: float) -> jax.Array:
-    rows, columns, diagonal = losses.normalizers(images, texts, scale)
-    return 1 + (diagonal - (rows + columns) / 2) / math.log(len(images))
+_relative = jax.jit(partial(score_pairs, kind="relative"))
 
 
 def relative(

@@ -88,9 +88,10 @@ def make_optimizer(b1: float, b2: float, weight_decay: float) -> optax.GradientT
     )
 
 
-def _score_pairs(
+def score_pairs(
     image: jax.Array, text: jax.Array, scale: jax.Array, kind: str, chunks: Chunks | None = None
 ) -> jax.Array:
+    """Scores of a batch of pairs by their embeddings, see `Steps.score`."""
     if kind == "cosine":
         return jnp.sum(image * text, axis=1)
     rows, columns, diagonal = losses.normalizers(image, text, scale, chunks)
@@ -261,9 +262,7 @@ class Steps:
         def score(
             variables: Variables, image: jax.Array, text: jax.Array, valid: jax.Array, kind: str
         ) -> jax.Array:
-            return jnp.where(
-                valid, _score_pairs(image, text, self._scale(variables), kind), jnp.nan
-            )
+            return jnp.where(valid, score_pairs(image, text, self._scale(variables), kind), jnp.nan)
 
         split = batch_sharding(self.mesh)
         return jax.jit(
@@ -378,7 +377,7 @@ class Steps:
         state = state.replace(image_bank=banks.image, text_bank=banks.text)
         if state.remembered is not None and objective.plain:
             image, text = embedded[0]
-            scores = _score_pairs(image, text, scale, self.remembers, self.settings.chunks)
+            scores = score_pairs(image, text, scale, self.remembers, self.settings.chunks)
             place = pairs[0]["index"]
             state = state.replace(remembered=state.remembered.at[place].set(scores))
         return loss, jax.lax.stop_gradient(state)
