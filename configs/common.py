@@ -84,7 +84,7 @@ def get_config() -> ConfigDict:
     c.safeclip.scout_learning_rate = 2.5e-5  # of the scouting epochs
     c.safeclip.scout_share = 0.85  # of the data, best scores of the scouts: trains until the pools
     c.safeclip.warmup_epochs = 5  # unimodal only
-    c.safeclip.slow_epochs = 1  # CLIP on everything at the slow rate
+    c.safeclip.slow_epochs = 1  # CLIP at the slow rate, on everything or what the scouts leave
     c.safeclip.slow_learning_rate = 5e-6  # of the slow epochs
     c.safeclip.threshold = 0.9  # P(safe) of the first safe pool
     c.safeclip.growth = 0.01  # share of the data by which the safe pool grows an epoch

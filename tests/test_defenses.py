@@ -118,6 +118,12 @@ def test_scouting_is_forgotten_but_for_the_fence():
     np.testing.assert_array_equal(first.scores, scores())
 
 
+def test_pools_that_were_deleted_are_made_as_the_first_ones():
+    plus = planned("safeclip_plus")
+    again, first = (plus.pools(epoch, scores(), None) for epoch in (9, 1))
+    np.testing.assert_array_equal(again.safe, first.safe)
+
+
 @pytest.mark.parametrize("safe", [1200, 1600, 1900])
 def test_an_adaptive_pool_stops_at_the_mixtures_share(safe):
     defense = SafeCLIP(adaptive=True, cap=0.99, growth=0.1, first_cap=0.5)

@@ -126,9 +126,8 @@ class SafeCLIP:
         by_rule = partial(split, seed=self.seed, rule=self.rule, barred=barred)
         if epoch < self._first_pools:
             return by_rule(scores, share=self.scout_share)
-        if epoch == self._first_pools:
+        if previous is None or epoch == self._first_pools:
             return by_rule(scores, threshold=self.threshold, least=least, most=most)
-        assert previous is not None
         scores = self.momentum * previous.scores + (1 - self.momentum) * scores
         share = min(len(previous.safe) / len(scores) + self.growth, self.cap)
         if not self.adaptive:
