@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -17,6 +17,8 @@ from safeclip_jax.models.clip import CLIP
 
 Variables = Any  # Flax collections: params and, for ResNets, batch_stats
 
+_AT_ONCE = 256  # rows on a device: more of them no longer fit into the caches of a CPU
+
 
 def pixels(images: jax.Array) -> jax.Array:
     """uint8 to float32 in [0, 1]."""
@@ -25,7 +27,7 @@ def pixels(images: jax.Array) -> jax.Array:
 
 @dataclass(frozen=True)
 class Embedder:
-    """Forward passes of a model over the devices of a mesh."""
+    """Forward passes of a model over the devices of a mesh, a part of a large batch at a time."""
 
     model: CLIP
     mesh: Mesh
@@ -75,5 +77,12 @@ class Embedder:
         return np.concatenate([sharding.to_host(part) for part in parts])[: len(inputs)]
 
     def _jit_rows(self, function: Callable[[Variables, jax.Array], Any]) -> jax.stages.Wrapped:
+        def embed(variables: Variables, rows: jax.Array) -> Any:
+            parts, rest = divmod(len(rows), _AT_ONCE * self.mesh.size)
+            if rest or parts == 1:
+                return function(variables, rows)
+            embedded = jax.lax.map(partial(function, variables), sharding.in_parts(rows, parts))
+            return sharding.of_parts(embedded)
+
         split = sharding.batch_sharding(self.mesh)
-        return jax.jit(function, in_shardings=(None, split), out_shardings=split)
+        return jax.jit(embed, in_shardings=(None, split), out_shardings=split)

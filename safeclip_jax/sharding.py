@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -100,6 +101,16 @@ def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]
     """Forms global arrays from the slices that each process holds."""
     sharding = batch_sharding(mesh)
     return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
+
+
+def in_parts(rows: jax.Array, parts: int) -> jax.Array:
+    """[B, …] to [parts, B / parts, …], within jit; each device keeps its own rows."""
+    return jnp.swapaxes(rows.reshape(-1, parts, *rows.shape[1:]), 0, 1)
+
+
+def of_parts(rows: jax.Array) -> jax.Array:
+    """The inverse of `in_parts`."""
+    return jnp.swapaxes(rows, 0, 1).reshape(-1, *rows.shape[2:])
 
 
 def row_batches(

@@ -299,7 +299,8 @@ class Steps:
         gradient taken in the embeddings; then each part is embedded once more and passes its
         share of that gradient on to the parameters.
         """
-        parts = jax.tree.map(self._split, pairs)
+        split = partial(sharding.in_parts, parts=self.micro_batches)
+        parts = jax.tree.map(split, pairs)
         first = objective.fixed
 
         def embed(batch_stats: Variables, part: Pairs) -> tuple[Variables, Any]:
@@ -308,7 +309,7 @@ class Steps:
             return changed.batch_stats, embedded
 
         batch_stats, embedded = jax.lax.scan(embed, state.batch_stats, parts)
-        embedded = jax.tree.map(self._merge, embedded)
+        embedded = jax.tree.map(sharding.of_parts, embedded)
         embedded_state = state.replace(batch_stats=batch_stats)
         fixed, trained, scale = embedded[:first], embedded[first:], self._scale(state.params)
 
@@ -332,17 +333,8 @@ class Steps:
             return jax.tree.map(jnp.add, grads, jax.grad(share)(state.params)), None
 
         zeros = jax.tree.map(jnp.zeros_like, state.params)
-        grads, _ = jax.lax.scan(pass_on, zeros, (parts, jax.tree.map(self._split, slopes)))
+        grads, _ = jax.lax.scan(pass_on, zeros, (parts, jax.tree.map(split, slopes)))
         return loss, grads, new_state
-
-    def _split(self, x: jax.Array) -> jax.Array:
-        """[B, …] to [parts, B / parts, …]; each device keeps its own pairs."""
-        x = x.reshape(-1, self.micro_batches, *x.shape[1:])
-        return jnp.swapaxes(x, 0, 1)
-
-    def _merge(self, x: jax.Array) -> jax.Array:
-        """The inverse of `_split`."""
-        return jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:])
 
     def _embed(
         self, params: Params, state: TrainState, views: Sequence[View]

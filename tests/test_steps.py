@@ -272,6 +272,17 @@ def test_scores_equal_numpy_and_do_not_depend_on_devices():
         np.testing.assert_allclose(found[devices, "relative"], relative, atol=1e-3)
 
 
+@pytest.mark.parametrize("devices, size", [(1, 512), (2, 1024), (2, 800)])
+def test_large_batches_are_embedded_as_small_ones(devices, size):
+    steps, state = make(devices)
+    images, tokens = batch(size)["image"], batch(size)["tokens"][:, 0]
+    for inputs, embed in ((images, steps.embedder.images), (tokens, steps.embedder.texts)):
+        whole = embed(state.variables, inputs, size)
+        small = embed(state.variables, inputs, 80)
+        np.testing.assert_allclose(whole, small, atol=1e-6)
+        assert np.abs(whole[1:] - whole[:-1]).max(axis=1).min() > 1e-5
+
+
 def test_the_unimodal_stages_differ_by_place_but_repeat():
     steps, state = make(8)
     step = train_step("unimodal", True, 8)
