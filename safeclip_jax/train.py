@@ -231,7 +231,9 @@ class Trainer:
         config, size = self.x.config, len(self.x.source)
         if stage.learning_rate is not None:
             return np.float32(stage.learning_rate)
-        return np.float32(schedule(pairs, size * config.epochs, config.optimizer))
+        warmup = max(config.optimizer.warmup_pairs, self.x.defense.rising_epochs * size)
+        peak = config.optimizer.learning_rate
+        return np.float32(schedule(pairs, size * config.epochs, peak, warmup))
 
     def _epoch(self, epoch: int) -> None:
         config = self.x.config
@@ -452,16 +454,17 @@ def _is_good(state: TrainState) -> bool:
     return int(state.skipped_in_a_row) == 0 and bool(np.isfinite(norm))
 
 
-def schedule(pairs: float, total: int, optimizer: ConfigDict) -> float:
-    """Linear warm-up over `warmup_pairs`, then a cosine to zero at `total` pairs.
+def schedule(pairs: float, total: int, peak: float, warmup: float) -> float:
+    """Linear warm-up to the peak over `warmup` pairs, then a cosine to zero at `total` pairs.
 
     Args:
       pairs: seen so far.
       total: of the run.
-      optimizer: with `learning_rate`, the peak, and `warmup_pairs`.
+      peak: the largest rate.
+      warmup: pairs until then.
     """
-    warmup = min(optimizer.warmup_pairs, total)
+    warmup = min(warmup, total)
     if pairs < warmup:
-        return optimizer.learning_rate * pairs / warmup
+        return peak * pairs / warmup
     done = (pairs - warmup) / max(total - warmup, 1)
-    return optimizer.learning_rate * 0.5 * (1 + math.cos(math.pi * min(done, 1)))
+    return peak * 0.5 * (1 + math.cos(math.pi * min(done, 1)))

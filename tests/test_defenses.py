@@ -5,7 +5,7 @@ import pytest
 
 from configs import common
 from safeclip_jax import defenses
-from safeclip_jax.defenses.plan import Before
+from safeclip_jax.defenses.plan import Before, Without
 from safeclip_jax.defenses.safeclip import SafeCLIP
 from safeclip_jax.errors import UserError
 from safeclip_jax.pools import split
@@ -46,7 +46,7 @@ def test_plans_without_pools():
 def test_safeclip_has_the_published_values():
     assert planned("safeclip") == SafeCLIP(
         scout_epochs=0, scout_learning_rate=2.5e-5, scout_share=0.85, warmup_epochs=5,
-        slow_epochs=1, slow_learning_rate=5e-6, threshold=0.9, growth=0.01,
+        slow_epochs=1, slow_learning_rate=5e-6, rise_epochs=0.0, threshold=0.9, growth=0.01,
         cap=0.85, adaptive=False, likely=0.0, first_cap=0.85, rule="monotone", momentum=0.0,
         augment=True, train_risky=True, fence=0.0, fill=False, seed=0,
     )  # fmt: skip
@@ -116,6 +116,15 @@ def test_scouting_is_forgotten_but_for_the_fence():
     first = plus.pools(4, scores(), scouted)
     assert len(first.safe) == 1000 and not np.isin(STRANGE, first.safe).any()
     np.testing.assert_array_equal(first.scores, scores())
+
+
+@pytest.mark.parametrize("scouts, rise, until", [(0, 0, 0), (2, 0, 0), (0, 1.5, 3.5), (2, 1, 5)])
+def test_the_rate_can_rise_until_the_pools_have_trained(scouts, rise, until):
+    changes = {"scout_epochs": scouts, "warmup_epochs": 1, "rise_epochs": float(rise)}
+    plus = planned("safeclip_plus", **{f"safeclip_plus.{k}": v for k, v in changes.items()})
+    assert Without(plus, np.arange(3)).rising_epochs == plus.rising_epochs == until
+    for name in ("none", "augmentation", "roclip", "safeclip"):
+        assert planned(name).rising_epochs == 0
 
 
 def test_pools_that_were_deleted_are_made_as_the_first_ones():

@@ -7,7 +7,23 @@ import numpy as np
 import pytest
 
 from safeclip_jax import pools, train
+from safeclip_jax.defenses.plan import Stage
 from safeclip_jax.experiment import build
+
+
+def test_the_rate_rises_as_long_as_the_defence_or_the_schedule_says(scouting, tmp_path):
+    scouting.optimizer.learning_rate, scouting.optimizer.warmup_pairs = 1.0, 500
+    safe, pairs = Stage("safe", "clip", np.arange(4), True), 800
+    rates = {}
+    for rise in (0.0, 0.5):
+        scouting.safeclip_plus.rise_epochs = rise
+        trainer = Learner(build(scouting, tmp_path / str(rise)), tmp_path / str(rise))
+        assert len(trainer.x.source) == 400
+        rates[rise] = [float(trainer.learning_rate(safe, n)) for n in (250, pairs)]
+        assert trainer.learning_rate(replace(safe, learning_rate=0.25), pairs) == 0.25
+        trainer.close()
+    np.testing.assert_allclose(rates[0.0], [0.5, 0.0], atol=1e-6)
+    np.testing.assert_allclose(rates[0.5], [0.3125, 1.0], atol=1e-6)
 
 
 class Learner(train.Trainer):

@@ -57,6 +57,11 @@ class Before:
 class Defense(Protocol):
     """A plan of training: pure functions of the epoch and the pairs' scores."""
 
+    @property
+    def rising_epochs(self) -> float:
+        """Epochs in which the scheduled rate still rises, if its own warm-up is shorter."""
+        ...
+
     def before(self, epoch: int) -> Before:
         """What comes before the stages of this epoch."""
         ...
@@ -86,6 +91,8 @@ class Defense(Protocol):
 class Unscored:
     """What the plans share that keep no pools."""
 
+    rising_epochs = 0.0
+
     def before(self, epoch: int) -> Before:
         return Before()
 
@@ -110,6 +117,10 @@ class Without:
 
     defense: Defense
     left_out: np.ndarray
+
+    @property
+    def rising_epochs(self) -> float:
+        return self.defense.rising_epochs
 
     def before(self, epoch: int) -> Before:
         return self.defense.before(epoch)

@@ -35,11 +35,15 @@ class SafeCLIP:
     others: the fence is drawn after them, and their weights are forgotten. Warm-up and slow epochs
     then train the share ρ of the pairs, none of them barred, that the scouts scored highest.
 
+    A model that has seen little is upset by a step from η to the peak rate, and learns shapes
+    late. So the scheduled rate can rise at least until the pools have trained for ϱ epochs.
+
     `safeclip_plus` is the same plan with other values (docs/safeclip_plus.md).
 
     Attributes:
       scout_epochs: R, 0 as published. scout_learning_rate: of these. scout_share: ρ.
       warmup_epochs: W. slow_epochs: S. slow_learning_rate: η.
+      rise_epochs: ϱ; 0 as published: the schedule's own warm-up is all.
       threshold: t of the first safe pool.
       growth: g, share of the data by which the safe pool grows an epoch.
       cap: c, largest share of the data in the safe pool.
@@ -64,6 +68,7 @@ class SafeCLIP:
     warmup_epochs: int = 5
     slow_epochs: int = 1
     slow_learning_rate: float = 5e-6
+    rise_epochs: float = 0.0
     threshold: float = 0.9
     growth: float = 0.01
     cap: float = 0.85
@@ -101,6 +106,10 @@ class SafeCLIP:
     @property
     def _first_pools(self) -> int:
         return self._slow + self.slow_epochs
+
+    @property
+    def rising_epochs(self) -> float:
+        return self.rise_epochs and self._first_pools + self.rise_epochs
 
     def before(self, epoch: int) -> Before:
         scouted = 0 < self.scout_epochs == epoch
