@@ -121,8 +121,8 @@ def _check(config: ConfigDict, mesh: Mesh) -> None:
         raise unknown("model.dtype", config.model.dtype, DTYPES)
     if defenses.score_kind(config) not in SCORES:
         raise unknown("score.kind", config.score.kind, SCORES)
-    if defenses.score_kind(config) == "relative" and config.score.batch_size < 2:
-        raise UserError("score.batch_size=1: a relative score needs other pairs beside its own")
+    if defenses.score_kind(config) != "cosine" and config.score.batch_size < 2:
+        raise UserError("score.batch_size=1: this score needs other pairs beside a pair's own")
     if config.score.view not in SCORE_VIEWS:
         raise unknown("score.view", config.score.view, SCORE_VIEWS)
     parts = config.micro_batches

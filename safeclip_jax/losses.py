@@ -5,6 +5,8 @@ Notation: B pairs, embeddings I, T ∈ R^{B×D}, logit scale s.
 
 from __future__ import annotations
 
+import dataclasses
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -47,6 +49,14 @@ def normalizers(
     logits = scale * queries @ targets.T
     rows, columns = (jax.nn.logsumexp(logits, axis=axis) for axis in (1, 0))
     return rows, columns, jnp.diagonal(logits)
+
+
+def best(queries: jax.Array, targets: jax.Array, chunks: Chunks | None = None) -> jax.Array:
+    """The largest dot product of each query with any of the targets, [B]; args as in `info_nce`."""
+    if chunks is None:
+        return jnp.max(queries @ targets.T, axis=1)
+    over_devices = dataclasses.replace(chunks, split_banks=True)
+    return jnp.sum(queries * contrastive.nearest(over_devices, targets[None], queries), axis=1)
 
 
 def clip_loss(

@@ -155,6 +155,15 @@ def test_chunked_losses_and_gradients_equal_the_plain_ones(size, split_banks, de
         np.testing.assert_allclose(x, y, rtol=2e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("size, devices", [(0, 4), (4, 2), (2, 4)])
+def test_the_best_candidate_is_numpys_also_in_chunks_over_devices(size, devices):
+    rng = np.random.default_rng(8)
+    queries, targets = np.float32(unit(rng, 16, 8)), np.float32(unit(rng, 16, 8))
+    expected = (queries @ targets.T).max(axis=1)
+    for chunks in (None, chunks_of(size, devices)):
+        np.testing.assert_allclose(losses.best(queries, targets, chunks), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("split_banks", [False, True])
 def test_chunked_nearest_takes_the_first_of_equals(split_banks):
     """Rows are numbered in one element that no query looks at, to tell equals apart."""

@@ -12,7 +12,7 @@ from safeclip_jax.data.augment_image import ImageAugmentation
 from safeclip_jax.errors import UserError
 from safeclip_jax.models import clip
 from safeclip_jax.objectives import Settings
-from safeclip_jax.steps import Steps, make_optimizer
+from safeclip_jax.steps import SCORES, Steps, make_optimizer
 
 
 def mesh_of(devices, fsdp=1):
@@ -151,7 +151,7 @@ def test_layouts_chunks_and_micro_batches_change_nothing(objective, layout):
         assert parts == {(4, 16 // LAYOUTS[layout][0] if LAYOUTS[layout][3] else 16, 64)}
 
 
-@pytest.mark.parametrize("kind", [pytest.param("cosine", marks=pytest.mark.slow), "relative"])
+@pytest.mark.parametrize("kind", [pytest.param("cosine", marks=pytest.mark.slow), "margin"])
 def test_a_step_remembers_the_scores_that_its_pairs_had_before_it(kind):
     layout = (2, "nano", 1, 0, 1, kind)
     steps, state = make(*layout)
@@ -256,7 +256,7 @@ def test_scores_equal_numpy_and_do_not_depend_on_devices():
     for devices in (1, 8):
         steps, state = make(devices)
         on_devices = sharding.to_devices(data, steps.mesh)
-        for kind in ("cosine", "relative"):
+        for kind in SCORES:
             found[devices, kind] = np.asarray(steps.score(kind, state.variables, on_devices))
     images = steps.model.config.normalize(np.float32(data["image"]) / 255)
     image, text, scale = (
@@ -267,9 +267,12 @@ def test_scores_equal_numpy_and_do_not_depend_on_devices():
     rows = np.log(np.exp(logits).sum(axis=1))
     columns = np.log(np.exp(logits).sum(axis=0))
     relative = 1 + (np.diagonal(logits) - (rows + columns) / 2) / np.log(16)
+    most = (logits.max(axis=1) + logits.max(axis=0)) / 2
+    margin = 1 + (np.diagonal(logits) - most) / np.log(16)
     for devices in (1, 8):
         np.testing.assert_allclose(found[devices, "cosine"], cosine, atol=1e-5)
         np.testing.assert_allclose(found[devices, "relative"], relative, atol=1e-3)
+        np.testing.assert_allclose(found[devices, "margin"], margin, atol=1e-3)
 
 
 @pytest.mark.parametrize("devices, size", [(1, 512), (2, 1024), (2, 800)])

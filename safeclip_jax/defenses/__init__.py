@@ -16,10 +16,10 @@ from safeclip_jax.errors import UserError, unknown
 
 def _safeclip(config: ConfigDict) -> Defense:
     values = config[config.defense]
-    if values.likely and score_kind(config) != "relative":
+    if values.likely and score_kind(config) == "cosine":
         raise UserError(
-            f"{config.defense}.likely={values.likely} is a relative score, but score.kind is "
-            f"{score_kind(config)}: set score.kind=relative or {config.defense}.likely=0"
+            f"{config.defense}.likely={values.likely} is no cosine: set score.kind=margin, or "
+            f"{config.defense}.likely=0"
         )
     return SafeCLIP(seed=config.seed, **values)
 
