@@ -126,6 +126,27 @@ def _backward(chunks: Chunks, saved: Residuals, gradients: Any) -> tuple[jax.Arr
 log_sums.defvjp(_forward, _backward)
 
 
+def expected(chunks: Chunks, queries: jax.Array, targets: jax.Array, scale: jax.Array) -> jax.Array:
+    """Mean of each row of logits under the row's own softmax, [B]; args as in `log_sums`."""
+
+    def on_device(mine: jax.Array, theirs: jax.Array, scale: jax.Array) -> jax.Array:
+        def add(so_far: Any, block: jax.Array) -> tuple[Any, None]:
+            mean, log_sum = so_far
+            logits = scale * mine @ block.T
+            log_sum_now = jnp.logaddexp(log_sum, jax.nn.logsumexp(logits, axis=1))
+            weights = jnp.exp(logits - log_sum_now[:, None])
+            mean *= jnp.exp(log_sum - log_sum_now)
+            return (mean + jnp.sum(weights * logits, axis=1), log_sum_now), None
+
+        blocks = _blocks(jax.lax.all_gather(theirs, BATCH_AXES, tiled=True), chunks.size)
+        start = jnp.zeros(len(mine)), jnp.full(len(mine), -jnp.inf)
+        (mean, _), _ = jax.lax.scan(add, start, blocks)
+        return mean
+
+    split = P(BATCH_AXES)
+    return chunks.over_devices(on_device, (split, split, P()), split)(queries, targets, scale)
+
+
 def nearest(chunks: Chunks, rows: jax.Array, queries: jax.Array) -> jax.Array:
     """The row with the largest dot product for each query, [B, D]; the first one of equals.
 

@@ -5,8 +5,6 @@ Notation: B pairs, embeddings I, T ∈ R^{B×D}, logit scale s.
 
 from __future__ import annotations
 
-import dataclasses
-
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -51,12 +49,17 @@ def normalizers(
     return rows, columns, jnp.diagonal(logits)
 
 
-def best(queries: jax.Array, targets: jax.Array, chunks: Chunks | None = None) -> jax.Array:
-    """The largest dot product of each query with any of the targets, [B]; args as in `info_nce`."""
-    if chunks is None:
-        return jnp.max(queries @ targets.T, axis=1)
-    over_devices = dataclasses.replace(chunks, split_banks=True)
-    return jnp.sum(queries * contrastive.nearest(over_devices, targets[None], queries), axis=1)
+def expected(
+    queries: jax.Array, targets: jax.Array, scale: jax.Array, chunks: Chunks | None = None
+) -> jax.Array:
+    """Mean logit of each query under its own softmax, Σ_j p_ij s · q_i · t_j, [B].
+
+    A logit less this is log p plus the entropy of p. Args as in `info_nce`.
+    """
+    if chunks is not None:
+        return contrastive.expected(chunks, queries, targets, scale)
+    logits = scale * queries @ targets.T
+    return jnp.sum(jax.nn.softmax(logits, axis=1) * logits, axis=1)
 
 
 def clip_loss(

@@ -24,7 +24,7 @@ from safeclip_jax.models.clip import CLIP
 from safeclip_jax.objectives import OBJECTIVES, Banks, Batch, Embedded, Objective, Settings, View
 from safeclip_jax.sharding import batch_sharding, replicated
 
-SCORES = ("cosine", "relative", "margin")
+SCORES = ("cosine", "relative", "typical")
 SCORE_VIEWS = ("plain", "augmented")
 
 Params = Any
@@ -95,9 +95,10 @@ def score_pairs(
     own = jnp.sum(image * text, axis=1)
     if kind == "cosine":
         return own
-    if kind == "margin":
-        best = losses.best(image, text, chunks) + losses.best(text, image, chunks)
-        return 1 + scale * (own - best / 2) / math.log(len(image))
+    if kind == "typical":
+        return 1 + (scale * own - losses.expected(text, image, scale, chunks)) / math.log(
+            len(image)
+        )
     rows, columns, diagonal = losses.normalizers(image, text, scale, chunks)
     return 1 + (diagonal - (rows + columns) / 2) / math.log(len(image))
 
@@ -230,11 +231,12 @@ class Steps:
         """Scores pairs, forward only: float32 [B].
 
         Args:
-          kind: `cosine`, the similarity of a pair's own embeddings; or `relative`, 1 − (CLIP
+          kind: `cosine`, the similarity of a pair's own embeddings; `relative`, 1 − (CLIP
             loss of the pair) / log B, which discounts pairs that resemble everything: 1 where
             the true partner is certain among the batch's B, 0 where it is as likely as any; or
-            `margin`, 1 − log(likelihood of the best candidate / of the partner) / log B, mean of
-            both directions: 1 where nothing in the batch fits better, however much fits as well.
+            `typical`, 1 + (log p + H) / log B, with p the likelihood of the image among the
+            batch's by the caption, and H the entropy of this guess: 1 where the image is as likely
+            as the caption lets expect, be it one that fits many images or one.
           variables: of the model.
           batch: `index` int32 [B], `image` uint8 [B, S, S, 3], `tokens` int32 [B, L] and
             `valid` bool [B]; a pair that is not valid scores NaN.

@@ -156,12 +156,15 @@ def test_chunked_losses_and_gradients_equal_the_plain_ones(size, split_banks, de
 
 
 @pytest.mark.parametrize("size, devices", [(0, 4), (4, 2), (2, 4)])
-def test_the_best_candidate_is_numpys_also_in_chunks_over_devices(size, devices):
+def test_expected_logits_are_numpys_also_in_chunks_over_devices(size, devices):
     rng = np.random.default_rng(8)
     queries, targets = np.float32(unit(rng, 16, 8)), np.float32(unit(rng, 16, 8))
-    expected = (queries @ targets.T).max(axis=1)
+    logits = 40 * np.float64(queries @ targets.T)
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    expected = (weights * logits).sum(axis=1) / weights.sum(axis=1)
     for chunks in (None, chunks_of(size, devices)):
-        np.testing.assert_allclose(losses.best(queries, targets, chunks), expected, rtol=1e-5)
+        found = losses.expected(queries, targets, jnp.float32(40), chunks)
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("split_banks", [False, True])

@@ -18,7 +18,7 @@ def _safeclip(config: ConfigDict) -> Defense:
     values = config[config.defense]
     if values.likely and score_kind(config) == "cosine":
         raise UserError(
-            f"{config.defense}.likely={values.likely} is no cosine: set score.kind=margin, or "
+            f"{config.defense}.likely={values.likely} is no cosine: set score.kind=typical, or "
             f"{config.defense}.likely=0"
         )
     return SafeCLIP(seed=config.seed, **values)
