@@ -91,7 +91,7 @@ def get_config() -> ConfigDict:
     c.safeclip.growth = 0.01  # share of the data by which the safe pool grows an epoch
     c.safeclip.cap = 0.85  # largest share of the data in the safe pool
     c.safeclip.adaptive = False  # whether each epoch's share of P(safe) > threshold caps it too
-    c.safeclip.likely = 0.0  # relative score that counts to this share, too; 0: none
+    c.safeclip.likely = 0.0  # score that counts to this share, too; 0: none
     c.safeclip.first_cap = 0.85  # largest share in the first safe pool
     c.safeclip.rule = "monotone"  # in the score; or paper: plain responsibilities
     c.safeclip.momentum = 0.0  # of the running mean of scores over epochs; 0: as published
@@ -101,11 +101,13 @@ def get_config() -> ConfigDict:
     c.safeclip.fill = False  # whether a second pass over safe pairs makes up for the risky ones
 
     c.safeclip_plus = c.safeclip.copy_and_resolve_references()  # the same keys, other values
+    c.safeclip_plus.scout_epochs = 1
     c.safeclip_plus.warmup_epochs = 0
+    c.safeclip_plus.rise_epochs = 1.0
     c.safeclip_plus.cap = 0.99
     c.safeclip_plus.threshold = 0.5
     c.safeclip_plus.adaptive = True
-    c.safeclip_plus.likely = 0.45  # of the way from chance to certain, in batches of 1024
+    c.safeclip_plus.likely = 0.75  # a quarter of ln 1024 below what the caption lets expect
     c.safeclip_plus.first_cap = 0.5
     c.safeclip_plus.momentum = 0.5
     c.safeclip_plus.train_risky = False
@@ -113,7 +115,7 @@ def get_config() -> ConfigDict:
     c.safeclip_plus.fill = True
 
     c.score = ConfigDict()
-    c.score.kind = ""  # cosine | relative: 0 chance, 1 certain among a batch; empty: the defence's
+    c.score.kind = ""  # cosine | relative | typical, see Steps.score; empty: the defence's
     c.score.view = "plain"  # the image as it is: plain | a flipped, cropped view: augmented
     c.score.batch_size = 1024  # pairs in a scoring batch, all devices together
     c.score.reuse = False  # after the first pools, pairs keep the score they had as they trained

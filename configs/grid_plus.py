@@ -7,14 +7,16 @@ All parts meet WaNet; some also meet the attacks for which they are there.
 
 from ml_collections import ConfigDict
 
-from configs import grid_adaptive, grid_demo, grid_scouting
+from configs import grid_adaptive, grid_demo
 
 _MEANT_FOR = {
-    "clean data": ("cap by the mixture alone", "likely from a half", "scouting"),
-    "three triggers": ("slow epoch at 5e-4",),
-    "label-consistent": ("slow epoch at 5e-4", "no fence", "scouting"),
+    "clean data": ("relative score", "cap by the mixture alone", "likely from a half", "no rise"),
+    "label-consistent": ("no scouting", "neither scouting nor fence"),
     "nearest captions, 1 %": ("not augmented",),
-    "a class near the target, 2 %": ("cap by the mixture alone", "likely from a half"),
+    "a class near the target, 2 %": (
+        *("relative score", "cap by the mixture alone", "likely from a half"),
+        "first pool up to 85 %",
+    ),
 }
 
 
@@ -32,6 +34,9 @@ def get_config():
     c.fast_attacks = ("wanet",)
     c.fast = ConfigDict({"attacks": {"wanet": {"seeds": 1}}})
     c.defenses["SafeCLIP+"] = grid_demo.defense("safeclip_plus")
+    c.defenses["relative score"] = grid_demo.defense(
+        "safeclip_plus", score={"kind": "relative"}, safeclip_plus={"likely": 0.45}
+    )
     c.defenses["cosine score"] = grid_demo.defense(
         "safeclip_plus", score={"kind": "cosine"}, safeclip_plus={"likely": 0.0}
     )
@@ -43,16 +48,17 @@ def get_config():
     c.defenses["likely from a half"] = _plus(likely=0.5)
     c.defenses["cap fixed at 97 %"] = _plus(adaptive=False, cap=0.97)
     c.defenses["first pool up to 85 %"] = _plus(first_cap=0.85)
-    c.defenses["slow epoch at 5e-4"] = _plus(slow_learning_rate=5e-4)
+    c.defenses["slow epoch at 2e-4"] = _plus(slow_learning_rate=2e-4)
+    c.defenses["no rise"] = _plus(rise_epochs=0.0)
     c.defenses["no second pass"] = _plus(fill=False)
     c.defenses["a warm-up epoch"] = _plus(warmup_epochs=1)
     c.defenses["risky pool trained"] = _plus(train_risky=True)
     c.defenses["not augmented"] = _plus(augment=False)
-    c.defenses["no fence"] = _plus(fence=0.0)
-    c.defenses["scored in batches of 1024"] = grid_demo.defense(
-        "safeclip_plus", score={"batch_size": 1024}, safeclip_plus={"likely": 0.45}
+    c.defenses["no scouting"] = _plus(scout_epochs=0)
+    c.defenses["neither scouting nor fence"] = _plus(scout_epochs=0, fence=0.0)
+    c.defenses["scored in batches of 128"] = grid_demo.defense(
+        "safeclip_plus", score={"batch_size": 128}
     )
-    c.defenses["scouting"] = grid_scouting.scouting()
     return c
 
 

@@ -292,7 +292,6 @@ def test_other_defences_train_to_the_end(tmp_path, defense):
     flags = (f"--config.defense={defense}", "--config.attack.images=4", "--config.epochs=4")
     if defense == "safeclip_plus":
         flags += ("--config.score.reuse=True", "--config.model.scan=True")
-        flags += ("--config.safeclip_plus.scout_epochs=1",)
     result = main(tmp_path / defense, *targeted, *flags)
     assert result.returncode == 0, result.stderr[-3000:]
     found = json.loads((tmp_path / defense / "results.json").read_text())

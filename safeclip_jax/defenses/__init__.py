@@ -44,7 +44,7 @@ DEFENSES: dict[str, Callable[[ConfigDict], Defense]] = {
 
 def score_kind(config: ConfigDict) -> str:
     """`score.kind`, or where it is empty the defence's own."""
-    return config.score.kind or ("relative" if config.defense == "safeclip_plus" else "cosine")
+    return config.score.kind or ("typical" if config.defense == "safeclip_plus" else "cosine")
 
 
 def create(config: ConfigDict) -> Defense:
