@@ -5,8 +5,9 @@ import sys
 import jax
 import numpy as np
 
-from benchmarks import collectives, scaling_model, score_batches, steps
+from benchmarks import captions_left_out, collectives, scaling_model, score_batches, steps
 from safeclip_jax import contrastive, losses, sharding
+from safeclip_jax.data.sources.scenes import BACKGROUNDS, TEMPLATES
 
 PROGRAM = """
 body.1 (p: f32[8]) -> f32[8] {
@@ -51,6 +52,14 @@ def test_steps_are_measured_beside_pytorch(monkeypatch, capsys):
     lines = [json.loads(x) for x in capsys.readouterr().out.splitlines() if x.startswith("{")]
     assert [line["objective"] for line in lines] == ["clip", "clip, PyTorch"][: 1 + has_torch]
     assert all(line["pairs/s"] > 0 for line in lines) and lines[0]["MiB a device"] > 1
+
+
+def test_captions_that_name_a_background_are_told_from_those_that_do_not():
+    for template in TEMPLATES:
+        for background in BACKGROUNDS:
+            words = {"color": "red", "shape": "ring", "position": "top", "background": background}
+            caption = template.format(**words)
+            assert captions_left_out.names_a_background(caption) == ("{background}" in template)
 
 
 def test_the_scaling_models_operations_are_those_of_the_matrix_products():
