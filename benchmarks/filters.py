@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from scipy.stats import rankdata
 
+from benchmarks import score_batches
 from safeclip_jax import command_line, density, scoring, train, workdir
 from safeclip_jax.evaluate.detection import score_auroc, score_recall
 from safeclip_jax.experiment import build
@@ -50,7 +51,12 @@ class Observer(train.Trainer):
 
     def _scores(self, epoch: int) -> dict[str, np.ndarray]:
         images, texts = self._embeddings()
-        scores = {"cosine": np.sum(images * texts, axis=1), "relative": self.score(epoch)}
+        x = self.x
+        scale = float(x.steps.model.apply(self.state.variables, method="logit_scale"))
+        size = x.config.score.batch_size
+        scores = {"cosine": np.sum(images * texts, axis=1)}
+        for kind in score_batches.KINDS:
+            scores[kind] = score_batches.in_batches(kind, images, texts, scale, size, epoch)
         rng = np.random.default_rng(epoch)
         reference = np.sort(rng.choice(len(images), REFERENCE, replace=False))
         for side, points in (("image", images), ("text", texts)):
@@ -58,15 +64,15 @@ class Observer(train.Trainer):
             for detector in (density.k_distance, density.slof, density.lid, density.dao):
                 scores[f"{detector.__name__}, {side}"] = -detector(near)
         scores["neighbours' captions"] = _agreement(images, texts, reference, self.x.mesh)
-        for name in ("cosine", "relative"):
+        for name in ("cosine", *score_batches.KINDS):
             past = self._history.setdefault(name, [])
             past.append(scores[name])
             scores[f"{name}, mean of 3 epochs"] = np.mean(past[-3:], axis=0)
         ranks = {name: rankdata(values) for name, values in scores.items()}
-        scores["rank of relative + neighbours' captions"] = (
-            ranks["relative"] + ranks["neighbours' captions"]
+        scores["rank of typical + neighbours' captions"] = (
+            ranks["typical"] + ranks["neighbours' captions"]
         )
-        scores["lower rank of relative, DAO"] = np.minimum(ranks["relative"], ranks["dao, image"])
+        scores["lower rank of typical, DAO"] = np.minimum(ranks["typical"], ranks["dao, image"])
         return scores
 
     def _embeddings(self) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +133,7 @@ if __name__ == "__main__":
     command_line.set_up_jax()
     whole = grid.load("configs/grid_demo.py")
     whole.first_seed, whole.cell.evaluate.split = arguments.seed, "validation"
-    whole.cell.safeclip_plus.fence = 0.0
+    whole.cell.safeclip_plus.scout_epochs, whole.cell.safeclip_plus.fence = 0, 0.0
     grid.select(whole, arguments.attacks, [arguments.defense])
     measured = {}
     for cell in grid.of(whole, arguments.folder):

@@ -1,4 +1,4 @@
-"""How many pairs should be scored together? The relative score in batches of several sizes.
+"""How many pairs should be scored together? Relative and typical score in batches of several sizes.
 
     python -m benchmarks.score_batches RUN…
 
@@ -11,6 +11,7 @@ the tenth and the thirtieth best of the poisons, so would be let in with nine an
 from __future__ import annotations
 
 import argparse
+import itertools
 from functools import partial
 from pathlib import Path
 
@@ -26,11 +27,13 @@ SIZES = (32, 128, 512, 1024)
 DRAWS = 2
 
 
-_relative = jax.jit(partial(score_pairs, kind="relative"))
+KINDS = ("relative", "typical")
+
+_SCORES = {kind: jax.jit(partial(score_pairs, kind=kind)) for kind in KINDS}
 
 
-def relative(
-    images: np.ndarray, texts: np.ndarray, scale: float, size: int, seed: int
+def in_batches(
+    kind: str, images: np.ndarray, texts: np.ndarray, scale: float, size: int, seed: int
 ) -> np.ndarray:
     """Scores of all pairs in random batches of one size; the last one is filled up, [N]."""
     order = np.random.default_rng(seed).permutation(len(images))
@@ -38,24 +41,26 @@ def relative(
     for start in range(0, len(order), size):
         numbers = order[start : start + size]
         batch = np.resize(np.concatenate([numbers, order]), size)
-        scores[numbers] = _relative(images[batch], texts[batch], scale)[: len(numbers)]
+        scores[numbers] = _SCORES[kind](images[batch], texts[batch], scale)[: len(numbers)]
     return scores
 
 
 def measure(folder: Path) -> list[dict]:
-    """A row for each size."""
+    """A row for each score and size."""
     subject = audit.of_run(folder)
     model, pairs, poisons = subject.model, subject.pairs, subject.poisons
     images = model.embed_images([pairs.image(i) for i in range(len(pairs))], 256)
     texts = model.embed_texts(list(pairs.captions), 256)
     rows = []
-    for size in SIZES:
-        draws = [relative(images, texts, model.logit_scale, size, seed) for seed in range(DRAWS)]
+    scale = model.logit_scale
+    for kind, size in itertools.product(KINDS, SIZES):
+        draws = [in_batches(kind, images, texts, scale, size, seed) for seed in range(DRAWS)]
         scores = np.mean(draws, axis=0)
         best = np.sort(scores[poisons])[::-1]
         honest = np.delete(scores, poisons)
         above = (f"{np.mean(honest > best[number - 1]):.1%}" for number in (10, 30))
-        row = {"run": subject.name, "batch": size, "AUROC": f"{score_auroc(scores, poisons):.4f}"}
+        row = {"run": subject.name, "score": kind, "batch": size}
+        row["AUROC"] = f"{score_auroc(scores, poisons):.4f}"
         rows.append(row | dict(zip(("above the 10th", "above the 30th"), above, strict=True)))
     return rows
 

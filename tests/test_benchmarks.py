@@ -80,11 +80,19 @@ def test_scores_in_batches_are_of_every_pair_and_its_batch_alone():
     rng = np.random.default_rng(0)
     images, texts = (rng.normal(size=(22, 8)).astype(np.float32) for _ in range(2))
     images, texts = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (images, texts))
-    found = score_batches.relative(images, texts, 7.0, 8, seed=3)
+    of_all = [
+        score_batches.in_batches(kind, images, texts, 7.0, 8, seed=3)
+        for kind in ("relative", "typical")
+    ]
     order = np.random.default_rng(3).permutation(22)
     for start in (0, 8, 16):
         batch = np.concatenate([order[start : start + 8], order])[:8]
         logits = 7.0 * images[batch].astype(np.float64) @ texts[batch].T
         both = sum(np.log(np.exp(logits).sum(axis)) for axis in (0, 1)) / 2
-        expected = 1 - (both - np.diag(logits)) / np.log(8)
-        np.testing.assert_allclose(found[batch[: 22 - start]], expected[: 22 - start], atol=1e-5)
+        relative = 1 - (both - np.diag(logits)) / np.log(8)
+        guess = np.exp(logits) / np.exp(logits).sum(axis=0)
+        typical = 1 + np.log(np.diag(guess)) / np.log(8)
+        typical -= np.sum(guess * np.log(guess), axis=0) / np.log(8)
+        for found, expected in zip(of_all, (relative, typical), strict=True):
+            mine = found[batch[: 22 - start]]
+            np.testing.assert_allclose(mine, expected[: 22 - start], atol=1e-5)
