@@ -13,7 +13,7 @@ def get_config():
     c.data.vocab_size = 2000
     c.data.context = 24
     c.data.pairs = 0
-    c.score.kind = ""
+    c.score.kind = "cosine"
     c.safeclip.warmup_epochs = 1
     c.unimodal.bank_size = 512
     c.attack.rate = 0.0

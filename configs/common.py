@@ -80,6 +80,7 @@ def get_config() -> ConfigDict:
     c.cleanclip.unimodal_weight = 1.0  # of the unimodal losses beside the CLIP loss
 
     c.safeclip = ConfigDict()
+    c.safeclip.score = ""  # of pairs, for the pools; empty: score.kind
     c.safeclip.scout_epochs = 0  # CLIP on everything, forgotten once they have shown the fence
     c.safeclip.scout_learning_rate = 2.5e-5  # of the scouting epochs
     c.safeclip.scout_share = 0.85  # of the data, best scores of the scouts: trains until the pools
@@ -101,6 +102,7 @@ def get_config() -> ConfigDict:
     c.safeclip.fill = False  # whether a second pass over safe pairs makes up for the risky ones
 
     c.safeclip_plus = c.safeclip.copy_and_resolve_references()  # the same keys, other values
+    c.safeclip_plus.score = "typical"
     c.safeclip_plus.scout_epochs = 1
     c.safeclip_plus.warmup_epochs = 0
     c.safeclip_plus.rise_epochs = 1.0
@@ -115,7 +117,7 @@ def get_config() -> ConfigDict:
     c.safeclip_plus.fill = True
 
     c.score = ConfigDict()
-    c.score.kind = ""  # cosine | relative | typical, see Steps.score; empty: the defence's
+    c.score.kind = "cosine"  # cosine | relative | typical, docs/safeclip_plus.md
     c.score.view = "plain"  # the image as it is: plain | a flipped, cropped view: augmented
     c.score.batch_size = 1024  # pairs in a scoring batch, all devices together
     c.score.reuse = False  # after the first pools, pairs keep the score they had as they trained

@@ -26,7 +26,8 @@ def get_config():
     c.safeclip_plus.scout_learning_rate = 1e-3
     c.safeclip_plus.slow_learning_rate = 5e-4
     c.safeclip_plus.growth = 0.08
-    c.score.kind = "typical"
+    c.score.kind = "relative"
+    c.score.batch_size = 128
     c.attack.rate = 0.01
     c.attack.badnets.size = 0.125
     c.evaluate.every = 5

@@ -34,12 +34,8 @@ def get_config():
     c.fast_attacks = ("wanet",)
     c.fast = ConfigDict({"attacks": {"wanet": {"seeds": 1}}})
     c.defenses["SafeCLIP+"] = grid_demo.defense("safeclip_plus")
-    c.defenses["relative score"] = grid_demo.defense(
-        "safeclip_plus", score={"kind": "relative"}, safeclip_plus={"likely": 0.45}
-    )
-    c.defenses["cosine score"] = grid_demo.defense(
-        "safeclip_plus", score={"kind": "cosine"}, safeclip_plus={"likely": 0.0}
-    )
+    c.defenses["relative score"] = _plus(score="relative", likely=0.45)
+    c.defenses["cosine score"] = _plus(score="cosine", likely=0.0)
     c.defenses["flipped view scored"] = grid_demo.defense(
         "safeclip_plus", score={"view": "augmented"}
     )

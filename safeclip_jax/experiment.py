@@ -120,7 +120,7 @@ def _check(config: ConfigDict, mesh: Mesh) -> None:
     if config.model.dtype not in DTYPES:
         raise unknown("model.dtype", config.model.dtype, DTYPES)
     if defenses.score_kind(config) not in SCORES:
-        raise unknown("score.kind", config.score.kind, SCORES)
+        raise unknown("score", defenses.score_kind(config), SCORES)
     if defenses.score_kind(config) != "cosine" and config.score.batch_size < 2:
         raise UserError("score.batch_size=1: this score needs other pairs beside a pair's own")
     if config.score.view not in SCORE_VIEWS:

@@ -45,12 +45,25 @@ def test_plans_without_pools():
 
 def test_safeclip_has_the_published_values():
     assert planned("safeclip") == SafeCLIP(
-        scout_epochs=0, scout_learning_rate=2.5e-5, scout_share=0.85, warmup_epochs=5,
+        score="cosine", scout_epochs=0, scout_learning_rate=2.5e-5, scout_share=0.85,
+        warmup_epochs=5,
         slow_epochs=1, slow_learning_rate=5e-6, rise_epochs=0.0, threshold=0.9, growth=0.01,
         cap=0.85, adaptive=False, likely=0.0, first_cap=0.85, rule="monotone", momentum=0.0,
         augment=True, train_risky=True, fence=0.0, fill=False, seed=0,
     )  # fmt: skip
-    assert defenses.score_kind(common.get_config()) == "cosine"
+
+
+def test_a_defences_own_score_comes_before_that_of_all():
+    c = common.get_config()
+    c.score.kind = "relative"
+    found = {}
+    for c.defense in ("none", "roclip", "safeclip", "safeclip_plus"):
+        found[c.defense] = defenses.score_kind(c)
+    assert list(found.values()) == ["relative", "relative", "relative", "typical"]
+    c.defense = "safeclip"
+    assert defenses.create(c).score == "relative"
+    c.safeclip.score = "typical"
+    assert defenses.create(c).score == defenses.score_kind(c) == "typical"
 
 
 def test_safeclip_plus_rests_the_risky_pool_and_makes_up_for_it():
@@ -149,7 +162,8 @@ def test_likely_pairs_are_safe_although_the_mixture_calls_their_tail_risky():
     odd[:6] = -0.5
     sizes = {}
     for likely in (0.0, 0.5):
-        defense = SafeCLIP(adaptive=True, likely=likely, cap=0.99, growth=0.5, first_cap=0.5)
+        values = {"likely": likely, "cap": 0.99, "growth": 0.5, "first_cap": 0.5}
+        defense = SafeCLIP(score="typical", adaptive=True, **values)
         first = defense.pools(6, odd, None)
         second = defense.pools(7, odd, first)
         assert not np.isin(np.arange(6), second.safe).any()
@@ -172,7 +186,7 @@ def test_the_pool_shrinks_when_the_mixture_does():
         ("safeclip", {"safeclip.first_cap": 2.0}, r"safeclip\.first_cap=2\.0"),
         ("safeclip", {"safeclip.fence": -1.0}, r"safeclip\.fence=-1\.0 is negative"),
         ("safeclip", {"safeclip.scout_epochs": 1}, r"safeclip\.scout_epochs=1 would show a fence"),
-        ("safeclip_plus", {"score.kind": "cosine"}, r"safeclip_plus\.likely=0\.75 is no cosine"),
+        ("safeclip_plus", {"safeclip_plus.score": "cosine"}, r"likely=0\.75 is no cosine"),
         ("safeclip+", {}, "did you mean 'safeclip"),
     ],
 )

@@ -15,12 +15,7 @@ from safeclip_jax.errors import UserError, unknown
 
 
 def _safeclip(config: ConfigDict) -> Defense:
-    values = config[config.defense]
-    if values.likely and score_kind(config) == "cosine":
-        raise UserError(
-            f"{config.defense}.likely={values.likely} is no cosine: set score.kind=typical, or "
-            f"{config.defense}.likely=0"
-        )
+    values = config[config.defense].to_dict() | {"score": score_kind(config)}
     return SafeCLIP(seed=config.seed, **values)
 
 
@@ -43,8 +38,9 @@ DEFENSES: dict[str, Callable[[ConfigDict], Defense]] = {
 
 
 def score_kind(config: ConfigDict) -> str:
-    """`score.kind`, or where it is empty the defence's own."""
-    return config.score.kind or ("typical" if config.defense == "safeclip_plus" else "cosine")
+    """The score of the pairs: the defence's own, or where it has none `score.kind`."""
+    own = config[config.defense].get("score") if config.defense in config else ""
+    return own or config.score.kind
 
 
 def create(config: ConfigDict) -> Defense:

@@ -41,6 +41,7 @@ class SafeCLIP:
     `safeclip_plus` is the same plan with other values (docs/safeclip_plus.md).
 
     Attributes:
+      score: what the pools are made of, see `Steps.score`.
       scout_epochs: R, 0 as published. scout_learning_rate: of these. scout_share: ρ.
       warmup_epochs: W. slow_epochs: S. slow_learning_rate: η.
       rise_epochs: ϱ; 0 as published: the schedule's own warm-up is all.
@@ -62,6 +63,7 @@ class SafeCLIP:
       seed: of the mixture's initialisation.
     """
 
+    score: str = "cosine"
     scout_epochs: int = 0
     scout_learning_rate: float = 2.5e-5
     scout_share: float = 0.85
@@ -95,6 +97,11 @@ class SafeCLIP:
             raise UserError(
                 f"safeclip.scout_epochs={self.scout_epochs} would show a fence, and there is none: "
                 "set scout_epochs=0, or fence"
+            )
+        if self.likely and self.score == "cosine":
+            raise UserError(
+                f"safeclip.likely={self.likely} is no cosine: set safeclip.score=typical, or "
+                "safeclip.likely=0"
             )
         if not self.growth <= self.cap:
             raise UserError(f"safeclip.growth={self.growth} exceeds safeclip.cap={self.cap}")
