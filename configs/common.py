@@ -110,7 +110,6 @@ def get_config() -> ConfigDict:
     c.safeclip_plus.threshold = 0.5
     c.safeclip_plus.adaptive = True
     c.safeclip_plus.likely = 0.75  # a quarter of ln 1024 below what the caption lets expect
-    c.safeclip_plus.first_cap = 0.5
     c.safeclip_plus.momentum = 0.5
     c.safeclip_plus.train_risky = False
     c.safeclip_plus.fence = 1.5

@@ -10,12 +10,15 @@ from ml_collections import ConfigDict
 from configs import grid_adaptive, grid_demo
 
 _MEANT_FOR = {
-    "clean data": ("relative score", "cap by the mixture alone", "likely from a half", "no rise"),
+    "clean data": (
+        *("relative score", "cap by the mixture alone", "likely from a half"),
+        *("first pool up to a half", "no rise"),
+    ),
     "label-consistent": ("no scouting", "neither scouting nor fence"),
     "nearest captions, 1 %": ("not augmented",),
     "a class near the target, 2 %": (
         *("relative score", "cap by the mixture alone", "likely from a half"),
-        "first pool up to 85 %",
+        "first pool up to a half",
     ),
 }
 
@@ -43,7 +46,7 @@ def get_config():
     c.defenses["cap by the mixture alone"] = _plus(likely=0.0)
     c.defenses["likely from a half"] = _plus(likely=0.5)
     c.defenses["cap fixed at 97 %"] = _plus(adaptive=False, cap=0.97)
-    c.defenses["first pool up to 85 %"] = _plus(first_cap=0.85)
+    c.defenses["first pool up to a half"] = _plus(first_cap=0.5)
     c.defenses["slow epoch at 2e-4"] = _plus(slow_learning_rate=2e-4)
     c.defenses["no rise"] = _plus(rise_epochs=0.0)
     c.defenses["no second pass"] = _plus(fill=False)

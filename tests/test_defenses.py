@@ -67,7 +67,8 @@ def test_a_defences_own_score_comes_before_that_of_all():
 
 
 def test_safeclip_plus_rests_the_risky_pool_and_makes_up_for_it():
-    plus = planned("safeclip_plus", **{"safeclip_plus.scout_epochs": 0})
+    changes = {"safeclip_plus.scout_epochs": 0, "safeclip_plus.first_cap": 0.5}
+    plus = planned("safeclip_plus", **changes)
     assert kinds(plus, 0) == [("clip", True, 2000)] and not plus.before(0).pools
     pools = plus.pools(1, scores(), None)
     assert len(pools.safe) == 1000
@@ -108,6 +109,7 @@ def test_strange_pictures_are_risky_for_good(scouts):
 
 def test_scouting_is_forgotten_but_for_the_fence():
     changes = {"scout_epochs": 2, "scout_learning_rate": 0.5, "warmup_epochs": 1}
+    changes["first_cap"] = 0.5
     plus = planned("safeclip_plus", **{f"safeclip_plus.{k}": v for k, v in changes.items()})
     assert [plus.before(epoch) for epoch in range(6)] == [
         Before(), Before(), Before(pools=True, distances=True, anew=True), Before(),
