@@ -87,7 +87,7 @@ def get_config() -> ConfigDict:
     c.safeclip.warmup_epochs = 5  # unimodal only
     c.safeclip.slow_epochs = 1  # CLIP at the slow rate, on everything or what the scouts leave
     c.safeclip.slow_learning_rate = 5e-6  # of the slow epochs
-    c.safeclip.rise_epochs = 0.0  # with pools, until which the scheduled rate rises; 0: no matter
+    c.safeclip.rise_epochs = 0.0  # with pools, in which the scheduled rate still rises; 0: as it is
     c.safeclip.threshold = 0.9  # P(safe) of the first safe pool
     c.safeclip.growth = 0.01  # share of the data by which the safe pool grows an epoch
     c.safeclip.cap = 0.85  # largest share of the data in the safe pool
