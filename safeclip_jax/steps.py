@@ -92,15 +92,15 @@ def score_pairs(
     image: jax.Array, text: jax.Array, scale: jax.Array, kind: str, chunks: Chunks | None = None
 ) -> jax.Array:
     """Scores of a batch of pairs by their embeddings, see `Steps.score`."""
-    own = jnp.sum(image * text, axis=1)
+    cosine = jnp.sum(image * text, axis=1)
     if kind == "cosine":
-        return own
+        return cosine
     if kind == "typical":
-        return 1 + (scale * own - losses.expected(text, image, scale, chunks)) / math.log(
-            len(image)
-        )
-    rows, columns, diagonal = losses.normalizers(image, text, scale, chunks)
-    return 1 + (diagonal - (rows + columns) / 2) / math.log(len(image))
+        expected = losses.expected(text, image, scale, chunks)
+    else:
+        rows, columns, _ = losses.normalizers(image, text, scale, chunks)
+        expected = (rows + columns) / 2
+    return 1 + (scale * cosine - expected) / math.log(len(image))
 
 
 def _key_of_each(key: jax.Array, index: jax.Array) -> jax.Array:

@@ -187,6 +187,7 @@ def test_the_pool_shrinks_when_the_mixture_does():
         ("roclip", {"roclip.every": 0}, r"roclip\.every=0"),
         ("safeclip", {"safeclip.first_cap": 2.0}, r"safeclip\.first_cap=2\.0"),
         ("safeclip", {"safeclip.fence": -1.0}, r"safeclip\.fence=-1\.0 is negative"),
+        ("safeclip", {"safeclip.rise_epochs": -1.0}, r"safeclip\.rise_epochs=-1\.0 is negative"),
         ("safeclip", {"safeclip.scout_epochs": 1}, r"safeclip\.scout_epochs=1 would show a fence"),
         ("safeclip_plus", {"safeclip_plus.score": "cosine"}, r"likely=0\.75 is no cosine"),
         ("safeclip+", {}, "did you mean 'safeclip"),

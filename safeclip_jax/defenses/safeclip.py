@@ -91,8 +91,9 @@ class SafeCLIP:
         for name in ("scout_share", "threshold", "growth", "cap", "first_cap", "momentum"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"safeclip.{name}={getattr(self, name)} is not between 0 and 1")
-        if self.fence < 0:
-            raise UserError(f"safeclip.fence={self.fence} is negative: 0 is none")
+        for name in ("fence", "rise_epochs"):
+            if getattr(self, name) < 0:
+                raise UserError(f"safeclip.{name}={getattr(self, name)} is negative: 0 is none")
         if self.scout_epochs and not self.fence:
             raise UserError(
                 f"safeclip.scout_epochs={self.scout_epochs} would show a fence, and there is none: "
