@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from scipy.stats import rankdata
 
 from benchmarks import score_batches
-from safeclip_jax import command_line, density, scoring, train, workdir
+from safeclip_jax import command_line, defenses, density, scoring, train, workdir
 from safeclip_jax.evaluate.detection import score_auroc, score_recall
 from safeclip_jax.experiment import build
 from safeclip_jax.grid import cells as grid
@@ -53,7 +53,7 @@ class Observer(train.Trainer):
         images, texts = self._embeddings()
         x = self.x
         scale = float(x.steps.model.apply(self.state.variables, method="logit_scale"))
-        size = x.config.score.batch_size
+        size = defenses.score_batch(x.config)
         scores = {"cosine": np.sum(images * texts, axis=1)}
         for kind in score_batches.KINDS:
             scores[kind] = score_batches.in_batches(kind, images, texts, scale, size, epoch)

@@ -81,6 +81,7 @@ def get_config() -> ConfigDict:
 
     c.safeclip = ConfigDict()
     c.safeclip.score = ""  # of pairs, for the pools; empty: score.kind
+    c.safeclip.score_batch = 0  # pairs that are scored together; 0: score.batch_size
     c.safeclip.scout_epochs = 0  # CLIP on everything, forgotten once they have shown the fence
     c.safeclip.scout_learning_rate = 2.5e-5  # of the scouting epochs
     c.safeclip.scout_share = 0.85  # of the data, best scores of the scouts: trains until the pools
@@ -103,6 +104,7 @@ def get_config() -> ConfigDict:
 
     c.safeclip_plus = c.safeclip.copy_and_resolve_references()  # the same keys, other values
     c.safeclip_plus.score = "typical"
+    c.safeclip_plus.score_batch = 1024  # in fewer a wrong caption may have no better image
     c.safeclip_plus.scout_epochs = 1
     c.safeclip_plus.warmup_epochs = 0
     c.safeclip_plus.rise_epochs = 1.0

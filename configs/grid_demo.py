@@ -69,7 +69,7 @@ def _cell():
     c.data.part = (0.0, 0.95)
     c.safeclip.warmup_epochs = 1
     c.evaluate.every = 0
-    c.score.kind, c.score.batch_size = "cosine", 1024
+    c.score.kind = "cosine"
     c.unimodal.bank_size = 512
     return c
 

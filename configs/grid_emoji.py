@@ -27,7 +27,7 @@ def _cell():
     c.epochs = 30
     c.model.preset = "nano"
     c.data.part = (0.0, 0.855)
-    c.score.kind, c.score.batch_size = "cosine", 1024
+    c.score.kind = "cosine"
     c.evaluate.every = 0
     c.unimodal.bank_size = 512
     return c

@@ -55,9 +55,7 @@ def get_config():
     c.defenses["not augmented"] = _plus(augment=False)
     c.defenses["no scouting"] = _plus(scout_epochs=0)
     c.defenses["neither scouting nor fence"] = _plus(scout_epochs=0, fence=0.0)
-    c.defenses["scored in batches of 128"] = grid_demo.defense(
-        "safeclip_plus", score={"batch_size": 128}
-    )
+    c.defenses["scored in batches of 128"] = _plus(score_batch=128)
     return c
 
 

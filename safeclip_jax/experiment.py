@@ -79,7 +79,7 @@ def build(config: ConfigDict, workdir: Path | None = None) -> Experiment:
     """
     mesh = sharding.make_mesh(config.mesh.fsdp)
     sharding.check_batch("batch_size", config.batch_size, mesh)
-    sharding.check_batch("score.batch_size", config.score.batch_size, mesh)
+    sharding.check_batch("score.batch_size", defenses.score_batch(config), mesh)
     _check(config, mesh)
     initial = None
     if config.init_from:
@@ -121,7 +121,7 @@ def _check(config: ConfigDict, mesh: Mesh) -> None:
         raise unknown("model.dtype", config.model.dtype, DTYPES)
     if defenses.score_kind(config) not in SCORES:
         raise unknown("score", defenses.score_kind(config), SCORES)
-    if defenses.score_kind(config) != "cosine" and config.score.batch_size < 2:
+    if defenses.score_kind(config) != "cosine" and defenses.score_batch(config) < 2:
         raise UserError("score.batch_size=1: this score needs other pairs beside a pair's own")
     if config.score.view not in SCORE_VIEWS:
         raise unknown("score.view", config.score.view, SCORE_VIEWS)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from safeclip_jax import density, sharding
-from safeclip_jax.defenses import score_kind
+from safeclip_jax.defenses import score_batch, score_kind
 from safeclip_jax.experiment import Experiment
 from safeclip_jax.roll import Beat, nobody
 from safeclip_jax.steps import TrainState
@@ -35,7 +35,7 @@ def score(
         scores = np.array(state.remembered)
         order = order[np.isnan(scores[order])]
     parts = []
-    for batch in experiment.loader.scoring_batches(order, config.batch_size):
+    for batch in experiment.loader.scoring_batches(order, score_batch(experiment.config)):
         beat(f"epoch {epoch + 1}, scoring")
         placed = sharding.to_devices(batch, experiment.mesh)
         parts.append(experiment.steps.score(kind, state.variables, placed, view))
@@ -79,7 +79,7 @@ def images(
     x: Experiment, state: TrainState, pairs: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pair indices [n] and image embeddings [n, D], some at a time; NaN for unusable pairs."""
-    size = x.config.score.batch_size
+    size = score_batch(x.config)
     for start, batch in enumerate(x.loader.scoring_batches(pairs, size)):
         placed = sharding.to_devices(batch, x.mesh)
         embedded = sharding.to_host(x.steps.embedder.on_images(state.variables, placed["image"]))

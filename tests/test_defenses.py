@@ -45,8 +45,8 @@ def test_plans_without_pools():
 
 def test_safeclip_has_the_published_values():
     assert planned("safeclip") == SafeCLIP(
-        score="cosine", scout_epochs=0, scout_learning_rate=2.5e-5, scout_share=0.85,
-        warmup_epochs=5,
+        score="cosine", score_batch=1024, scout_epochs=0, scout_learning_rate=2.5e-5,
+        scout_share=0.85, warmup_epochs=5,
         slow_epochs=1, slow_learning_rate=5e-6, rise_epochs=0.0, threshold=0.9, growth=0.01,
         cap=0.85, adaptive=False, likely=0.0, first_cap=0.85, rule="monotone", momentum=0.0,
         augment=True, train_risky=True, fence=0.0, fill=False, seed=0,
@@ -63,7 +63,9 @@ def test_a_defences_own_score_comes_before_that_of_all():
     c.defense = "safeclip"
     assert defenses.create(c).score == "relative"
     c.safeclip.score = "typical"
+    c.safeclip.score_batch = 64
     assert defenses.create(c).score == defenses.score_kind(c) == "typical"
+    assert defenses.create(c).score_batch == defenses.score_batch(c) == 64
 
 
 def test_safeclip_plus_rests_the_risky_pool_and_makes_up_for_it():

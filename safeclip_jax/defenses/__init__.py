@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -16,6 +17,7 @@ from safeclip_jax.errors import UserError, unknown
 
 def _safeclip(config: ConfigDict) -> Defense:
     values = config[config.defense].to_dict() | {"score": score_kind(config)}
+    values["score_batch"] = score_batch(config)
     return SafeCLIP(seed=config.seed, **values)
 
 
@@ -39,8 +41,16 @@ DEFENSES: dict[str, Callable[[ConfigDict], Defense]] = {
 
 def score_kind(config: ConfigDict) -> str:
     """The score of the pairs: the defence's own, or where it has none `score.kind`."""
-    own = config[config.defense].get("score") if config.defense in config else ""
-    return own or config.score.kind
+    return _own(config, "score") or config.score.kind
+
+
+def score_batch(config: ConfigDict) -> int:
+    """Pairs that are scored together: the defence's own number, or `score.batch_size`."""
+    return _own(config, "score_batch") or config.score.batch_size
+
+
+def _own(config: ConfigDict, key: str) -> Any:
+    return config[config.defense].get(key) if config.defense in config else None
 
 
 def create(config: ConfigDict) -> Defense:

@@ -41,7 +41,7 @@ class SafeCLIP:
     `safeclip_plus` is the same plan with other values (docs/safeclip_plus.md).
 
     Attributes:
-      score: what the pools are made of, see `Steps.score`.
+      score: what the pools are made of, see `Steps.score`. score_batch: pairs scored together.
       scout_epochs: R, 0 as published. scout_learning_rate: of these. scout_share: ρ.
       warmup_epochs: W. slow_epochs: S. slow_learning_rate: η.
       rise_epochs: ϱ; 0 as published: the schedule's own warm-up is all.
@@ -64,6 +64,7 @@ class SafeCLIP:
     """
 
     score: str = "cosine"
+    score_batch: int = 1024
     scout_epochs: int = 0
     scout_learning_rate: float = 2.5e-5
     scout_share: float = 0.85
