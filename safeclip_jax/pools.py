@@ -11,7 +11,7 @@ from scipy.special import expit
 from sklearn.mixture import GaussianMixture
 
 from safeclip_jax import whole_file
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import UserError, first_line
 
 RULES = ("monotone", "paper")
 NO_PAIRS = np.zeros(0, np.int32)
@@ -215,7 +215,9 @@ def load(path: Path) -> Pools:
         pools = Pools(safe, risky, scores, arrays["p_safe"], mixture, arrays["barred"])
         digest = arrays["digest"].tobytes().decode()
     except Exception as error:
-        raise UserError(f"pools {path} cannot be read ({error}): delete it to recompute") from None
+        raise UserError(
+            f"pools {path} cannot be read ({first_line(error)}): delete it to recompute"
+        ) from None
     if digest != pools.digest():
         raise UserError(f"pools {path} do not match their digest: delete the file to recompute")
     return pools

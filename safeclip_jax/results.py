@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from safeclip_jax import whole_file
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import UserError, first_line
 from safeclip_jax.evaluate.attack import JUDGEABLE
 from safeclip_jax.evaluate.evaluator import SHARES
 from safeclip_jax.experiment import Experiment
@@ -66,7 +66,9 @@ def read(path: Path) -> dict:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}): delete it to evaluate again") from None
+        raise UserError(
+            f"{path} cannot be read ({first_line(error)}): delete it to evaluate again"
+        ) from None
 
 
 def write(path: Path, results: dict) -> None:

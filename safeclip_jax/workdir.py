@@ -15,7 +15,7 @@ import jax
 from ml_collections import ConfigDict
 
 from safeclip_jax import sharding, whole_file
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import UserError, first_line
 
 SHARED_SECONDS = 60  # until a file of one host must be seen by all
 # Keys that change how fast a run is and what it keeps, and nothing that it computes.
@@ -89,7 +89,9 @@ def check_config(folder: Path, config: ConfigDict, accept: Collection[str] = ())
     try:
         there = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read ({error}): choose another --workdir") from None
+        raise UserError(
+            f"{path} cannot be read ({first_line(error)}): choose another --workdir"
+        ) from None
     if not isinstance(there, dict):
         raise UserError(f"{path} is no config of a run: choose another --workdir")
     found = differences(there, as_json(config))

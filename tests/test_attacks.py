@@ -170,9 +170,12 @@ def test_manifests_are_written_and_read(tmp_path):
         manifest.save(tmp_path / "m.json")
         assert poison.load(tmp_path / "m.json") == manifest
         manifest.claim(tmp_path / "m.json")
-    (tmp_path / "m.json").write_text("{}")
-    with pytest.raises(UserError, match="no poison manifest"):
-        poison.load(tmp_path / "m.json")
+    of_two_lines = {"pairs": [{"two\nlines": 1}], "chosen": []}
+    for damaged in ({}, of_two_lines):
+        (tmp_path / "m.json").write_text(json.dumps(damaged))
+        with pytest.raises(UserError, match="no poison manifest") as refused:
+            poison.load(tmp_path / "m.json")
+        assert "\n" not in str(refused.value)
 
 
 def test_a_run_does_not_go_on_with_other_poisons(tmp_path):

@@ -15,7 +15,7 @@ from safeclip_jax import whole_file
 from safeclip_jax.attacks.captions import Match, choose
 from safeclip_jax.data.sources.base import Columns, ImageSource, Source
 from safeclip_jax.data.strings import ChangedStrings
-from safeclip_jax.errors import BadRecord, UserError
+from safeclip_jax.errors import BadRecord, UserError, first_line
 
 KINDS = ("backdoor", "label_consistent", "targeted")
 Change = Callable[["PoisonedPair", np.ndarray], np.ndarray]
@@ -110,7 +110,9 @@ def load(path: Path) -> Manifest:
         chosen = tuple(ChosenImage(**image) for image in values["chosen"])
         return Manifest(values["kind"], values["target"], pairs, chosen)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is no poison manifest that can be read ({error})") from None
+        raise UserError(
+            f"{path} is no poison manifest that can be read ({first_line(error)})"
+        ) from None
 
 
 def mentions(caption: str, name: str) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from safeclip_jax import whole_file
 from safeclip_jax.data.sources.base import Columns, Rejected
 from safeclip_jax.data.strings import PackedStrings
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import UserError, first_line
 
 _SCHEMA = 1
 
@@ -59,6 +59,6 @@ def load_columns(path: Path) -> tuple[Columns, dict[str, np.ndarray]]:
             [Rejected(*pair) for pair in rejected],
         )
     except Exception as error:
-        raise UserError(f"index {path} cannot be read ({error}): delete it") from None
+        raise UserError(f"index {path} cannot be read ({first_line(error)}): delete it") from None
     extra = {k.removeprefix("extra."): v for k, v in arrays.items() if k.startswith("extra.")}
     return columns, extra
