@@ -8,13 +8,12 @@ left with the same config, without a defence. Prints JSON lines, then a Markdown
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
-from benchmarks import markdown
+from benchmarks import finished_runs
 from configs import common
-from safeclip_jax import audit, command_line, cpu, results, run_config, train
+from safeclip_jax import audit, cpu, results, run_config, train
 
 
 def measure(folder: Path) -> dict:
@@ -49,14 +48,6 @@ def measure(folder: Path) -> dict:
     return row
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", type=Path)
-    arguments = parser.parse_args()
-    cpu.keep_freed_memory()
-    command_line.set_up_jax()
-    print(markdown.table([measure(folder) for folder in arguments.runs]))
-
-
 if __name__ == "__main__":
-    main()
+    cpu.keep_freed_memory()
+    finished_runs.print_table(__doc__, lambda folder: [measure(folder)])

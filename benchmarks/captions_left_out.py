@@ -9,13 +9,12 @@ a Markdown table: of some epochs, the share of the honest pairs that are safe, o
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks import markdown
-from safeclip_jax import audit, command_line
+from benchmarks import finished_runs
+from safeclip_jax import audit
 from safeclip_jax.data.sources.scenes import BACKGROUNDS
 
 
@@ -42,13 +41,5 @@ def measure(folder: Path) -> list[dict]:
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", type=Path)
-    arguments = parser.parse_args()
-    command_line.set_up_jax()
-    print(markdown.table([row for folder in arguments.runs for row in measure(folder)]))
-
-
 if __name__ == "__main__":
-    main()
+    finished_runs.print_table(__doc__, measure)

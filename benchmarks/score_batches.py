@@ -10,7 +10,6 @@ the tenth and the thirtieth best of the poisons, so would be let in with nine an
 
 from __future__ import annotations
 
-import argparse
 import itertools
 from functools import partial
 from pathlib import Path
@@ -18,15 +17,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from benchmarks import markdown
-from safeclip_jax import audit, command_line
+from benchmarks import finished_runs
+from safeclip_jax import audit
 from safeclip_jax.evaluate.detection import score_auroc
 from safeclip_jax.steps import score_pairs
 
 SIZES = (32, 128, 512, 1024)
 DRAWS = 2
-
-
 KINDS = ("relative", "typical")
 
 _SCORES = {kind: jax.jit(partial(score_pairs, kind=kind)) for kind in KINDS}
@@ -65,13 +62,5 @@ def measure(folder: Path) -> list[dict]:
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", type=Path)
-    arguments = parser.parse_args()
-    command_line.set_up_jax()
-    print(markdown.table([row for folder in arguments.runs for row in measure(folder)]))
-
-
 if __name__ == "__main__":
-    main()
+    finished_runs.print_table(__doc__, measure)
