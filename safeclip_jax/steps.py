@@ -182,12 +182,8 @@ class Steps:
             pairs = batch, self._keys(place, batch["index"])
             loss, grads, new_state = gradient(chosen, views_of, state, pairs)
             grad_norm = optax.global_norm(grads)
-            new_state = self._update(new_state, grads, learning_rate)
             finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-            kept = state.replace(
-                skipped=state.skipped + 1, skipped_in_a_row=state.skipped_in_a_row + 1
-            )
-            state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new_state, kept)
+            state = self._updated(finite, state, new_state, grads, learning_rate)
             state = jax.lax.with_sharding_constraint(state, self._layout(state))
             metrics = {
                 "loss": loss,
@@ -386,11 +382,31 @@ class Steps:
         chunks = self.settings.chunks
         return sharding.of_state(state, self.mesh, chunks is not None and chunks.split_banks)
 
-    def _update(self, state: TrainState, grads: Params, learning_rate: jax.Array) -> TrainState:
-        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
-        updates = jax.tree.map(lambda u: -learning_rate * u, updates)
-        return state.replace(
-            params=optax.apply_updates(state.params, updates),
-            opt_state=opt_state,
-            skipped_in_a_row=jnp.zeros((), jnp.int32),
-        )
+    def _updated(
+        self,
+        finite: jax.Array,
+        old: TrainState,
+        new: TrainState,
+        grads: Params,
+        learning_rate: jax.Array,
+    ) -> TrainState:
+        """`new` with updated parameters, or `old` and a count where a number is not finite.
+
+        A branch lets a CPU update the arrays in place; on other devices it would wait for the host.
+        """
+
+        def update() -> TrainState:
+            updates, opt_state = self.optimizer.update(grads, new.opt_state, new.params)
+            updates = jax.tree.map(lambda u: -learning_rate * u, updates)
+            return new.replace(
+                params=optax.apply_updates(new.params, updates),
+                opt_state=opt_state,
+                skipped_in_a_row=jnp.zeros((), jnp.int32),
+            )
+
+        def skip() -> TrainState:
+            return old.replace(skipped=old.skipped + 1, skipped_in_a_row=old.skipped_in_a_row + 1)
+
+        if self.mesh.devices.flat[0].platform == "cpu":
+            return jax.lax.cond(finite, update, skip)
+        return jax.tree.map(lambda a, b: jnp.where(finite, a, b), update(), skip())

@@ -44,15 +44,12 @@ class TextTransformer(nn.Module):
     @nn.compact
     def __call__(self, tokens: jax.Array) -> jax.Array:
         c = self.config
+        # In float32: a start token's gradient is a sum over all captions.
         embed = nn.Embed(
-            c.vocab_size,
-            c.width,
-            embedding_init=nn.initializers.normal(0.02),
-            dtype=self.dtype,
-            name="tokens",
+            c.vocab_size, c.width, embedding_init=nn.initializers.normal(0.02), name="tokens"
         )
         positions = self.param("positions", nn.initializers.normal(0.01), (c.context, c.width))
-        x = embed(tokens) + positions[: tokens.shape[1]].astype(self.dtype)
+        x = (embed(tokens) + positions[: tokens.shape[1]]).astype(self.dtype)
         x = Transformer(
             c.depth,
             c.heads,

@@ -9,6 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from safeclip_jax.models.linear import Linear, into_heads
+
 
 def quick_gelu(x: jax.Array) -> jax.Array:
     """The sigmoid approximation of GELU that OpenAI's CLIP was trained with."""
@@ -46,10 +48,10 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         width = x.shape[-1]
-        shape = (self.heads, width // self.heads)
-        q, k, v = (nn.DenseGeneral(shape, dtype=self.dtype, name=name)(x) for name in "qkv")
+        q, k, v = (into_heads(x, self.heads, self.dtype, name) for name in "qkv")
         mixed = jax.nn.dot_product_attention(q, k, v, is_causal=self.causal)
-        return nn.DenseGeneral(width, axis=(-2, -1), dtype=self.dtype, name="out")(mixed)
+        kernel_shape = *q.shape[-2:], width
+        return Linear(width, self.dtype, kernel_shape, name="out")(mixed.reshape(x.shape))
 
 
 class Block(nn.Module):
@@ -68,8 +70,8 @@ class Block(nn.Module):
         y = layer_norm(self.dtype, "norm_attention")(x)
         x = x + Attention(self.heads, self.causal, self.dtype, name="attention")(y)
         y = layer_norm(self.dtype, "norm_mlp")(x)
-        y = ACTIVATIONS[self.activation](nn.Dense(hidden, dtype=self.dtype, name="mlp_in")(y))
-        return x + nn.Dense(width, dtype=self.dtype, name="mlp_out")(y)
+        y = ACTIVATIONS[self.activation](Linear(hidden, self.dtype, name="mlp_in")(y))
+        return x + Linear(width, self.dtype, name="mlp_out")(y)
 
 
 class Transformer(nn.Module):
