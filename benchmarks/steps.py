@@ -51,7 +51,6 @@ def arrays(batch: int, size: int, views: int) -> dict[str, np.ndarray]:
     tokens[:, :, -1] = VOCABULARY - 1
     return {
         "index": np.arange(batch, dtype=np.int32),
-        "asked": np.zeros(batch, np.int32),
         "image": rng.integers(0, 256, (batch, size, size, 3), dtype=np.uint8),
         "tokens": tokens,
     }
@@ -66,8 +65,7 @@ def ours(
     model = clip.CLIP(config, jnp.dtype(dtype).type)
     steps = Steps(model, make_optimizer(0.9, 0.999, 0.1), settings, mesh, 0)
     state, kind = steps.init(batch, batch), (objective, objective == "unimodal")
-    (lowered,) = steps.lower_train([kind], state, batch).values()
-    compiled = lowered.compile()
+    compiled = steps.lower_train(kind, state, batch).compile()
     views = len(caption_views(kind))
     placed = sharding.to_devices(arrays(batch, config.image.image_size, views), mesh)
     place, rate = np.zeros(2, np.int32), np.float32(1e-4)

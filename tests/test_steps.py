@@ -25,7 +25,7 @@ def steps_on(devices, preset="nano", fsdp=1, chunk=0, parts=1, remembers=""):
     config = clip.configure(preset, image_size=32, context=8, vocab_size=50, end_id=49)
     optimizer, mesh = make_optimizer(0.9, 0.999, 0.1), mesh_of(devices, fsdp)
     settings = Settings(ImageAugmentation(), chunks=Chunks(chunk, mesh, True) if chunk else None)
-    model = clip.CLIP(config, remat=parts > 1, scan=parts > 1)
+    model = clip.CLIP(config, remat="blocks" if parts > 1 else "none", scan=parts > 1)
     return Steps(model, optimizer, settings, mesh, 0, parts, remembers)
 
 
@@ -54,7 +54,6 @@ def batch(size=16, views=1, seed=0):
         "image": rng.integers(0, 256, (size, 32, 32, 3), dtype=np.uint8),
         "tokens": tokens,
         "valid": np.ones(size, bool),
-        "asked": np.zeros(size, np.int32),
     }
 
 

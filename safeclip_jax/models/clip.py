@@ -164,13 +164,13 @@ class CLIP(nn.Module):
     Attributes:
       config: shapes.
       dtype: of the computation; parameters, embeddings and the logit scale are float32.
-      remat: whether the backward pass computes blocks again instead of keeping them.
+      remat: what the backward pass computes again, see `remat.again`.
       scan: whether a transformer compiles one block for all of them.
     """
 
     config: CLIPConfig
     dtype: jnp.dtype = jnp.float32
-    remat: bool = False
+    remat: str = "none"
     scan: bool = False
 
     def setup(self) -> None:

@@ -5,9 +5,14 @@ XLA's convolution and its gradients take twice as long there (`benchmarks/convol
 
 from __future__ import annotations
 
+from functools import reduce
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
+
+from safeclip_jax.models.remat import PRODUCT
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 
@@ -23,6 +28,9 @@ class Conv3(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = 3, 3, x.shape[-1], self.features
         kernel = self.param("kernel", nn.initializers.he_normal(), shape).astype(self.dtype)
+        return checkpoint_name(self._convolved(x, kernel), PRODUCT)
+
+    def _convolved(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         if jax.default_backend() != "cpu":
             stride, padding = (self.stride, self.stride), ((1, 1), (1, 1))
             return jax.lax.conv_general_dilated(x, kernel, stride, padding, dimension_numbers=_NHWC)
@@ -59,9 +67,11 @@ def sum_of_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
       kernel: [3, 3, C, F].
     """
     places = kernel.reshape(9, *kernel.shape[2:])
-    total = sum(jnp.dot(part, place, preferred_element_type=jnp.float32)
-                for part, place in zip(shifted(x, 1), places, strict=True))  # fmt: skip
-    return total.astype(x.dtype)
+    products = (
+        jnp.dot(part, place, preferred_element_type=jnp.float32)
+        for part, place in zip(shifted(x, 1), places, strict=True)
+    )
+    return reduce(jnp.add, products).astype(x.dtype)
 
 
 def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:

@@ -10,7 +10,10 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jax.experimental.layout import Layout, with_layout_constraint
+
+from safeclip_jax.models.remat import PRODUCT
 
 Saved = tuple[jax.Array, jax.Array, jax.Array | None]
 
@@ -49,6 +52,7 @@ class Linear(nn.Module):
             bias_shape = self.bias_shape or (self.features,)
             bias = self.param("bias", nn.initializers.zeros, bias_shape).reshape(-1)
         rows = affine(x.reshape(-1, shape[0]).astype(self.dtype), kernel, bias)
+        rows = checkpoint_name(rows, PRODUCT)
         return rows.reshape(*x.shape[:-1], self.features)
 
 

@@ -14,8 +14,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from safeclip_jax.models.attention import attend
 from safeclip_jax.models.convolution import Conv3
 from safeclip_jax.models.linear import Linear, into_heads
+from safeclip_jax.models.remat import again
 
 _EXPANSION = 4
 
@@ -112,7 +114,7 @@ class AttentionPool(nn.Module):
             into_heads(y, self.heads, self.dtype, name, small)
             for name, y in (("q", x[:, :1]), ("k", x), ("v", x))
         )
-        return jax.nn.dot_product_attention(q, k, v).reshape(len(x), width)
+        return attend(q, k, v).reshape(len(x), width)
 
 
 class ResNet(nn.Module):
@@ -120,7 +122,7 @@ class ResNet(nn.Module):
 
     config: ResNetConfig
     dtype: jnp.dtype = jnp.float32
-    remat: bool = False
+    remat: str = "none"
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -131,7 +133,7 @@ class ResNet(nn.Module):
             x = Conv3(features, self.dtype, stride, name=f"stem_{i}")(x)
             x = nn.relu(batch_norm(f"stem_norm_{i}", train=train, dtype=self.dtype)(x))
         x = _mean_pool(x, 2)
-        block = nn.remat(Bottleneck) if self.remat else Bottleneck
+        block = again(Bottleneck, self.remat)
         for stage, count in enumerate(c.blocks):
             for i in range(count):
                 stride = 2 if stage and not i else 1

@@ -69,7 +69,7 @@ class ViT(nn.Module):
 
     config: ViTConfig
     dtype: jnp.dtype = jnp.float32
-    remat: bool = False
+    remat: str = "none"
     scan: bool = False
 
     @nn.compact
