@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from safeclip_jax import feed, pools, report, results, scoring, sharding, workdir
+from safeclip_jax import cpu, feed, pools, report, results, scoring, sharding, workdir
 from safeclip_jax.checkpoint import Checkpoints, Position
 from safeclip_jax.data.pipeline import steps_in_stage
 from safeclip_jax.defenses.plan import Stage, outline
@@ -165,12 +165,20 @@ class Trainer:
         kinds = list({stage.kind: None for _, stage in outline(x.defense, x.pairs, epochs)})
         for kind in kinds:
             self._train_step(kind, self._usual_length())
-        if any(augmented for _, augmented in kinds):
-            self.progress.say(f"captions are augmented by {x.loader.caption_operations()}")
+        for line in self._remarks(kinds):
+            self.progress.say(line)
         with self.signals.heard():
             for epoch in epochs:
                 self._epoch(epoch)
         self._stop_tracing()
+
+    def _remarks(self, kinds: Sequence[Kind]) -> Iterator[str]:
+        """What a user may want to know before training begins."""
+        slow = self.x.config.model.dtype == "bfloat16" and jax.default_backend() == "cpu"
+        if slow and not cpu.has_bfloat16_units():
+            yield "model.dtype=bfloat16: this processor has no units for it, float32 is faster"
+        if any(augmented for _, augmented in kinds):
+            yield f"captions are augmented by {self.x.loader.caption_operations()}"
 
     def _usual_length(self) -> int:
         """Tokens of the longest caption in a batch, by a sample of that size."""

@@ -205,6 +205,23 @@ def test_a_step_is_optax_adamw_on_the_clip_loss():
     assert_close(new.params, expected, 2e-4)
 
 
+@pytest.mark.parametrize("objective", ["clip", "unimodal"])
+def test_a_step_that_looks_at_the_captions_alone_is_the_whole_step(objective):
+    data = batch(16, 2)
+    data["tokens"][:, :, 4:] = 0
+    data["tokens"][:, :, 3] = 49
+    found = []
+    for length in (None, 4):
+        steps, state = make(1)
+        placed = sharding.to_devices(data, steps.mesh)
+        step = steps.train(objective, True, length)
+        state, metrics = step(state, placed, np.float32(1e-4), np.zeros(2, np.int32))
+        found.append((float(metrics["loss"]), float(metrics["grad_norm"]), state))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-6)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-4)
+    assert_close(found[0][2].params, found[1][2].params, 1e-4)
+
+
 def test_only_matrices_decay():
     optimizer = make_optimizer(0.9, 0.999, 0.5)
     _, state = make(1)
