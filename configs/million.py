@@ -28,5 +28,5 @@ def get_config():
     c.score.batch_size = 1024
     c.attack.rate = 0.0005
     c.attack.badnets.size = 16 / 224
-    c.evaluate.every = 2
+    c.evaluate.every = 1
     return c

@@ -10,6 +10,7 @@ from PIL import Image
 from safeclip_jax.data import augment_image, augment_text, tokenizer, wordnet
 from safeclip_jax.data.pipeline import ImageReader, Loader, stage_order, steps_in_stage
 from safeclip_jax.data.skipped import SkippedRecords
+from safeclip_jax.data.sources import scenes
 from safeclip_jax.data.sources.scenes import COLORS, SHAPES, Scenes
 from safeclip_jax.errors import UserError
 
@@ -35,6 +36,16 @@ def test_captions_name_what_is_drawn(size):
         distance = np.abs(pair.image.astype(int) - COLORS[name]).sum(axis=2)
         assert (distance < 75).mean() > 0.03
     assert set(Scenes(500).labels) == set(range(len(SHAPES)))
+
+
+def test_shapes_are_drawn_as_through_a_mask(monkeypatch):
+    """A cut-out outside the image makes every shape take the way of those with one."""
+    drawn = [Scenes(60, 2, size=48).image(i) for i in range(60)]
+    elsewhere = [(9, 9), (9.5, 9), (9, 9.5)]
+    through_a_mask = {name: (outline, cut or elsewhere) for name, (outline, cut) in SHAPES.items()}
+    monkeypatch.setattr(scenes, "SHAPES", through_a_mask)
+    masked = Scenes(60, 2, size=48)
+    assert all(np.array_equal(image, masked.image(i)) for i, image in enumerate(drawn))
 
 
 def test_bad_scenes_are_refused():
