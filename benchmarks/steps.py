@@ -154,8 +154,7 @@ def peer(case: Case) -> Program:
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")  # as JAX does by default
     model = torch_clip.CLIP(config_of(case.preset, case.size), dtype).to(device).train()
-    layout = torch.channels_last if case.preset.startswith("rn") else torch.contiguous_format
-    model = model.to(memory_format=layout)
+    model = model.to(memory_format=torch.channels_last)
     optimizer = torch_clip.make_optimizer(model, fused=gpu)
     loss_of = torch.compile(model) if gpu else model
     data = arrays(case.batch, case.size, 1)
@@ -166,9 +165,8 @@ def peer(case: Case) -> Program:
 
     def launch(from_host: bool = False) -> Wait:
         inputs = [x.to(device, non_blocking=True) for x in host] if from_host else placed
-        images = inputs[0].permute(0, 3, 1, 2).contiguous(memory_format=layout)
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            loss = loss_of(images, inputs[1])
+            loss = loss_of(inputs[0].permute(0, 3, 1, 2), inputs[1])
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

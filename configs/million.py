@@ -14,6 +14,7 @@ def get_config():
     c.batch_size = 1024
     c.data.pairs = 1_000_000
     c.data.seed = 0
+    c.data.cache_gib = 12.0
     c.model.preset = "vit_ti16"
     c.model.image_size = 64
     c.model.dtype = "bfloat16"

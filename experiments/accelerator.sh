@@ -8,13 +8,12 @@ Measures what only an accelerator can show, on a machine without network that is
   steps               train steps of ViT-B/32 by batch and objective beside PyTorch; then RN50,
                       ViT-B/16, and ViT-B/32 with cuDNN's attention, scan and remat
   input               pairs/s from prepared shards by worker processes, beside PyTorch's loader
-  million:RATE        a million scenes, so large a share poisoned: CLIP and SafeCLIP (0.0005, 0.003)
-  plus:RATE           the same with SafeCLIP+
-                      million:RATE:EPOCHS and plus:RATE:EPOCHS train for so many epochs; without,
-                      as many as fit
+  million:RATE[:EPOCHS[:DEFENSE,…]]
+                      a million scenes, so large a share poisoned (0.0005, 0.003), with these
+                      defences (none,safeclip) for so many epochs, or 0: as many as fit
 
-The default is `steps input`. Give a million or a plus a call of its own, the first without EPOCHS
-and the others with the number that it chose.
+The default is `steps`. A million needs a call of its own, or one for each defence with the EPOCHS
+of the first.
 
 OUT takes accelerator_PART.json, written anew after every row: a run that is cut off keeps what it
 has, and what fails or runs out of memory is a row. BUDGET is in seconds, after which the script
@@ -37,7 +36,7 @@ set -euo pipefail
 
 [[ ${1:-} != -h && ${1:-} != --help ]] || { usage; exit 0; }
 for part in "$@"; do
-    [[ $part =~ ^(steps|input|(million|plus):0?\.[0-9]+(:[0-9]+)?)$ ]] || {
+    [[ $part =~ ^(steps|input|million:0?\.[0-9]+(:[0-9]+(:[a-z_,]+)?)?)$ ]] || {
         echo "error: no part is called $part, see --help" >&2
         exit 2
     }
@@ -83,45 +82,46 @@ steps() {
         batches=(8 1000000000) at=8
         b32=(--preset vit_nano8) b16=(--preset vit_nano8) rn50=(--preset rn_nano)
     fi
-    measure vit_b32 170 benchmarks.steps "${model[@]}" "${b32[@]}" --batches "${batches[@]}" \
+    measure vit_b32 180 benchmarks.steps "${model[@]}" "${b32[@]}" --batches "${batches[@]}" \
         --objectives clip unimodal --peer
-    measure rn50 110 benchmarks.steps "${model[@]}" "${rn50[@]}" --batches "$at" --objectives clip --peer
+    measure rn50 120 benchmarks.steps "${model[@]}" "${rn50[@]}" --batches "$at" --objectives clip --peer
     measure vit_b16 60 benchmarks.steps "${model[@]}" "${b16[@]}" --batches "$at" --objectives clip --peer
     measure variants 0 benchmarks.steps "${model[@]}" "${b32[@]}" --batches "$at" --objectives clip \
         --variants cudnn scan remat
 }
 
 input() {
-    local size=(--pairs 20000 --rounds 3 --workers 16 0 4)
-    [[ -z ${TINY:-} ]] || size=(--pairs 128 --rounds 1 --workers 0)
+    local size=(--pairs 10000 --rounds 2 --round-seconds 4 --workers 16 0)
+    local against=$out/accelerator_vit_b32.json
+    [[ -f $against ]] || against=results/accelerator_vit_b32.json
+    [[ -z ${TINY:-} ]] || size=(--pairs 512 --rounds 1 --workers 0)
     # It must not wait for the device, nor the device for it.
     JAX_PLATFORMS=cpu measure input 0 benchmarks.input_pipeline --prepared --peer "${size[@]}" \
-        --against "$out/accelerator_vit_b32.json"
+        --against "$against"
 }
 
 million() {
-    local name=$1 rate=$2 epochs=$3 size=()
-    shift 3
+    local rate=$1 epochs=$2 defenses=$3 size=()
     [[ -z ${TINY:-} ]] || size=(--workers 0 --set data.pairs=400 model.preset=nano
         model.image_size=32 model.dtype=float32 batch_size=64 unimodal.bank_size=128
         score.batch_size=128 safeclip_plus.score_batch=128 optimizer.warmup_pairs=400
         evaluate.pairs=64)
-    measure "${name}_$rate" 0 experiments.million --rate "$rate" --epochs "${epochs:-0}" \
-        --defenses "$@" "${size[@]}"
+    # shellcheck disable=SC2086 # names without spaces
+    measure "million_${rate}_${defenses//,/_}" 0 experiments.million --rate "$rate" \
+        --epochs "$epochs" --defenses ${defenses//,/ } "${size[@]}"
 }
 
 if [[ -z ${TINY:-} ]] && ! python3 -c 'import jax; assert jax.default_backend() != "cpu"'; then
     echo "error: JAX sees no accelerator here; TINY=1 tries the script out on a CPU" >&2
     exit 2
 fi
-[[ $# -gt 0 ]] || set -- steps input
+[[ $# -gt 0 ]] || set -- steps
 for part in "$@"; do
-    IFS=: read -r name rate epochs <<<"$part"
+    IFS=: read -r name rate epochs defenses <<<"$part"
     case $name in
-        million) million million "$rate" "$epochs" none safeclip ;;
-        plus) million plus "$rate" "$epochs" safeclip_plus ;;
         steps) steps ;;
         input) input ;;
+        million) million "$rate" "${epochs:-0}" "${defenses:-none,safeclip}" ;;
     esac
 done
 echo "done after $SECONDS s"

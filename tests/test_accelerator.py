@@ -62,7 +62,7 @@ def test_input_and_a_million_leave_their_files(tmp_path):
     ))  # fmt: skip
     code, output, files = run_script(tmp_path, "million:0.05:4", "input")
     assert code == 0, output
-    found = files["accelerator_million_0.05"]
+    found = files["accelerator_million_0.05_none_safeclip"]
     assert found["commit"] == "abc" and found["device"] == "cpu" and "jax" in found["versions"]
     drawn, plain, safe = found["rows"]
     assert drawn["what"] == "scenes drawn" and drawn["pairs"] == 400
@@ -232,12 +232,13 @@ def test_drawn_scenes_are_the_scenes(tmp_path, processes):
 
 def test_as_many_epochs_as_fit(tmp_path):
     both = ["none", "safeclip"]
-    pieces = million.Pieces(million.parser().parse_args(["--seconds=410"]), tmp_path)
+    args = million.parser().parse_args(["--seconds=410", "--workers=16"])
     timed = {"wall s": 48, "seconds_train": 6, "seconds_input": 1.5, "seconds_checkpoint": 0.5}
-    assert pieces._chosen(timed) == int((0.95 * 410 - 100) / (8 * 3.5))
+    pieces = million.Pieces(args, tmp_path)
+    assert pieces._chosen(timed) == int((0.95 * 410 - 100) / (8 + 1.6 * 8 + 3 * 6))
     assert pieces._chosen({"error": "out of memory"}) == million.LEAST_EPOCHS
-    assert million.fitting(1000, 0, 10, ["none"]) == million.MOST_EPOCHS
-    assert million.fitting(30, 40, 8, both) == million.LEAST_EPOCHS
+    assert million.fitting(1000, 0, 10, 6, ["none"]) == million.MOST_EPOCHS
+    assert million.fitting(30, 40, 8, 6, both) == million.LEAST_EPOCHS
 
 
 def test_a_run_that_was_cut_off_has_what_it_reached(tmp_path):
