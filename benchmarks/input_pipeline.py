@@ -168,7 +168,8 @@ def two_views(images: jax.Array, index: jax.Array) -> tuple[jax.Array, ...]:
     return tuple(augment(pixels, k, ImageAugmentation()) for k in both)
 
 
-OURS, PEER, ON_DEVICE = "ours, host", "PyTorch DataLoader, Pillow", "ours, views on the same cores"
+OURS, PEER = "ours, host", "PyTorch DataLoader, Pillow"
+ON_DEVICE = "ours, host and augmentation on the same cores"
 READERS = {OURS: ours, PEER: peer, ON_DEVICE: partial(ours, on_device=True)}
 
 
