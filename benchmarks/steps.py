@@ -23,6 +23,7 @@ import dataclasses
 import fcntl
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -109,6 +110,8 @@ def arrays(batch: int, size: int, views: int) -> dict[str, np.ndarray]:
 
 def ours(case: Case) -> Program:
     devices = jax.devices()[: case.devices or None]
+    if len(devices) < case.devices:
+        sys.exit(f"error: {case.devices} devices are asked for, and there are {len(devices)}")
     mesh = sharding.make_mesh(1, devices)
     config, variant = config_of(case.preset, case.size), case.variant
     if variant == "cudnn":

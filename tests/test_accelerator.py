@@ -54,34 +54,49 @@ def test_the_script_is_clean_and_refuses_what_it_does_not_know(tmp_path):
 
 
 def test_input_and_a_million_leave_their_files(tmp_path):
-    (tmp_path / "accelerator_vit_b32.json").write_text(json.dumps(
-        dict.fromkeys(FIELDS) | {"rows": [
-            {"framework": "safeclip_jax", "objective": "clip", "pairs/s": 1e6},
-            {"framework": "safeclip_jax", "objective": "clip", "error": "out of memory"},
-        ]}
-    ))  # fmt: skip
-    code, output, files = run_script(tmp_path, "million:0.05:4", "input")
+    eaten = [
+        {"framework": "safeclip_jax", "objective": "clip", "pairs/s": 1e6},
+        {"framework": "safeclip_jax", "objective": "clip", "error": "out of memory"},
+    ]
+    content = dict.fromkeys(FIELDS) | {"rows": eaten}
+    (tmp_path / "accelerator_vit_b32.json").write_text(json.dumps(content))
+    code, output, files = run_script(tmp_path, "million:0.05:3:none", "input")
     assert code == 0, output
-    found = files["accelerator_million_0.05_none_safeclip"]
+    found = files["accelerator_million_0.05_none"]
     assert found["commit"] == "abc" and found["device"] == "cpu" and "jax" in found["versions"]
-    drawn, plain, safe = found["rows"]
+    drawn, run = found["rows"]
     assert drawn["what"] == "scenes drawn" and drawn["pairs"] == 400
-    assert (plain["defense"], safe["defense"]) == ("none", "safeclip")
-    assert plain["steps"] == 4 * 6 and plain["epochs"] == safe["epochs"] == 4
-    for row in (plain, safe):
-        assert 0 < row["zero_shot_accuracy"] < 1 and 0 < row["share in steps"] < 1
-        assert [place[0] for place in row["course"]] == [1, 2, 3, 4]
-    assert plain["safe_pool_size"] is None and safe["safe_pool_size"] > 0
+    assert (run["defense"], run["epochs"], run["steps"]) == ("none", 3, 3 * 6)
+    assert 0 < run["zero_shot_accuracy"] < 1 and 0 < run["share in steps"] < 1
+    assert [place[0] for place in run["course"]] == [1, 2, 3]
     rows = files["accelerator_input"]["rows"]
     assert {row["reader"] for row in rows} >= {"ours, host"}
     (clip,) = (row for row in rows if row["objective"] == "clip")
     assert clip["of the device's %"] == pytest.approx(clip["pairs/s"] / 1e4, abs=0.06)
 
 
+@pytest.mark.slow
+def test_every_part_of_the_script(tmp_path):
+    parts = ("steps", "input", "million:0.05", "million:0.05:4:safeclip_plus")
+    code, output, files = run_script(tmp_path, *parts, budget=1800)
+    assert code == 0, output
+    steps_of = ("vit_b32", "rn50", "vit_b16", "variants")
+    names = {*steps_of, "input", "million_0.05_none_safeclip", "million_0.05_safeclip_plus"}
+    assert files.keys() == {f"accelerator_{name}" for name in names}
+    for name in steps_of:
+        rows = files[f"accelerator_{name}"]["rows"]
+        assert any("pairs/s" in row for row in rows)
+        assert all("pairs/s" in row or row["error"] for row in rows)
+    *_, plain, safe = files["accelerator_million_0.05_none_safeclip"]["rows"]
+    assert plain["epochs"] == safe["epochs"] >= million.LEAST_EPOCHS
+    assert plain["safe_pool_size"] is None and safe["safe_pool_size"] > 0
+
+
 def test_a_batch_that_does_not_fit_is_a_row_and_not_the_end(tmp_path, monkeypatch, capsys):
     path, has_torch = tmp_path / "steps.json", importlib.util.find_spec("torch") is not None
     flags = ["--preset=vit_nano8", "--size=32", "--batches", "1000000000", "16", "--steps=2"]
-    flags += ["--objectives=clip", "--devices=2", "--at-once=2", f"--json={path}"]
+    flags += ["--objectives=clip", "--devices=2", f"--json={path}"]
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
     monkeypatch.setattr(sys, "argv", ["steps", *flags, *(["--peer"] if has_torch else [])])
     steps.main()
     rows = {(r["framework"], r["batch"]): r for r in json.loads(path.read_text())["rows"]}
