@@ -94,7 +94,7 @@ input() {
     local size=(--pairs 10000 --rounds 2 --round-seconds 4 --workers 16 0)
     local against=$out/accelerator_vit_b32.json
     [[ -f $against ]] || against=results/accelerator_vit_b32.json
-    [[ -z ${TINY:-} ]] || size=(--pairs 512 --rounds 1 --workers 0)
+    [[ -z ${TINY:-} ]] || size=(--pairs 192 --rounds 1 --workers 0)
     # It must not wait for the device, nor the device for it.
     JAX_PLATFORMS=cpu measure input 0 benchmarks.input_pipeline --prepared --peer "${size[@]}" \
         --against "$against"
