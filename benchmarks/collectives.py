@@ -115,8 +115,7 @@ def measure(case: Case) -> dict:
     steps = Steps(clip.CLIP(config), make_optimizer(0.9, 0.999, 0.1), settings, mesh, 0)
     state = steps.init(case.batch, case.batch)
     kind = (case.objective, case.objective == "unimodal")
-    (lowered,) = steps.lower_train([kind], state, case.batch).values()
-    by_kind = sent(lowered.compile().as_text(), case.devices)
+    by_kind = sent(steps.lower_train(kind, state, case.batch).compile().as_text(), case.devices)
     parameters = sum(x.size for x in jax.tree.leaves(state.params))
     share = (case.devices - 1) / case.devices
     return {

@@ -39,7 +39,7 @@ from absl import flags
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from benchmarks import apart, markdown
-from benchmarks.result_file import ResultFile
+from benchmarks.result_file import FOLDER, ResultFile
 from safeclip_jax.data import prepare, tokenizer
 from safeclip_jax.data.augment_image import ImageAugmentation, augment
 from safeclip_jax.data.decode import Resized
@@ -237,7 +237,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--on-device", action="store_true", help="with augmentation by JAX as well")
     made.add_argument("--against", type=Path, help="file of benchmarks.steps")
     made.add_argument("--seconds", type=float, default=3600, help="for everything")
-    made.add_argument("--json", type=Path, default=Path("results/input_pipeline.json"))
+    made.add_argument("--json", type=Path, default=FOLDER / "input_pipeline.json")
     made.add_argument("--case", type=json.loads, help=argparse.SUPPRESS)
     return made
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from safeclip_jax import whole_file
 
+FOLDER = Path(__file__).parent.parent / "results"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch", "transformers")
 
 

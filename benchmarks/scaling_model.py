@@ -19,6 +19,7 @@ from typing import NamedTuple
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from benchmarks import forward_pass
+from benchmarks.result_file import FOLDER
 from safeclip_jax.models import clip
 from safeclip_jax.models.resnet import ResNetConfig
 
@@ -61,7 +62,7 @@ SETTINGS = (  # preset, batch, on which machines
 )
 BANK, CHUNK = 65_536, 1024
 OF_OURS = ("safeclip_jax", "clip")
-RESULTS, ASSUMED = Path(__file__).parent.parent / "results", 0.4
+ASSUMED = 0.4
 
 
 @functools.cache
@@ -166,7 +167,7 @@ def main() -> None:
     parser.add_argument("--mfu", type=float, help="share of the peak; default: measured, or 0.4")
     mfu, source = parser.parse_args().mfu, "as asked for"
     if mfu is None:
-        mfu, source = utilisation(RESULTS)
+        mfu, source = utilisation(FOLDER)
     print(f"MFU {mfu:.1%}, {source}\n")
     print("| preset | parameters, M | forward, GFLOP a pair | train, GFLOP | kept a pair, MB |")
     print("|" + "---|" * 5)

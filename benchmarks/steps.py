@@ -35,17 +35,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import apart, forward_pass, markdown
-from benchmarks.result_file import ResultFile
+from benchmarks.result_file import FOLDER, ResultFile
 from safeclip_jax import cpu, sharding
 from safeclip_jax.contrastive import Chunks
 from safeclip_jax.data.augment_image import ImageAugmentation
-from safeclip_jax.models import clip
+from safeclip_jax.models import attention, clip, remat
 from safeclip_jax.objectives import OBJECTIVES, Settings
 from safeclip_jax.steps import Steps, caption_views, make_optimizer
 
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "TPU v5 lite": 197e12, "TPU v4": 275e12}
 CONTEXT, VOCABULARY, BANK = 77, 49_408, 65_536
-VARIANTS = ("plain", "remat", "scan", "cudnn")  # cudnn: its attention instead of XLA's
+# The policies of `model.remat`, `model.scan`, and XLA's attention where cuDNN's would be used.
+VARIANTS = ("plain", *remat.POLICIES, "scan", "unfused")
 COLUMNS = ("preset", "batch", "devices", "objective", "framework", "variant", "pairs/s", "MFU %",
            "ms", "pairs/s sent", "peak MiB", "compiler MiB", "build s")  # fmt: skip
 Wait = Callable[[], None]
@@ -102,7 +103,6 @@ def arrays(batch: int, size: int, views: int) -> dict[str, np.ndarray]:
     tokens[:, :, -1] = VOCABULARY - 1
     return {
         "index": np.arange(batch, dtype=np.int32),
-        "asked": np.zeros(batch, np.int32),
         "image": rng.integers(0, 256, (batch, size, size, 3), dtype=np.uint8),
         "tokens": tokens,
     }
@@ -114,20 +114,19 @@ def ours(case: Case) -> Program:
         sys.exit(f"error: {case.devices} devices are asked for, and there are {len(devices)}")
     mesh = sharding.make_mesh(1, devices)
     config, variant = config_of(case.preset, case.size), case.variant
-    if variant == "cudnn":
-        attention = jax.nn.dot_product_attention
-        jax.nn.dot_product_attention = partial(attention, implementation="cudnn")
+    if variant == "unfused":
+        attention.has_fused = lambda *shapes: False
     settings = Settings(
         ImageAugmentation(), chunks=Chunks(case.chunk, mesh) if case.chunk else None
     )
     dtype = jnp.dtype(case.dtype).type
-    model = clip.CLIP(config, dtype, remat=variant == "remat", scan=variant == "scan")
+    again = variant if variant in remat.POLICIES else "none"
+    model = clip.CLIP(config, dtype, again, scan=variant == "scan")
     steps = Steps(model, make_optimizer(0.9, 0.999, 0.1), settings, mesh, 0)
     kind = case.objective, case.objective == "unimodal"
     batch = arrays(case.batch, case.size, len(caption_views(kind)))
     state = steps.init(max(BANK // case.batch, 1) * case.batch, case.batch)
-    (lowered,) = steps.lower_train([kind], state, case.batch).values()
-    compiled = lowered.compile()
+    compiled = steps.lower_train(kind, state, case.batch).compile()
     placed = sharding.to_devices(batch, mesh)
     rate, place = np.float32(1e-4), np.zeros(2, np.int32)
 
@@ -275,7 +274,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--peer", action="store_true", help="PyTorch's CLIP step as well")
     made.add_argument("--at-once", type=int, default=1, help="processes that compile")
     made.add_argument("--seconds", type=float, default=3600, help="for everything")
-    made.add_argument("--json", type=Path, default=Path("results/steps.json"))
+    made.add_argument("--json", type=Path, default=FOLDER / "steps.json")
     made.add_argument("--case", type=json.loads, help=argparse.SUPPRESS)
     return made
 

@@ -50,7 +50,7 @@ def get_config() -> ConfigDict:
     c.model.pool = ""  # of a ViT: class_token | mean | empty: the preset's
     c.model.mean = (0.48145466, 0.4578275, 0.40821073)  # of each colour in [0, 1]: CLIP's
     c.model.std = (0.26862954, 0.26130258, 0.27577711)  # of each colour in [0, 1]: CLIP's
-    c.model.remat = False  # compute blocks again in the backward pass: less memory, more time
+    c.model.remat = "none"  # what is computed again for less memory: none | products | blocks
     c.model.scan = False  # compile one block a tower and repeat it: compiles faster
     c.model.dtype = "float32"  # of the computation: float32 | bfloat16
 

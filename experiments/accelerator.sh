@@ -6,7 +6,7 @@ Measures what only an accelerator can show, on a machine without network that is
   [OUT=results] [BUDGET=520] [COMMIT=…] experiments/accelerator.sh [PART…]
 
   steps               train steps of ViT-B/32 by batch and objective beside PyTorch; then RN50,
-                      ViT-B/16, and ViT-B/32 with cuDNN's attention, scan and remat
+                      ViT-B/16, and ViT-B/32 without fused attention, with scan and with remat
   input               pairs/s from prepared shards by worker processes, beside PyTorch's loader
   million:RATE[:EPOCHS[:DEFENSE,…]]
                       a million scenes, so large a share poisoned (0.0005, 0.003), with these
@@ -87,7 +87,7 @@ steps() {
     measure rn50 120 benchmarks.steps "${model[@]}" "${rn50[@]}" --batches "$at" --objectives clip --peer
     measure vit_b16 60 benchmarks.steps "${model[@]}" "${b16[@]}" --batches "$at" --objectives clip --peer
     measure variants 0 benchmarks.steps "${model[@]}" "${b32[@]}" --batches "$at" --objectives clip \
-        --variants cudnn scan remat
+        --variants unfused scan products
 }
 
 input() {

@@ -25,7 +25,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from benchmarks import apart, markdown
-from benchmarks.result_file import ResultFile
+from benchmarks.result_file import FOLDER, ResultFile
 from configs import million
 from experiments import drawn_scenes
 
@@ -178,7 +178,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--workers", type=int, default=CORES if CORES > 4 else 0, help="that read")
     made.add_argument("--set", type=_change, nargs="+", default=[], help="KEY=VALUE of the config")
     made.add_argument("--seconds", type=float, default=480, help="for everything")
-    made.add_argument("--json", type=Path, default=Path("results/million.json"))
+    made.add_argument("--json", type=Path, default=FOLDER / "million.json")
     made.add_argument("--case", type=json.loads, help=argparse.SUPPRESS)
     return made
 

@@ -5,24 +5,36 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from pathlib import Path
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # of malloc.h
 
 
 def keep_freed_memory() -> None:
     """Makes glibc keep freed memory for the next step instead of returning it to the system.
 
-    XLA's CPU backend allocates its temporaries anew in every call. By default glibc unmaps
-    what is freed, and the system clears the pages once more: a third of the time of a
-    forward pass of the demo (`benchmarks/allocator.py`). Does nothing on other systems.
+    XLA's CPU backend allocates the temporaries of a step anew in every call, gigabytes in one
+    block. By default glibc unmaps such a block when it is freed, and the system clears the pages
+    once more: a quarter of the time of a ViT-B/32 step (`benchmarks/allocator.py`). So blocks of
+    any size come from one heap, which never shrinks. Has no effect where another allocator is
+    preloaded, and does nothing on other systems.
     """
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, -1)
         mallopt(_M_TOP_PAD, 256 * 2**20)
+        mallopt(_M_ARENA_MAX, 1)
+
+
+def has_bfloat16_units() -> bool:
+    """Whether this processor multiplies bfloat16 matrices by itself (AMX), by Linux's account."""
+    try:
+        return " amx_bf16" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
 
 
 def allow_many_devices(devices: int) -> None:

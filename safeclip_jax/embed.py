@@ -17,7 +17,7 @@ from safeclip_jax.models.clip import CLIP
 
 Variables = Any  # Flax collections: params and, for ResNets, batch_stats
 
-_AT_ONCE = 256  # rows on a device: more of them no longer fit into the caches of a CPU
+_AT_ONCE_ON_A_CPU = 256  # rows: more of them no longer fit into its caches
 
 
 def pixels(images: jax.Array) -> jax.Array:
@@ -63,6 +63,8 @@ class Embedder:
 
     def texts(self, variables: Variables, tokens: np.ndarray, batch: int) -> np.ndarray:
         """Embeds int32 [n, L] to float32 [n, D]; see `images`."""
+        if len(tokens):
+            tokens = tokens[:, : self.model.config.text.length(tokens)]
         return self._in_batches(self.on_texts, variables, tokens, batch)
 
     def _in_batches(
@@ -77,9 +79,11 @@ class Embedder:
         return np.concatenate([sharding.to_host(part) for part in parts])[: len(inputs)]
 
     def _jit_rows(self, function: Callable[[Variables, jax.Array], Any]) -> jax.stages.Wrapped:
+        on_cpu = self.mesh.devices.flat[0].platform == "cpu"
+
         def embed(variables: Variables, rows: jax.Array) -> Any:
-            parts, rest = divmod(len(rows), _AT_ONCE * self.mesh.size)
-            if rest or parts == 1:
+            parts, rest = divmod(len(rows), _AT_ONCE_ON_A_CPU * self.mesh.size)
+            if not on_cpu or rest or parts == 1:
                 return function(variables, rows)
             embedded = jax.lax.map(partial(function, variables), sharding.in_parts(rows, parts))
             return sharding.of_parts(embedded)

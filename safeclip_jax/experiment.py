@@ -26,13 +26,14 @@ from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.defenses.plan import Without
 from safeclip_jax.embed import Variables
 from safeclip_jax.errors import UserError, unknown
-from safeclip_jax.models import clip
+from safeclip_jax.models import clip, remat
 from safeclip_jax.objectives import Settings
 from safeclip_jax.steps import SCORE_VIEWS, SCORES, Steps, make_optimizer
 from safeclip_jax.weights import pretrained
 from safeclip_jax.weights.pretrained import Pretrained
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+REMAT = ("none", *remat.POLICIES)
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,8 @@ def _check(config: ConfigDict, mesh: Mesh) -> None:
         raise UserError(f"seed={config.seed}: it must not be negative")
     if config.model.dtype not in DTYPES:
         raise unknown("model.dtype", config.model.dtype, DTYPES)
+    if config.model.remat not in REMAT:
+        raise unknown("model.remat", config.model.remat, REMAT)
     if defenses.score_kind(config) not in SCORES:
         raise unknown("score", defenses.score_kind(config), SCORES)
     if defenses.score_kind(config) != "cosine" and defenses.score_batch(config) < 2:

@@ -119,8 +119,8 @@ def _plan_table(x: Experiment, stages: list[tuple[int, int, Stage]]) -> Table:
 
 def _memory_table(x: Experiment, state: TrainState, kinds: list[tuple[str, bool]]) -> Table:
     table = Table("step", "GiB a device, by the compiler", title="memory")
-    lowered = x.steps.lower_train(kinds, state, x.config.batch_size)
-    for (objective, augmented), step in lowered.items():
+    for objective, augmented in kinds:
+        step = x.steps.lower_train((objective, augmented), state, x.config.batch_size)
         memory: Any = step.compile().memory_analysis()
         used = memory.temp_size_in_bytes + memory.argument_size_in_bytes
         name = f"{objective}, {'augmented' if augmented else 'plain'}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -168,6 +168,20 @@ def from_lead(value: int) -> int:
     from jax.experimental import multihost_utils
 
     return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+def largest(values: tuple[int, ...], mesh: Mesh) -> Callable[[], tuple[int, ...]]:
+    """The largest of each value over all hosts, which must all call this in the same order.
+
+    It is found on the devices, in turn with what they were given before and after; the function
+    that is returned waits for it.
+    """
+    if jax.process_count() == 1:
+        return lambda: values
+    mine = np.tile(np.array(values, np.int32), (len(mesh.local_devices), 1))
+    everyone = jax.make_array_from_process_local_data(batch_sharding(mesh), mine)
+    found = jax.jit(lambda x: x.max(axis=0), out_shardings=replicated(mesh))(everyone)
+    return lambda: tuple(np.asarray(found).tolist())
 
 
 def exchange(text: str) -> list[str]:

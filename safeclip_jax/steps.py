@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -162,13 +162,20 @@ class Steps:
         key = jax.random.key(self.seed)
         return jax.jit(init, out_shardings=self._layout(jax.eval_shape(init, key)))(key)
 
-    def train(self, objective: str, augmented: bool) -> jax.stages.Wrapped:
+    def train(
+        self, objective: str, augmented: bool, length: int | None = None
+    ) -> jax.stages.Wrapped:
         """Returns the jitted train step of an objective; the state is donated.
 
         The step takes (state, batch, learning rate, place), where the batch holds `image`
-        uint8 [B, S, S, 3], `tokens` int32 [B, views, L], `index` int32 [B] and `asked` int32
-        [B], what a pair's host asks all hosts to do; place is int32 (epoch, stage). It returns
-        the new state and `loss`, `logit_scale`, `grad_norm` and the largest `asked`.
+        uint8 [B, S, S, 3], `tokens` int32 [B, views, L] and `index` int32 [B]; place is int32
+        (epoch, stage). It returns the new state and `loss`, `logit_scale`, `grad_norm` and
+        `skipped_in_a_row`.
+
+        Args:
+          objective: a name in `OBJECTIVES`.
+          augmented: whether the stage augments.
+          length: tokens of a caption that are looked at, see `TextConfig.length`; None for all.
         """
         if objective not in OBJECTIVES:
             raise unknown("objective", objective, OBJECTIVES)
@@ -179,22 +186,18 @@ class Steps:
         def step(
             state: TrainState, batch: Batch, learning_rate: jax.Array, place: jax.Array
         ) -> tuple[TrainState, Metrics]:
+            batch = batch | {"tokens": batch["tokens"][:, :, :length]}
             pairs = batch, self._keys(place, batch["index"])
             loss, grads, new_state = gradient(chosen, views_of, state, pairs)
             grad_norm = optax.global_norm(grads)
-            new_state = self._update(new_state, grads, learning_rate)
             finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-            kept = state.replace(
-                skipped=state.skipped + 1, skipped_in_a_row=state.skipped_in_a_row + 1
-            )
-            state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new_state, kept)
+            state = self._updated(finite, state, new_state, grads, learning_rate)
             state = jax.lax.with_sharding_constraint(state, self._layout(state))
             metrics = {
                 "loss": loss,
                 "logit_scale": self._scale(state.params),
                 "grad_norm": grad_norm,
                 "skipped_in_a_row": state.skipped_in_a_row,
-                "asked": jnp.max(batch["asked"]),
             }
             return state, jax.lax.with_sharding_constraint(metrics, replicated(self.mesh))
 
@@ -202,23 +205,18 @@ class Steps:
         return jax.jit(step, in_shardings=(None, split, whole, whole), donate_argnums=0)
 
     def lower_train(
-        self, kinds: Iterable[Kind], state: TrainState, batch_size: int
-    ) -> dict[Kind, jax.stages.Lowered]:
-        """Traces train steps for global batches of one size; `.compile()` is left to do."""
+        self, kind: Kind, state: TrainState, batch_size: int, length: int | None = None
+    ) -> jax.stages.Lowered:
+        """Traces a train step for global batches of one size; `.compile()` is left to do."""
         size, context = self.model.config.image.image_size, self.model.config.text.context
-        scalar, place = jax.ShapeDtypeStruct((), np.float32), jax.ShapeDtypeStruct((2,), np.int32)
-        lowered = {}
-        for kind in kinds:
-            batch = {
-                "index": jax.ShapeDtypeStruct((batch_size,), np.int32),
-                "asked": jax.ShapeDtypeStruct((batch_size,), np.int32),
-                "image": jax.ShapeDtypeStruct((batch_size, size, size, 3), np.uint8),
-                "tokens": jax.ShapeDtypeStruct(
-                    (batch_size, len(caption_views(kind)), context), np.int32
-                ),
-            }
-            lowered[kind] = self.train(*kind).lower(state, batch, scalar, place)
-        return lowered
+        views, array = len(caption_views(kind)), jax.ShapeDtypeStruct
+        batch = {
+            "index": array((batch_size,), np.int32),
+            "image": array((batch_size, size, size, 3), np.uint8),
+            "tokens": array((batch_size, views, context), np.int32),
+        }
+        rate, place = array((), np.float32), array((2,), np.int32)
+        return self.train(*kind, length).lower(state, batch, rate, place)
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -386,11 +384,31 @@ class Steps:
         chunks = self.settings.chunks
         return sharding.of_state(state, self.mesh, chunks is not None and chunks.split_banks)
 
-    def _update(self, state: TrainState, grads: Params, learning_rate: jax.Array) -> TrainState:
-        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
-        updates = jax.tree.map(lambda u: -learning_rate * u, updates)
-        return state.replace(
-            params=optax.apply_updates(state.params, updates),
-            opt_state=opt_state,
-            skipped_in_a_row=jnp.zeros((), jnp.int32),
-        )
+    def _updated(
+        self,
+        finite: jax.Array,
+        old: TrainState,
+        new: TrainState,
+        grads: Params,
+        learning_rate: jax.Array,
+    ) -> TrainState:
+        """`new` with updated parameters, or `old` and a count where a number is not finite.
+
+        A branch lets a CPU update the arrays in place; on other devices it would wait for the host.
+        """
+
+        def update() -> TrainState:
+            updates, opt_state = self.optimizer.update(grads, new.opt_state, new.params)
+            updates = jax.tree.map(lambda u: -learning_rate * u, updates)
+            return new.replace(
+                params=optax.apply_updates(new.params, updates),
+                opt_state=opt_state,
+                skipped_in_a_row=jnp.zeros((), jnp.int32),
+            )
+
+        def skip() -> TrainState:
+            return old.replace(skipped=old.skipped + 1, skipped_in_a_row=old.skipped_in_a_row + 1)
+
+        if self.mesh.devices.flat[0].platform == "cpu":
+            return jax.lax.cond(finite, update, skip)
+        return jax.tree.map(lambda a, b: jnp.where(finite, a, b), update(), skip())

@@ -21,9 +21,9 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from safeclip_jax import pools, report, results, scoring, sharding, workdir
+from safeclip_jax import cpu, feed, pools, report, results, scoring, sharding, workdir
 from safeclip_jax.checkpoint import Checkpoints, Position
-from safeclip_jax.data.pipeline import Batch, steps_in_stage
+from safeclip_jax.data.pipeline import steps_in_stage
 from safeclip_jax.defenses.plan import Stage, outline
 from safeclip_jax.errors import Outage, UserError
 from safeclip_jax.evaluate import evaluator
@@ -36,6 +36,7 @@ from safeclip_jax.evaluate.evaluator import (
 )
 from safeclip_jax.evaluate.task import Metrics, summary
 from safeclip_jax.experiment import Experiment, build
+from safeclip_jax.feed import Placed
 from safeclip_jax.logs import Clock, MetricsLog, ProgressLine
 from safeclip_jax.pools import Pools
 from safeclip_jax.roll import Beat, nobody
@@ -140,11 +141,11 @@ class Trainer:
         self.pools = self._pools_before(self.position.epoch)
         self.evaluate = Evaluator(experiment)
         self._figures: tuple[int, Metrics] | None = None
-        self._train_steps: dict[Kind, Future[jax.stages.Compiled]] = {}
+        self._train_steps: dict[tuple[Kind, int], Future[jax.stages.Compiled]] = {}
         self._compiler = ThreadPoolExecutor(1)  # compiles a step while those before it train
         self._flight: collections.deque = collections.deque()
         self._latest, self._tracing = "", False
-        self.signals, self._asked = Signals(), 0
+        self.signals, self._answered = Signals(), 0
         self._saved_at = time.monotonic()
         if restored:
             self.progress.say(
@@ -162,16 +163,37 @@ class Trainer:
         """Runs every epoch that is left."""
         x, epochs = self.x, range(self.position.epoch, self.x.config.epochs)
         kinds = list({stage.kind: None for _, stage in outline(x.defense, x.pairs, epochs)})
-        with self.clock("compile"):
-            lowered = x.steps.lower_train(kinds, self.state, x.config.batch_size)
-            for kind, step in lowered.items():
-                self._train_steps[kind] = self._compiler.submit(step.compile)
-        if any(augmented for _, augmented in kinds):
-            self.progress.say(f"captions are augmented by {x.loader.caption_operations()}")
+        for kind in kinds:
+            self._train_step(kind, self._usual_length())
+        for line in self._remarks(kinds):
+            self.progress.say(line)
         with self.signals.heard():
             for epoch in epochs:
                 self._epoch(epoch)
         self._stop_tracing()
+
+    def _remarks(self, kinds: Sequence[Kind]) -> Iterator[str]:
+        """What a user may want to know before training begins."""
+        slow = self.x.config.model.dtype == "bfloat16" and jax.default_backend() == "cpu"
+        if slow and not cpu.has_bfloat16_units():
+            yield "model.dtype=bfloat16: this processor has no units for it, float32 is faster"
+        if any(augmented for _, augmented in kinds):
+            yield f"captions are augmented by {self.x.loader.caption_operations()}"
+
+    def _usual_length(self) -> int:
+        """Tokens of the longest caption in a batch, by a sample of that size."""
+        x, rng = self.x, np.random.default_rng(0)
+        sample = rng.integers(len(x.source), size=x.config.batch_size)
+        tokens = x.tokenizer.encode([x.source.captions[int(i)] for i in sample])
+        return x.steps.model.config.text.length(tokens)
+
+    def _train_step(self, kind: Kind, length: int) -> Future[jax.stages.Compiled]:
+        """The step for captions of so many tokens, which compiles from when it is asked for."""
+        if (kind, length) not in self._train_steps:
+            with self.clock("compile"):
+                step = self.x.steps.lower_train(kind, self.state, self.x.config.batch_size, length)
+                self._train_steps[kind, length] = self._compiler.submit(step.compile)
+        return self._train_steps[kind, length]
 
     def finish(self) -> dict:
         """Evaluates, writes `results.json` and `report.html`, and returns the figures."""
@@ -257,38 +279,41 @@ class Trainer:
 
     def _stage(self, stage: Stage, number: int, before: int, in_epoch: int) -> None:
         """Runs what is left of a stage; `before` steps of the epoch's are in earlier stages."""
-        config, place = self.x.config, (self.position.epoch, number)
-        batches = self.x.loader.training_batches(
-            stage.pairs,
-            config.batch_size,
-            place,
-            caption_views(stage.kind),
-            self.position.step,
-        )
-        with self.clock("compile"):
-            train_step = self._train_steps[stage.kind].result()
+        place = self.position.epoch, number
+        batches = self._batches(stage, place)
         for step in range(self.position.step, self._steps(stage)):
             self.beat(f"epoch {place[0] + 1}, {stage.name} step {step + 1}")
             with self.clock("input"):
                 batch = self._next(batches)
-                batch["asked"] = np.full(len(batch["index"]), self._asks(), np.int32)
+            length, asked = batch.largest()
+            with self.clock("compile"):
+                train_step = self._train_step(stage.kind, length).result()
             with self.clock("train"):
                 self._land(STEPS_IN_FLIGHT - 1)
                 rate = self.learning_rate(stage, self._pairs(before + step, in_epoch))
-                on_devices = sharding.to_devices(batch, self.x.mesh)
                 self.state, metrics = train_step(
-                    self.state, on_devices, rate, np.array(place, np.int32)
+                    self.state, batch.arrays, rate, np.array(place, np.int32)
                 )
             self._advance(step=step + 1, total_steps=self.position.total_steps + 1)
             self._flight.append((self.position, stage.name, rate, metrics))
             self._show_progress(before + step + 1, in_epoch)
             self._profile()
-            self._heed()
+            self._heed(asked)
         with self.clock("train"):
             self._land(0)
-        self._heed()
 
-    def _next(self, batches: Iterator[Batch]) -> Batch:
+    def _batches(self, stage: Stage, place: tuple[int, int]) -> Iterator[Placed]:
+        """What is left of a stage's batches, with their length and what a host asks for."""
+        size, views = self.x.config.batch_size, caption_views(stage.kind)
+        text = self.x.steps.model.config.text
+        batches = self.x.loader.training_batches(
+            stage.pairs, size, place, views, self.position.step
+        )
+        return feed.ahead(
+            batches, self.x.mesh, lambda batch: (text.length(batch["tokens"]), self._asks())
+        )
+
+    def _next(self, batches: Iterator[Placed]) -> Placed:
         """The next batch; if the data fails, what was done so far is saved first."""
         try:
             return next(batches)
@@ -318,7 +343,7 @@ class Trainer:
         """Waits for the oldest steps until so many are left in flight, and logs their metrics."""
         while len(self._flight) > left:
             position, stage, rate, metrics = self._flight.popleft()
-            self._asked = max(self._asked, int(metrics.pop("asked")))
+            jax.block_until_ready(metrics)
             if position.total_steps % self.x.config.log_every == 0:
                 self._log(position, stage, rate, metrics)
 
@@ -429,18 +454,20 @@ class Trainer:
         due = minutes >= self.x.config.checkpoint_minutes
         return max(self.signals.wish, CHECKPOINT if due else 0)
 
-    def _heed(self) -> None:
+    def _heed(self, asked: int) -> None:
         """Checkpoints if a host asked for it, and stops if one did.
 
-        Several hosts learn of it from the same step, so all of them act after the same step.
+        Several hosts learn of it with the same batch, so all of them act after the same step.
         """
         if jax.process_count() == 1:
-            self._asked = self._asks()
-        if not self._asked:
+            asked = self._asks()
+        elif asked == CHECKPOINT and self.position.total_steps <= self._answered:
+            return  # noted before the checkpoint that an earlier batch led to
+        if not asked:
             return
+        self._answered = self.position.total_steps + feed.AHEAD
         with self.clock("train"):
             self._land(0)
-        asked, self._asked = self._asked, 0
         self.signals.checkpoint_begins()
         self._save()
         if asked > CHECKPOINT:

@@ -12,7 +12,7 @@ def get_config(table):
     c.safeclip.warmup_epochs, c.safeclip.fence = 1, 0.5
     c.safeclip.scout_epochs, c.safeclip.scout_learning_rate = 1, 1e-3
     c.data.source, c.data.pairs = f"csv:{table}", 0
-    c.data.tokenizer, c.data.vocab_size = "train", 300
+    c.data.tokenizer, c.data.vocab_size, c.data.context = "train", 300, 40
     c.data.max_skipped_share = 0.9
     c.attack.rate = 0.0
     c.evaluate.pairs, c.evaluate.tasks = 50, ("zero_shot", "retrieval", "knn")

@@ -48,6 +48,49 @@ def test_text_after_the_end_token_changes_nothing():
     assert np.abs(embed(changed) - embed(rows))[0].max() > 1e-3
 
 
+@pytest.mark.parametrize("scan", [False, True])
+def test_captions_cut_to_their_length_are_embedded_as_whole_ones(scan):
+    shape = clip.configure("nano", image_size=32, context=40, vocab_size=50, end_id=END)
+    model = clip.CLIP(shape, scan=scan)
+    rows = np.zeros((3, 40), np.int32)
+    rows[:, :2] = tokens(1, 1, 1)[:, :2]
+    rows[1, 1:15] = [*range(2, 15), END]
+    text = shape.text
+    assert text.lengths == (16, 32, 40)
+    assert text.length(rows) == 16 and text.length(rows[:, None]) == 16
+    params = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), rows)
+    embed = lambda t: model.apply(params, t, method="embed_texts")  # noqa: E731
+    np.testing.assert_allclose(embed(rows[:, :16]), embed(rows), atol=1e-6)
+    rows[2, 1:17] = [*range(2, 17), END]
+    assert text.length(rows) == 32
+    np.testing.assert_allclose(embed(rows[:, :32]), embed(rows), atol=1e-6)
+    assert np.abs(embed(rows[:, :16]) - embed(rows))[2].max() > 1e-3
+
+
+@pytest.mark.parametrize("preset, scan", [("nano", False), ("nano", True), ("rn_nano", False)])
+def test_what_is_computed_again_changes_nothing_but_the_work(preset, scan):
+    """Products in the backward pass: none of the forward's with `products`, all with `blocks`."""
+    shape = clip.configure(preset, image_size=32, context=8, vocab_size=50, end_id=END)
+    images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
+    params = jax.jit(clip.CLIP(shape).init)(jax.random.key(1), images, tokens(3, 5))
+    steps, products = {}, {}
+    for remat in ("none", "products", "blocks"):
+        model = clip.CLIP(shape, remat=remat, scan=scan)
+
+        def total(params, model=model):
+            image, text, _ = model.apply(params, images, tokens(3, 5))
+            return jnp.sum(image * jnp.sin(text)) + image[0, 0] + text[0, 1]
+
+        steps[remat] = jax.jit(jax.grad(total)).lower(params)
+        products[remat] = steps[remat].as_text().count("stablehlo.dot_general")
+    assert products["none"] <= products["products"] <= products["blocks"] - 4
+    if preset == "nano":
+        found = [jax.tree.leaves(step.compile()(params)["params"]) for step in steps.values()]
+        for kept, again, all_again in zip(*found, strict=True):
+            np.testing.assert_allclose(again, kept, atol=1e-5)
+            np.testing.assert_allclose(all_again, kept, atol=1e-5)
+
+
 def test_logit_scale_is_held_at_100():
     model = small()
     params = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), tokens(3))

@@ -113,13 +113,13 @@ def test_a_signal_during_a_checkpoint_is_heeded_after_the_next_step(config, tmp_
     trainer = trainer_at(tmp_path, Position())
     trainer.x, trainer.signals = SimpleNamespace(config=config), Signals()
     trainer.clock, trainer.checkpoints = logs.Clock({}), SimpleNamespace(close=lambda: None)
-    trainer._flight, trainer._asked, trainer._saved_at = [], 0, 0.0
+    trainer._flight, trainer._answered, trainer._saved_at = [], 0, 0.0
     with trainer.signals.heard():
         trainer._save = lambda: signal.raise_signal(signal.SIGTERM)
-        trainer._heed()
+        trainer._heed(0)
         trainer._save = lambda: None
         with pytest.raises(Interrupted) as stop:
-            trainer._heed()
+            trainer._heed(0)
     assert stop.value.code == 143
 
 

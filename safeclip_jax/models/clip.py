@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from safeclip_jax.errors import UserError, unknown
+from safeclip_jax.models.linear import Linear
 from safeclip_jax.models.resnet import ResNet, ResNetConfig
 from safeclip_jax.models.text import TextConfig, TextTransformer
 from safeclip_jax.models.transformer import ACTIVATIONS
@@ -163,13 +164,13 @@ class CLIP(nn.Module):
     Attributes:
       config: shapes.
       dtype: of the computation; parameters, embeddings and the logit scale are float32.
-      remat: whether the backward pass computes blocks again instead of keeping them.
+      remat: what the backward pass computes again, see `remat.again`.
       scan: whether a transformer compiles one block for all of them.
     """
 
     config: CLIPConfig
     dtype: jnp.dtype = jnp.float32
-    remat: bool = False
+    remat: str = "none"
     scan: bool = False
 
     def setup(self) -> None:
@@ -186,13 +187,9 @@ class CLIP(nn.Module):
             "log_scale", nn.initializers.constant(_INITIAL_LOG_SCALE), (), jnp.float32
         )
 
-    def _projection(self, width: int, bias: bool) -> nn.Dense:
-        return nn.Dense(
-            self.config.embedding,
-            use_bias=bias,
-            dtype=self.dtype,
-            kernel_init=nn.initializers.normal(width**-0.5),
-        )
+    def _projection(self, width: int, bias: bool) -> Linear:
+        small = nn.initializers.normal(width**-0.5)
+        return Linear(self.config.embedding, self.dtype, use_bias=bias, kernel_init=small)
 
     def __call__(
         self, images: jax.Array, tokens: jax.Array, train: bool = False

@@ -14,6 +14,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from safeclip_jax.models.attention import attend
+from safeclip_jax.models.convolution import Conv3
+from safeclip_jax.models.linear import Linear, into_heads
+from safeclip_jax.models.remat import again
+
 _EXPANSION = 4
 
 
@@ -43,33 +48,13 @@ class ResNetConfig:
         return self.width * 8 * _EXPANSION
 
 
-class PointwiseConv(nn.Module):
-    """A 1×1 convolution, [B, H, W, C] to [B, H, W, features], as the matrix product that it is.
+def _pointwise(features: int, inputs: int, dtype: jnp.dtype, name: str) -> Linear:
+    """A 1×1 convolution as the matrix product that it is.
 
     XLA's convolution takes up to three times as long on a CPU (`benchmarks/pointwise.py`).
     """
-
-    features: int
-    dtype: jnp.dtype
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        shape = 1, 1, x.shape[-1], self.features
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        return x @ kernel[0, 0].astype(self.dtype)
-
-
-def _conv3(features: int, dtype: jnp.dtype, name: str, stride: int = 1) -> nn.Conv:
-    return nn.Conv(
-        features,
-        (3, 3),
-        stride,
-        [(1, 1)] * 2,
-        use_bias=False,
-        dtype=dtype,
-        kernel_init=nn.initializers.he_normal(),
-        name=name,
-    )
+    shape, he_normal = (1, 1, inputs, features), nn.initializers.he_normal()
+    return Linear(features, dtype, shape, use_bias=False, kernel_init=he_normal, name=name)
 
 
 def _stem(width: int) -> list[tuple[int, int]]:
@@ -100,12 +85,14 @@ class Bottleneck(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         norm = partial(batch_norm, train=self.train, dtype=self.dtype)
         wide = self.features * _EXPANSION
-        y = nn.relu(norm("norm_1")(PointwiseConv(self.features, self.dtype, name="conv_1")(x)))
-        y = nn.relu(norm("norm_2")(_conv3(self.features, self.dtype, "conv_2")(y)))
-        y = PointwiseConv(wide, self.dtype, name="conv_3")(_mean_pool(y, self.stride))
+        y = _pointwise(self.features, x.shape[-1], self.dtype, "conv_1")(x)
+        y = nn.relu(norm("norm_1")(y))
+        y = nn.relu(norm("norm_2")(Conv3(self.features, self.dtype, name="conv_2")(y)))
+        y = _pointwise(wide, self.features, self.dtype, "conv_3")(_mean_pool(y, self.stride))
         y = norm("norm_3", scale_init=nn.initializers.zeros)(y)
         if self.stride > 1 or x.shape[-1] != wide:
-            x = PointwiseConv(wide, self.dtype, name="conv_shortcut")(_mean_pool(x, self.stride))
+            x = _mean_pool(x, self.stride)
+            x = _pointwise(wide, x.shape[-1], self.dtype, "conv_shortcut")(x)
             x = norm("norm_shortcut")(x)
         return nn.relu(x + y)
 
@@ -122,13 +109,12 @@ class AttentionPool(nn.Module):
         small = nn.initializers.normal(width**-0.5)
         x = x.reshape(len(x), -1, width)
         x = jnp.concatenate([x.mean(axis=1, keepdims=True), x], axis=1)
-        x = x + self.param("positions", small, x.shape[1:]).astype(self.dtype)
-        shape = (self.heads, width // self.heads)
+        x = (x + self.param("positions", small, x.shape[1:])).astype(self.dtype)
         q, k, v = (
-            nn.DenseGeneral(shape, dtype=self.dtype, kernel_init=small, name=name)(y)
+            into_heads(y, self.heads, self.dtype, name, small)
             for name, y in (("q", x[:, :1]), ("k", x), ("v", x))
         )
-        return jax.nn.dot_product_attention(q, k, v).reshape(len(x), width)
+        return attend(q, k, v).reshape(len(x), width)
 
 
 class ResNet(nn.Module):
@@ -136,7 +122,7 @@ class ResNet(nn.Module):
 
     config: ResNetConfig
     dtype: jnp.dtype = jnp.float32
-    remat: bool = False
+    remat: str = "none"
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -144,10 +130,10 @@ class ResNet(nn.Module):
         c = self.config
         x = images.astype(self.dtype)
         for i, (features, stride) in enumerate(_stem(c.width), 1):
-            x = _conv3(features, self.dtype, f"stem_{i}", stride)(x)
+            x = Conv3(features, self.dtype, stride, name=f"stem_{i}")(x)
             x = nn.relu(batch_norm(f"stem_norm_{i}", train=train, dtype=self.dtype)(x))
         x = _mean_pool(x, 2)
-        block = nn.remat(Bottleneck) if self.remat else Bottleneck
+        block = again(Bottleneck, self.remat)
         for stage, count in enumerate(c.blocks):
             for i in range(count):
                 stride = 2 if stage and not i else 1

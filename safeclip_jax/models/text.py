@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from safeclip_jax.models.transformer import Transformer, layer_norm
+
+_LENGTH_STEP = 16
 
 
 @dataclass(frozen=True)
@@ -32,27 +35,37 @@ class TextConfig:
     mlp_ratio: float = 4.0
     activation: str = "gelu"
 
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Numbers of tokens for which the tower is compiled: multiples of 16, and the context."""
+        return (*range(_LENGTH_STEP, self.context, _LENGTH_STEP), self.context)
+
+    def length(self, tokens: np.ndarray) -> int:
+        """The least of `lengths` that keeps every end token of int [..., context].
+
+        The tower is causal and read at the end token, so later tokens change nothing.
+        """
+        needed = 1 + int(np.argmax(tokens == self.end_id, axis=-1).max())
+        return next(length for length in self.lengths if length >= needed)
+
 
 class TextTransformer(nn.Module):
-    """Token ids int [B, context] to features [B, width]."""
+    """Token ids int [B, L], L of at most the context, to features [B, width]."""
 
     config: TextConfig
     dtype: jnp.dtype = jnp.float32
-    remat: bool = False
+    remat: str = "none"
     scan: bool = False
 
     @nn.compact
     def __call__(self, tokens: jax.Array) -> jax.Array:
         c = self.config
+        # In float32: a start token's gradient is a sum over all captions.
         embed = nn.Embed(
-            c.vocab_size,
-            c.width,
-            embedding_init=nn.initializers.normal(0.02),
-            dtype=self.dtype,
-            name="tokens",
+            c.vocab_size, c.width, embedding_init=nn.initializers.normal(0.02), name="tokens"
         )
         positions = self.param("positions", nn.initializers.normal(0.01), (c.context, c.width))
-        x = embed(tokens) + positions[: tokens.shape[1]].astype(self.dtype)
+        x = (embed(tokens) + positions[: tokens.shape[1]]).astype(self.dtype)
         x = Transformer(
             c.depth,
             c.heads,

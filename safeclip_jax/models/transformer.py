@@ -9,6 +9,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from safeclip_jax.models.attention import attend
+from safeclip_jax.models.linear import Linear, into_heads
+from safeclip_jax.models.remat import POLICIES, again
+
 
 def quick_gelu(x: jax.Array) -> jax.Array:
     """The sigmoid approximation of GELU that OpenAI's CLIP was trained with."""
@@ -46,10 +50,10 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         width = x.shape[-1]
-        shape = (self.heads, width // self.heads)
-        q, k, v = (nn.DenseGeneral(shape, dtype=self.dtype, name=name)(x) for name in "qkv")
-        mixed = jax.nn.dot_product_attention(q, k, v, is_causal=self.causal)
-        return nn.DenseGeneral(width, axis=(-2, -1), dtype=self.dtype, name="out")(mixed)
+        q, k, v = (into_heads(x, self.heads, self.dtype, name) for name in "qkv")
+        mixed = attend(q, k, v, self.causal)
+        kernel_shape = *q.shape[-2:], width
+        return Linear(width, self.dtype, kernel_shape, name="out")(mixed.reshape(x.shape))
 
 
 class Block(nn.Module):
@@ -68,15 +72,15 @@ class Block(nn.Module):
         y = layer_norm(self.dtype, "norm_attention")(x)
         x = x + Attention(self.heads, self.causal, self.dtype, name="attention")(y)
         y = layer_norm(self.dtype, "norm_mlp")(x)
-        y = ACTIVATIONS[self.activation](nn.Dense(hidden, dtype=self.dtype, name="mlp_in")(y))
-        return x + nn.Dense(width, dtype=self.dtype, name="mlp_out")(y)
+        y = ACTIVATIONS[self.activation](Linear(hidden, self.dtype, name="mlp_in")(y))
+        return x + Linear(width, self.dtype, name="mlp_out")(y)
 
 
 class Transformer(nn.Module):
     """A stack of blocks, [B, L, W] to [B, L, W].
 
     Attributes:
-      remat: whether the backward pass computes a block again instead of keeping its inside.
+      remat: what the backward pass computes again, see `remat.again`.
       scan: whether one compiled block runs `depth` times over the blocks' stacked parameters,
         which are the same either way.
     """
@@ -87,7 +91,7 @@ class Transformer(nn.Module):
     causal: bool
     activation: str
     dtype: jnp.dtype
-    remat: bool = False
+    remat: str = "none"
     scan: bool = False
 
     @nn.compact
@@ -95,7 +99,7 @@ class Transformer(nn.Module):
         shape = self.heads, self.mlp_ratio, self.causal, self.activation, self.dtype
         if self.scan and not self.is_initializing():
             return self._scanned(Block(*shape, parent=None), x)
-        block = nn.remat(Block) if self.remat else Block
+        block = again(Block, self.remat)
         for i in range(self.depth):
             x = block(*shape, name=f"block_{i}")(x)
         return x
@@ -107,4 +111,6 @@ class Transformer(nn.Module):
         def one(x: Any, params: Any) -> tuple[Any, None]:
             return block.apply({"params": params}, x), None
 
-        return jax.lax.scan(jax.checkpoint(one) if self.remat else one, x, stacked)[0]
+        if self.remat != "none":
+            one = jax.checkpoint(one, policy=POLICIES[self.remat])
+        return jax.lax.scan(one, x, stacked)[0]

@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from safeclip_jax.models.convolution import shifted
+from safeclip_jax.models.linear import Linear
 from safeclip_jax.models.transformer import Transformer, layer_norm
 
 
@@ -58,10 +60,8 @@ class StemConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        side = x.shape[1]
-        x = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
-        shifts = [x[:, i : i + side : 2, j : j + side : 2] for i in range(3) for j in range(3)]
-        return nn.Dense(self.features, dtype=self.dtype)(jnp.concatenate(shifts, axis=-1))
+        columns = jnp.concatenate(shifted(x, 0, 2), axis=-1)
+        return Linear(self.features, self.dtype, name="Dense_0")(columns)
 
 
 class ViT(nn.Module):
@@ -69,7 +69,7 @@ class ViT(nn.Module):
 
     config: ViTConfig
     dtype: jnp.dtype = jnp.float32
-    remat: bool = False
+    remat: str = "none"
     scan: bool = False
 
     @nn.compact
@@ -80,17 +80,16 @@ class ViT(nn.Module):
         for i, channels in enumerate(c.stem):
             x = StemConv(channels, self.dtype, name=f"stem_{i}")(x)
             x = nn.relu(nn.GroupNorm(num_groups=8, dtype=self.dtype, name=f"stem_norm_{i}")(x))
-        kernel = (1, 1) if c.stem else (c.patch, c.patch)
-        x = nn.Conv(
-            c.width, kernel, kernel, "VALID", use_bias=False, dtype=self.dtype, name="patches"
-        )(x)
-        x = x.reshape(len(x), -1, c.width)
+        side = 1 if c.stem else c.patch
+        kernel_shape = side, side, x.shape[-1], c.width
+        x = _patches(x, side)
+        x = Linear(c.width, self.dtype, kernel_shape, use_bias=False, name="patches")(x)
         small = nn.initializers.normal(c.width**-0.5)
         if c.pool == "class_token":
             token = self.param("class_token", small, (c.width,))
-            token = jnp.broadcast_to(token.astype(self.dtype), (len(x), 1, c.width))
+            token = jnp.broadcast_to(token, (len(x), 1, c.width))
             x = jnp.concatenate([token, x], axis=1)
-        x = x + self.param("positions", small, x.shape[1:]).astype(self.dtype)
+        x = x + self.param("positions", small, x.shape[1:])
         x = layer_norm(self.dtype, "norm_in")(x)
         x = Transformer(
             c.depth,
@@ -105,3 +104,10 @@ class ViT(nn.Module):
         )(x)
         x = x[:, 0] if c.pool == "class_token" else x.mean(axis=1)
         return layer_norm(self.dtype, "norm_out")(x)
+
+
+def _patches(images: jax.Array, side: int) -> jax.Array:
+    """Cuts [B, S, S, C] into squares: [B, (S / side)², side · side · C]."""
+    batch, size, _, channels = images.shape
+    cut = images.reshape(batch, size // side, side, size // side, side, channels)
+    return cut.swapaxes(2, 3).reshape(batch, -1, side * side * channels)

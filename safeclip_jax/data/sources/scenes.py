@@ -190,7 +190,8 @@ def _draw(scene: _Scene, size: int) -> np.ndarray:
     draw = ImageDraw.Draw(canvas)
     name = list(BACKGROUNDS)[scene.background]
     _draw_background(draw, name, BACKGROUNDS[name], side)
-    color, (outline, cut_out) = list(COLORS.values())[scene.color], list(SHAPES.values())[scene.shape]
+    color = list(COLORS.values())[scene.color]
+    outline, cut_out = list(SHAPES.values())[scene.shape]
     if cut_out:
         canvas.paste(color, mask=_mask(scene, side))
     else:
