@@ -80,7 +80,7 @@ def _run(config: ConfigDict, folder: Path, beat: Beat, accept: Collection[str]) 
     changed = workdir.check_config(folder, config, accept)
     if workdir.exists(folder / "results.json"):
         return results.read(folder / "results.json")
-    experiment = build(config, folder)
+    experiment = build(config, folder, beat)
     workdir.claim(folder, config)
     if jax.process_index() == 0:
         experiment.tokenizer.save(folder / "tokenizer.json")

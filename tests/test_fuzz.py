@@ -14,8 +14,8 @@ from safeclip_jax import checksums, logs, pools, results, run_config, whole_file
 from safeclip_jax.attacks import poison
 from safeclip_jax.data import prompts, tokenizer
 from safeclip_jax.data.skipped import SkippedRecords
-from safeclip_jax.data.sources.base import ColumnsBuilder
 from safeclip_jax.data.sources.coco import Coco
+from safeclip_jax.data.sources.columns import ColumnsBuilder
 from safeclip_jax.data.sources.columns_file import load_columns, save_columns
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.data.sources.table import Table
@@ -87,7 +87,7 @@ def cases(tmp_path_factory):
     columns = ColumnsBuilder(labelled=True)
     for i in range(4):
         columns.add(f"k{i}", f"a caption {i}", "red")
-    save_columns(add("columns.npz", load_columns), columns.build(), {"record": np.arange(4)})
+    save_columns(add("columns.npz", load_columns), columns.build())
     whole_file.write_text(
         add("metrics.jsonl", logs.read), '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0}\n'
     )

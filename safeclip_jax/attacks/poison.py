@@ -14,7 +14,7 @@ import numpy as np
 from safeclip_jax import whole_file
 from safeclip_jax.attacks.captions import Match, choose
 from safeclip_jax.data.sources.base import Columns, ImageSource, Source
-from safeclip_jax.data.strings import ChangedStrings
+from safeclip_jax.data.strings import Changed
 from safeclip_jax.errors import BadRecord, UserError, first_line
 
 KINDS = ("backdoor", "label_consistent", "targeted")
@@ -349,7 +349,7 @@ class PoisonedSource(ImageSource):
         captions = {pair.index: pair.caption for pair in manifest.pairs}
         super().__init__(
             Columns(
-                ChangedStrings(source.captions, captions),
+                Changed(source.captions, captions),
                 source.keys,
                 source.labels,
                 source.class_names,
