@@ -58,15 +58,15 @@ def similarities(files: Sequence[Path], poisons: np.ndarray) -> str:
 
 
 def _panel(axes, split: pools.Pools, poisons: np.ndarray) -> None:
-    scores = split.scores[np.isfinite(split.scores)]
-    edges = np.histogram_bin_edges(scores, 60)
+    finite = np.isfinite(split.scores)
+    edges = np.histogram_bin_edges(split.scores[finite], 60)
     width = edges[1] - edges[0]
-    for name, members, color in (("safe", split.safe, SAFE), ("risky", split.risky, RISKY)):
-        values = split.scores[members]
-        axes.hist(values[np.isfinite(values)], edges, color=color, alpha=0.6, label=name)
+    for name, pool, color in (("safe", split.is_safe, SAFE), ("risky", ~split.is_safe, RISKY)):
+        counts, _ = np.histogram(split.scores[finite & pool], edges)
+        axes.hist(edges[:-1], edges, weights=counts, color=color, alpha=0.6, label=name)
     if split.mixture is not None:
         x = np.linspace(edges[0], edges[-1], 300)
-        curve = split.mixture.density(x).sum(axis=0) * len(scores) * width
+        curve = split.mixture.density(x).sum(axis=0) * np.count_nonzero(finite) * width
         axes.plot(x, curve, color="black", linewidth=0.8, label="mixture")
     if len(poisons):
         axes.vlines(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from safeclip_jax import logs, pages, pair_browser, plots, pool_history, pools
+from safeclip_jax import logs, pages, pair_browser, plots, pool_history, pools, ranking
 from safeclip_jax.errors import BadRecord
 from safeclip_jax.evaluate.task import Metrics
 from safeclip_jax.experiment import Experiment
@@ -63,10 +63,10 @@ def write(folder: Path, experiment: Experiment, results: dict, evaluation: Metri
 
 def _pairs(experiment: Experiment, history: History, last: pools.Pools) -> str:
     """The pairs with their scores and pools, for the page's script."""
-    order = np.argsort(-history.suspicion, kind="stable")[:PAIRS]
+    order = ranking.first(history.suspicion, PAIRS)
     shown = pair_browser.Shown(
         order,
-        np.isin(order, last.risky),
+        ~last.is_safe[order],
         "risky at the end",
         {
             "mean rank of the scores": history.suspicion[order],
@@ -80,15 +80,14 @@ def _pairs(experiment: Experiment, history: History, last: pools.Pools) -> str:
 
 def _examples(experiment: Experiment, last: pools.Pools | None) -> list[tuple[str, list[dict]]]:
     """Groups of example pairs: the poisons, and both ends of both pools."""
-    groups = [("Poisoned pairs", experiment.attack.manifest.indices)]
+    poisons = experiment.attack.manifest.indices
+    groups = [("Poisoned pairs", poisons)]
     if last is not None:
-        safe = last.safe[np.argsort(-last.scores[last.safe], kind="stable")]
-        risky = last.risky[np.argsort(last.scores[last.risky], kind="stable")]
         groups += [
-            ("Poisons that reached the safe pool", np.intersect1d(groups[0][1], safe)),
-            ("Safest pairs", safe),
-            ("Safe pairs nearest to the border", safe[::-1]),
-            ("Riskiest pairs", risky),
+            ("Poisons that reached the safe pool", poisons[last.is_safe[poisons]]),
+            ("Safest pairs", _first(last.safe, last.scores)),
+            ("Safe pairs nearest to the border", _first(last.safe[::-1], -last.scores)),
+            ("Riskiest pairs", _first(last.risky, -last.scores)),
             ("Barred for a strange picture", last.barred),
         ]
     scores = None if last is None else last.scores
@@ -97,6 +96,11 @@ def _examples(experiment: Experiment, last: pools.Pools | None) -> list[tuple[st
         for name, indices in groups
     ]
     return [(name, examples) for name, examples in shown if examples]
+
+
+def _first(pairs: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Those of the pairs that score highest."""
+    return pairs[ranking.first(scores[pairs], EXAMPLES)]
 
 
 def _example(experiment: Experiment, index: int, scores: np.ndarray | None) -> dict:

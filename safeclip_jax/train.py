@@ -24,7 +24,8 @@ from ml_collections import ConfigDict
 from safeclip_jax import pools, report, results, scoring, sharding, workdir
 from safeclip_jax.checkpoint import Checkpoints, Position
 from safeclip_jax.data.pipeline import Batch, steps_in_stage
-from safeclip_jax.defenses.plan import Stage, outline
+from safeclip_jax.defenses import plan
+from safeclip_jax.defenses.plan import Stage
 from safeclip_jax.errors import Outage, UserError
 from safeclip_jax.evaluate import evaluator
 from safeclip_jax.evaluate.evaluator import (
@@ -161,7 +162,7 @@ class Trainer:
     def train(self) -> None:
         """Runs every epoch that is left."""
         x, epochs = self.x, range(self.position.epoch, self.x.config.epochs)
-        kinds = list({stage.kind: None for _, stage in outline(x.defense, x.pairs, epochs)})
+        kinds = plan.kinds(x.defense, epochs)
         with self.clock("compile"):
             lowered = x.steps.lower_train(kinds, self.state, x.config.batch_size)
             for kind, step in lowered.items():

@@ -14,7 +14,6 @@ from safeclip_jax.data.decode import Resized, decode
 from safeclip_jax.data.files import Files
 from safeclip_jax.data.skipped import SkippedRecords
 from safeclip_jax.data.sources import SourceOptions, mix, open_source
-from safeclip_jax.data.sources.index import IndexCache
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.data.sources.table import Table
 from safeclip_jax.data.sources.webdataset import WebDataset

@@ -146,8 +146,9 @@ class SafeCLIP:
             return by_rule(scores, share=self.scout_share)
         if previous is None or epoch == self._first_pools:
             return by_rule(scores, threshold=self.threshold, least=least, most=most)
-        scores = self.momentum * previous.scores + (1 - self.momentum) * scores
-        share = min(len(previous.safe) / len(scores) + self.growth, self.cap)
+        scores = (1 - self.momentum) * scores
+        scores += self.momentum * previous.scores
+        share = min(np.count_nonzero(previous.is_safe) / len(scores) + self.growth, self.cap)
         if not self.adaptive:
             return by_rule(scores, share=share)
         likely = self.likely or np.inf
