@@ -122,7 +122,9 @@ def same_numbers(names: Sequence[str]) -> np.ndarray:
     """
     digests = np.zeros(len(names), "V16")
     for index, name in enumerate(names):
-        digests[index] = hashlib.blake2b(name.encode(), digest_size=16).digest()
+        digests[index] = hashlib.blake2b(
+            name.encode(errors="surrogatepass"), digest_size=16
+        ).digest()
     _, first, number = np.unique(digests, return_index=True, return_inverse=True)
     places = np.empty(len(first), np.int64)
     places[np.argsort(first)] = np.arange(len(first))
