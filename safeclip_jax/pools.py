@@ -81,12 +81,12 @@ class Pools:
     barred: np.ndarray
     rule: str = "monotone"
 
-    @cached_property
+    @property
     def safe(self) -> np.ndarray:
         """Pair indices, int32, ascending."""
         return ranking.places(self.is_safe)
 
-    @cached_property
+    @property
     def risky(self) -> np.ndarray:
         """Pair indices, int32, ascending."""
         return ranking.places(~self.is_safe)
@@ -129,20 +129,19 @@ def _p_safe(scores: np.ndarray, mixture: Mixture | None, rule: str) -> np.ndarra
     return found
 
 
-def fit(scores: np.ndarray, seed: int) -> Mixture | None:
+def fit(scores: np.ndarray, seed: int, usable: np.ndarray | None = None) -> Mixture | None:
     """Fits the mixture by expectation maximisation.
 
     Args:
-      scores: finite, [N].
+      scores: [N], those that count finite.
       seed: of the initialisation and, above a million scores, of the sample that is fitted.
+      usable: which count, bool [N]; None for all.
 
     Returns:
       The mixture, or None if the scores do not support two components: fewer than two
       distinct values, or a component that came out without weight or width.
     """
-    if len(scores) > _FIT_SAMPLE:
-        scores = np.random.default_rng(seed).choice(scores, _FIT_SAMPLE, replace=False)
-    values = np.asarray(scores, np.float64)
+    values = _sample(scores, seed, usable)
     center, spread = values.mean(), values.std()
     if len(values) < 2 or spread < _LEAST_STD:
         return None
@@ -155,6 +154,16 @@ def fit(scores: np.ndarray, seed: int) -> Mixture | None:
     if weights.min() * len(values) < 1 or not means[1] > means[0]:
         return None
     return Mixture(means, stds, weights)
+
+
+def _sample(scores: np.ndarray, seed: int, usable: np.ndarray | None) -> np.ndarray:
+    """The usable scores, or of more than a million so many, drawn by the seed; float64."""
+    count = len(scores) if usable is None else int(np.count_nonzero(usable))
+    if count <= _FIT_SAMPLE:
+        return np.asarray(scores if usable is None else scores[usable], np.float64)
+    drawn = np.random.default_rng(seed).choice(count, _FIT_SAMPLE, replace=False)
+    places = drawn if usable is None else ranking.nth(usable, drawn)
+    return np.asarray(scores[places], np.float64)
 
 
 def split(
@@ -199,7 +208,7 @@ def split(
         raise UserError(f"pools need at least 2 scored pairs, got {usable.sum()} of {len(scores)}")
     if np.isinf(scores).any():
         raise UserError(f"score of pair {int(np.argmax(np.isinf(scores)))} is infinite")
-    mixture = fit(scores[usable], seed)
+    mixture = fit(scores, seed, usable)
 
     def highest(share: float) -> np.ndarray:
         by_probability = rule == "paper" and mixture is not None

@@ -26,6 +26,17 @@ def places(mask: np.ndarray) -> np.ndarray:
     return found
 
 
+def nth(mask: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Where the entries with these numbers, from 0, of all that are true in a mask lie."""
+    found, before = np.empty_like(numbers), 0
+    for part in parts(len(mask)):
+        here = np.flatnonzero(mask[part])
+        mine = (numbers >= before) & (numbers < before + len(here))
+        found[mine] = part.start + here[numbers[mine] - before]
+        before += len(here)
+    return found
+
+
 def highest(values: np.ndarray, count: int, among: np.ndarray | None = None) -> np.ndarray:
     """Marks the highest values, of equal ones those with the smaller index.
 
@@ -56,16 +67,21 @@ def highest(values: np.ndarray, count: int, among: np.ndarray | None = None) -> 
     return marked
 
 
-def first(values: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the highest values, the highest first: `argsort(-values, kind="stable")[:count]`.
+def first(values: np.ndarray, count: int, among: np.ndarray | None = None) -> np.ndarray:
+    """Indices of the highest values, the highest first, as a stable sort has them.
 
     Args:
       values: [N]; NaN counts as lower than all.
       count: how many, if there are so many.
+      among: which count, bool [N]; None for all.
     """
-    known = np.where(np.isnan(values), -np.inf, values)
-    found = np.flatnonzero(highest(known, count))
-    return found[np.argsort(-values[found], kind="stable")]
+    best = np.zeros(0, np.int64)
+    for part in parts(len(values)):
+        mine = np.arange(part.start, part.stop)
+        mine = np.append(best, mine if among is None else mine[among[part]])
+        known = np.where(np.isnan(values[mine]), -np.inf, values[mine])
+        best = mine[highest(known, count)]
+    return best[np.argsort(-values[best], kind="stable")]
 
 
 def ranks(values: np.ndarray, out: np.ndarray) -> None:

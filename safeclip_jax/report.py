@@ -83,11 +83,13 @@ def _examples(experiment: Experiment, last: pools.Pools | None) -> list[tuple[st
     poisons = experiment.attack.manifest.indices
     groups = [("Poisoned pairs", poisons)]
     if last is not None:
+        safe, low = last.is_safe, -last.scores
+        nearest = len(safe) - 1 - ranking.first(low[::-1], EXAMPLES, safe[::-1])
         groups += [
-            ("Poisons that reached the safe pool", poisons[last.is_safe[poisons]]),
-            ("Safest pairs", _first(last.safe, last.scores)),
-            ("Safe pairs nearest to the border", _first(last.safe[::-1], -last.scores)),
-            ("Riskiest pairs", _first(last.risky, -last.scores)),
+            ("Poisons that reached the safe pool", poisons[safe[poisons]]),
+            ("Safest pairs", ranking.first(last.scores, EXAMPLES, safe)),
+            ("Safe pairs nearest to the border", nearest),
+            ("Riskiest pairs", ranking.first(low, EXAMPLES, ~safe)),
             ("Barred for a strange picture", last.barred),
         ]
     scores = None if last is None else last.scores
@@ -96,11 +98,6 @@ def _examples(experiment: Experiment, last: pools.Pools | None) -> list[tuple[st
         for name, indices in groups
     ]
     return [(name, examples) for name, examples in shown if examples]
-
-
-def _first(pairs: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Those of the pairs that score highest."""
-    return pairs[ranking.first(scores[pairs], EXAMPLES)]
 
 
 def _example(experiment: Experiment, index: int, scores: np.ndarray | None) -> dict:

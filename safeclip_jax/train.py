@@ -181,6 +181,7 @@ class Trainer:
         with self.clock("evaluation"):
             if self.pools is not None:
                 quality = pool_quality(self.pools, poisons)
+                self.pools = None  # the report reads those of all epochs, one after the other
             else:
                 quality = dict(NO_POOLS)
                 if len(poisons):

@@ -39,6 +39,9 @@ def test_the_highest_are_the_first_of_a_stable_sort(values, count, without):
     values[[i for i in without if i < len(values)]] = np.nan
     in_order = np.argsort(-values, kind="stable")
     np.testing.assert_array_equal(ranking.first(values, count), in_order[:count])
+    even = np.arange(len(values)) % 2 == 0
+    expected = [i for i in in_order if i % 2 == 0][:count]
+    np.testing.assert_array_equal(ranking.first(values, count, even), expected)
     known = ~np.isnan(values)
     marked = ranking.highest(values, count, known)
     assert set(np.flatnonzero(marked)) == set(in_order[: min(count, known.sum())])
@@ -50,3 +53,12 @@ def test_places_are_flatnonzero(mask):
     found = ranking.places(np.array(mask, bool))
     assert found.dtype == np.int32
     np.testing.assert_array_equal(found, np.flatnonzero(mask))
+
+
+@HERE
+@given(st.lists(st.booleans(), min_size=1, max_size=60), st.data())
+def test_nth_is_the_place_of_an_entry_among_the_true_ones(mask, data):
+    mask[-1] = True
+    numbers = np.array(data.draw(st.lists(st.integers(0, sum(mask) - 1), max_size=9)), int)
+    expected = np.flatnonzero(mask)[numbers]
+    np.testing.assert_array_equal(ranking.nth(np.array(mask), numbers), expected)
