@@ -11,11 +11,12 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-from benchmarks import forward_pass
+from benchmarks import forward_pass, markdown, result_file
 from safeclip_jax.models import clip
 from safeclip_jax.models.resnet import ResNetConfig
 
@@ -57,6 +58,7 @@ SETTINGS = (  # preset, batch, on which machines
     ("vit_l14", 32_768, ("v5e-256", "8 × H100")),
 )
 BANK, CHUNK = 65_536, 1024
+HOSTS = 32  # with 8 devices each
 
 
 @functools.cache
@@ -144,6 +146,36 @@ def row(preset: str, batch: int, machine: Machine, mfu: float) -> list[str]:
     ]
 
 
+def of_pairs(pairs: int, sizes: list[dict]) -> dict[str, str]:
+    """What so many pairs ask of each host, from the two largest sizes that were measured.
+
+    Memory and seconds are straight lines through these. Hosts hold scores and pools of all pairs,
+    however many they are; the index lies once where all of them read it.
+
+    Args:
+      pairs: of the data.
+      sizes: as `benchmarks.pairs` wrote them.
+    """
+    small, large = sizes[-2:]
+
+    def line(figure: Callable[[dict], float]) -> float:
+        slope = (figure(large) - figure(small)) / (large["pairs"] - small["pairs"])
+        return figure(large) + slope * (pairs - large["pairs"])
+
+    between = ("order", "pools of an epoch", "stages of an epoch", "save")
+    return {
+        "pairs": f"{pairs / 1e6:,.0f} M",
+        "GiB a host": f"{line(lambda size: size['run_peak_bytes']) / GIB:.1f}",
+        f"GiB remembered a device of {HOSTS * 8}": f"{4 * pairs / (HOSTS * 8) / GIB:.3f}",
+        "index, GB": f"{pairs * large['index_bytes_a_pair'] / 1e9:.1f}",
+        "pools, GB an epoch": f"{pairs * large['pools_file_bytes_a_pair'] / 1e9:.2f}",
+        **{
+            f"s, {name}": f"{line(lambda size: size['steps'][name]['seconds']):.0f}"  # noqa: B023
+            for name in between
+        },
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mfu", type=float, default=0.4, help="share of the peak; assumed")
@@ -163,6 +195,8 @@ def main() -> None:
         for machine in MACHINES:
             if machine.name in where:
                 print("| " + " | ".join(row(preset, batch, machine, mfu)) + " |")
+    sizes = result_file.read("pairs.json")["sizes"]
+    print("\n" + markdown.table([of_pairs(pairs, sizes) for _, pairs in DATA]))
     print("\n| safe share | scoring anew, % of the steps | only pairs that did not train |")
     print("|---|---|---|")
     for safe in (0.2, 0.5, 0.7, 0.85, 0.95):
