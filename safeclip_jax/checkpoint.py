@@ -214,7 +214,8 @@ class Checkpoints:
         """Whether a checkpoint remembers a score of each pair and has no further places for any."""
         if like.remembered is None:
             return False
-        stored = self._manager.item_metadata(step)["state"].tree["remembered"]
+        path = self._folder / str(step) / "state"
+        stored = ocp.PyTreeCheckpointHandler().metadata(path.absolute()).tree["remembered"]
         return stored.shape != like.remembered.shape
 
     def _tidy(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
@@ -70,7 +71,7 @@ class SkippedRecords:
         if self._exchange is not None:
             texts = self._exchange(json.dumps(sorted(found.items())))
             found = dict(pair for text in texts for pair in json.loads(text))
-        found = {i: reason for i, reason in sorted(found.items()) if i not in self.reasons}
+        found = {i: sys.intern(r) for i, r in sorted(found.items()) if i not in self.reasons}
         self.reasons |= found
         if self._path is not None and found:
             _append(self._path, [self._line(i, reason) for i, reason in found.items()])

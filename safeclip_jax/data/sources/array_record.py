@@ -50,8 +50,8 @@ class ArrayRecord(Source):
         tables = [shard_path(folder, number, ".npz") for number in shards]
         columns = Recipe(
             "arrayrecord",
-            path,
-            lambda: [files.stamp(str(table)) for table in tables],
+            (folder.name, len(tables)),
+            lambda: (path, [files.stamp(str(table)) for table in tables]),
             partial(_read, tables),
             labelled=True,
         ).columns(cache)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -33,7 +33,11 @@ class Coco(Source):
         if not files.is_remote(images) and not Path(images).is_dir():
             raise UserError(f"data.images={images!r} is not a folder: name that of the images")
         columns = Recipe(
-            "coco", path, lambda: files.stamp(path), partial(_read, path), extra={"image": str}
+            "coco",
+            PurePosixPath(path).name,
+            lambda: (path, files.stamp(path)),
+            partial(_read, path),
+            extra={"image": str},
         ).columns(cache)
         if not len(columns.keys) and not columns.rejected:
             raise UserError(f"{path} holds no annotation")

@@ -43,8 +43,8 @@ class Folder(Source):
             raise UserError(f"{path} is not a folder of class folders")
         columns = Recipe(
             "folder",
-            (path, tuple(templates)),
-            lambda: _names(root),
+            (root.name, tuple(templates)),
+            lambda: (path, _names(root)),
             partial(_read, root, templates),
             labelled=True,
         ).columns(cache)

@@ -32,8 +32,8 @@ class Recipe:
     Attributes:
       kind: of the source.
       identity: what all hosts must see alike: names of files, and options. By its `repr`.
-      stamp: what tells, beside these, that files are still the same: sizes and times. Only the
-        first host is asked.
+      stamp: what tells, beside these, that files are still the same: where they are, sizes and
+        times. Only the first host is asked.
       fill: reads the records; returns the class names if their order is given.
       labelled, extra: as for `ColumnsBuilder`.
     """
@@ -101,8 +101,8 @@ class IndexCache:
         for host, text in enumerate(everyone):
             if text.split(" ")[0] != identity:
                 raise UserError(
-                    f"host {host} sees other files of data.source={recipe.kind}:… than this one: "
-                    "all must read the same data, under the same path"
+                    f"host {host} sees other files of a {recipe.kind} source than this one: all "
+                    "must read the same data"
                 )
         return f"{recipe.kind}-{everyone[0].replace(' ', '-')}"
 

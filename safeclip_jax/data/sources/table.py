@@ -50,8 +50,8 @@ class Table(Source):
         names = (image_column, caption_column, label_column)
         columns = Recipe(
             "table",
-            (path, names),
-            lambda: files.stamp(path),
+            (PurePosixPath(path).name, names),
+            lambda: (path, files.stamp(path)),
             partial(_read, path, *names),
             labelled=bool(label_column),
             extra={"place": ()},

@@ -62,8 +62,8 @@ class Tfds(Source):
             )
         columns = Recipe(
             "tfds",
-            (str(builder.data_dir), split, text, builder.info.splits[split].num_examples),
-            lambda: None,
+            (builder.info.full_name, split, text, builder.info.splits[split].num_examples),
+            lambda: str(builder.data_dir),
             partial(_read, self._records, text, names),
             labelled=bool(names),
             extra={"record": ()},

@@ -66,8 +66,8 @@ class WebDataset(Source):
         options = (caption_column or "caption", label_column)
         columns = Recipe(
             "webdataset",
-            (root, self._shards, options),
-            lambda: _stamp(root, self._shards),
+            (self._shards, options),
+            lambda: (root, _stamp(root, self._shards)),
             partial(_read, root, self._shards, *options),
             labelled=bool(label_column),
             extra={"place": (3,)},
