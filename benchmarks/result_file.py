@@ -17,7 +17,7 @@ from typing import Any
 from safeclip_jax import whole_file
 
 FOLDER = Path(__file__).parent.parent / "results"
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch", "transformers")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "grain", "numpy", "torch", "transformers")
 
 
 class ResultFile:
@@ -69,6 +69,16 @@ def _commit() -> str:
     except OSError:
         return ""
     return found.stdout.strip()
+
+
+def host() -> str:
+    """Processor, cores and memory of this machine, for figures that no device made."""
+    processor = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            processor = line.partition(":")[2].strip()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{processor}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB"
 
 
 def _versions() -> dict[str, str]:

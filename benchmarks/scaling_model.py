@@ -13,12 +13,13 @@ import argparse
 import functools
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-from benchmarks import forward_pass
+from benchmarks import forward_pass, markdown
 from benchmarks.result_file import FOLDER
 from safeclip_jax.models import clip
 from safeclip_jax.models.resnet import ResNetConfig
@@ -63,6 +64,7 @@ SETTINGS = (  # preset, batch, on which machines
 BANK, CHUNK = 65_536, 1024
 OF_OURS = ("safeclip_jax", "clip")
 ASSUMED = 0.4
+HOSTS = 32  # with 8 devices each
 
 
 @functools.cache
@@ -162,6 +164,36 @@ def utilisation(folder: Path) -> tuple[float, str]:
     return max(found, default=(ASSUMED, "assumed"))
 
 
+def of_pairs(pairs: int, sizes: list[dict]) -> dict[str, str]:
+    """What so many pairs ask of each host, from the two largest sizes that were measured.
+
+    Memory and seconds are straight lines through these. Hosts hold scores and pools of all pairs,
+    however many they are; the index lies once where all of them read it.
+
+    Args:
+      pairs: of the data.
+      sizes: as `benchmarks.pairs` wrote them.
+    """
+    small, large = sizes[-2:]
+
+    def line(figure: Callable[[dict], float]) -> float:
+        slope = (figure(large) - figure(small)) / (large["pairs"] - small["pairs"])
+        return figure(large) + slope * (pairs - large["pairs"])
+
+    between = ("order", "pools of an epoch", "stages of an epoch", "save")
+    return {
+        "pairs": f"{pairs / 1e6:,.0f} M",
+        "GiB a host": f"{line(lambda size: size['run_peak_bytes']) / GIB:.1f}",
+        f"GiB remembered a device of {HOSTS * 8}": f"{4 * pairs / (HOSTS * 8) / GIB:.3f}",
+        "index, GB": f"{pairs * large['index_bytes_a_pair'] / 1e9:.1f}",
+        "pools, GB an epoch": f"{pairs * large['pools_file_bytes_a_pair'] / 1e9:.2f}",
+        **{
+            f"s, {name}": f"{line(lambda size: size['steps'][name]['seconds']):.0f}"  # noqa: B023
+            for name in between
+        },
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mfu", type=float, help="share of the peak; default: measured, or 0.4")
@@ -184,6 +216,8 @@ def main() -> None:
         for machine in MACHINES:
             if machine.name in where:
                 print("| " + " | ".join(row(preset, batch, machine, mfu)) + " |")
+    sizes = json.loads((FOLDER / "pairs.json").read_text())["rows"]
+    print("\n" + markdown.table([of_pairs(pairs, sizes) for _, pairs in DATA]))
     print("\n| safe share | scoring anew, % of the steps | only pairs that did not train |")
     print("|---|---|---|")
     for safe in (0.2, 0.5, 0.7, 0.85, 0.95):

@@ -76,9 +76,9 @@ SHOWN = {
 def pool_quality(pools: Pools, poisons: np.ndarray) -> dict[str, float | int | None]:
     """Sizes of the pools and, where poisons are known, how well they are told apart."""
     return {
-        "safe_pool_size": len(pools.safe),
-        "risky_pool_size": len(pools.risky),
-        "poisons_in_safe_pool": int(np.isin(poisons, pools.safe).sum()),
+        "safe_pool_size": int(np.count_nonzero(pools.is_safe)),
+        "risky_pool_size": int(np.count_nonzero(~pools.is_safe)),
+        "poisons_in_safe_pool": int(pools.is_safe[poisons].sum()),
         "barred_pairs": len(pools.barred),
         "barred_poisons": int(np.isin(poisons, pools.barred).sum()),
         **score_quality(pools.scores, poisons),
