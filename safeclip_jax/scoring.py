@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from safeclip_jax import density, score_memory, sharding
+from safeclip_jax import density, feed, score_memory, sharding
 from safeclip_jax.defenses import score_batch, score_kind
 from safeclip_jax.experiment import Experiment
+from safeclip_jax.feed import Placed
 from safeclip_jax.roll import Beat, nobody
 from safeclip_jax.steps import TrainState
 
@@ -38,10 +39,11 @@ def score(
         scores = np.empty(len(order), np.float32)
 
     def scored() -> Iterator[jax.Array]:
-        for batch in experiment.loader.scoring_batches(order, score_batch(experiment.config)):
+        for batch in _placed(experiment, order):
             beat(f"epoch {epoch + 1}, scoring")
-            placed = sharding.to_devices(batch, experiment.mesh)
-            yield experiment.steps.score(kind, state.variables, placed, view)
+            (length,) = batch.largest()
+            cut = batch.arrays | {"tokens": batch.arrays["tokens"][:, :length]}
+            yield experiment.steps.score(kind, state.variables, cut, view)
 
     start = 0
     for values in sharding.gathered(scored(), experiment.mesh):
@@ -86,10 +88,16 @@ def images(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pair indices [n] and image embeddings [n, D], some at a time; NaN for unusable pairs."""
     size = score_batch(x.config)
-    for start, batch in enumerate(x.loader.scoring_batches(pairs, size)):
-        placed = sharding.to_devices(batch, x.mesh)
-        embedded = sharding.to_host(x.steps.embedder.on_images(state.variables, placed["image"]))
-        valid = sharding.to_host(placed["valid"])
+    for start, batch in enumerate(_placed(x, pairs)):
+        vectors = x.steps.embedder.on_images(state.variables, batch.arrays["image"])
+        embedded, valid = sharding.to_host(vectors), sharding.to_host(batch.arrays["valid"])
         numbers = pairs[start * size : (start + 1) * size]
         whole = np.where(valid[:, None], embedded, np.nan)
         yield numbers, whole[: len(numbers)]
+
+
+def _placed(x: Experiment, pairs: np.ndarray) -> Iterator[Placed]:
+    """Batches of pairs on the devices, with the tokens that their captions need."""
+    text = x.steps.model.config.text
+    batches = x.loader.scoring_batches(pairs, score_batch(x.config))
+    return feed.ahead(batches, x.mesh, lambda batch: (text.length(batch["tokens"]),))
