@@ -206,7 +206,7 @@ class Loader:
         if view is not None:
             captions = [
                 augment_text.augment(
-                    caption, np.random.default_rng([self.seed, *view, int(i)]), self.synonyms
+                    caption, augment_text.random_of(self.seed, *view, int(i)), self.synonyms
                 )
                 for caption, i in zip(captions, index, strict=True)
             ]
