@@ -15,7 +15,7 @@ from safeclip_jax import defenses, sharding, surrogate, workdir
 from safeclip_jax.attacks import attack as attacks
 from safeclip_jax.attacks.attack import Attack
 from safeclip_jax.contrastive import Chunks
-from safeclip_jax.data import from_config, wordnet
+from safeclip_jax.data import cores, from_config, wordnet
 from safeclip_jax.data import left_out as left_outs
 from safeclip_jax.data import tokenizer as tokenizers
 from safeclip_jax.data.augment_image import ImageAugmentation
@@ -174,17 +174,19 @@ def _loader(
     tokenizer: tokenizers.Tokenizer,
     skipped: SkippedRecords,
 ) -> Loader:
-    data = config.data
-    cache_bytes = 0 if data.workers else int(data.cache_gib * 2**30)
+    data, side = config.data, config.model.image_size
+    cache_bytes = int(data.cache_gib * 2**30)
+    workers = cores.workers(data.workers, in_memory=3 * side**2 * len(source) <= cache_bytes)
+    cache_bytes = 0 if workers else cache_bytes
     thesaurus = wordnet.find(data.wordnet)
     return Loader(
         source.captions,
-        ImageReader(source, config.model.image_size, cache_bytes),
+        ImageReader(source, side, cache_bytes),
         tokenizer,
         skipped,
         config.seed,
-        data.threads,
-        data.workers,
+        cores.threads(data.threads),
+        workers,
         wordnet.Synonyms(thesaurus) if thesaurus else None,
         4 * len(source) * data.context <= cache_bytes,
         jax.process_index(),

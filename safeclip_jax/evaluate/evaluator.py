@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from safeclip_jax.data import cores
 from safeclip_jax.embed import Variables
 from safeclip_jax.evaluate import detection, tasks
 from safeclip_jax.evaluate.attack import AttackTask
@@ -33,7 +34,7 @@ class Evaluator:
             config.score.batch_size,
             config.model.image_size,
             int(config.data.cache_gib * 2**30),
-            config.data.threads,
+            cores.threads(config.data.threads),
             config.data.max_skipped_share,
         )
 
