@@ -1,53 +1,95 @@
-"""How fast are pairs read? Our pipeline beside PyTorch's DataLoader, on one core each.
+"""How fast are pairs read? Our pipeline beside PyTorch's DataLoader.
 
-    taskset -c 0 python -m benchmarks.input_pipeline        (needs torch)
+    taskset -c 0 python -m benchmarks.input_pipeline        (one core; needs torch)
+    python -m benchmarks.input_pipeline --prepared --workers 16 0 --pairs 10000 \\
+        --against results/accelerator_vit_b32.json
 
 Both read the same JPEGs of 500×375 from disk and make batches of 64 at 224 pixels, for
 unimodal training with two augmented views of each image. The peer decodes once and makes
 both views on the host with Pillow, by torchvision's recipe (random resized crop, flip,
 colour jitter, grayscale, blur). We decode and resize once, send uint8, and make the views
-on the device; on this machine the device is the same core, and the last row adds it.
+on the device; where the host's cores are the device, `--on-device` adds that.
+
+With `--prepared` we read shards that `safeclip_jax.prepare` wrote at 224 pixels. Workers are
+processes; 0 makes batches in this one, in as many threads as there are cores. Rates are those
+after the first batch, and what it takes to come is `first batch s`.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import json
 import math
+import os
 import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from absl import flags
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
+from benchmarks import apart, markdown
+from benchmarks.result_file import FOLDER, ResultFile
+from safeclip_jax.data import prepare, tokenizer
+from safeclip_jax.data.augment_image import ImageAugmentation, augment
+from safeclip_jax.data.decode import Resized
+from safeclip_jax.data.pipeline import ImageReader, Loader
+from safeclip_jax.data.skipped import SkippedRecords
+from safeclip_jax.data.sources.array_record import ArrayRecord
+from safeclip_jax.data.sources.base import Source
+from safeclip_jax.data.sources.scenes import Scenes
+from safeclip_jax.data.sources.table import Table
+from safeclip_jax.steps import caption_views
+
 SIDE, BATCH = 224, 64
-Count = Callable[[], int]
+CORES = len(os.sched_getaffinity(0))
+DISTINCT = 128  # more pairs than these share their files
+Batches = Iterator[int]  # the pairs of each
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One way to read the pairs of a folder; `reader` is a name in READERS."""
+
+    reader: str
+    objective: str
+    workers: int
+    prepared: bool
+    folder: str
+    rounds: int
+    round_seconds: float
 
 
 def write_pairs(folder: Path, count: int) -> Path:
     """JPEGs of 500×375 with the detail of photographs (scenes plus smooth noise), and a CSV."""
-    from safeclip_jax.data.sources.scenes import Scenes
-
-    scenes, rng = Scenes(count, 0, size=512), np.random.default_rng(0)
-    lines = ["image,caption"]
-    for i in range(count):
+    scenes, rng = Scenes(min(count, DISTINCT), 0, size=512), np.random.default_rng(0)
+    for i in range(len(scenes)):
         image = Image.fromarray(scenes.image(i)).resize((500, 375), Image.Resampling.BICUBIC)
         coarse = rng.integers(0, 256, (60, 80, 3), np.uint8)
         texture = Image.fromarray(coarse).resize((500, 375), Image.Resampling.BICUBIC)
         Image.blend(image, texture, 0.3).save(folder / f"{i}.jpg", "JPEG", quality=90)
-        lines.append(f'{i}.jpg,"{scenes.captions[i]}"')
+    numbers = [i % len(scenes) for i in range(count)]
+    lines = ["image,caption", *(f'{i}.jpg,"{scenes.captions[i]}"' for i in numbers)]
     (folder / "pairs.csv").write_text("\n".join(lines) + "\n")
     return folder / "pairs.csv"
 
 
-def peer(folder: Path, count: int) -> Count:
-    """PyTorch's DataLoader in this process, both views made by Pillow."""
+def peer(case: Case) -> Callable[[], Batches]:
+    """PyTorch's DataLoader, both views made by Pillow."""
     import torch
+
+    folder = Path(case.folder)
+    count = len((folder / "pairs.csv").read_text().splitlines()) - 1
 
     def view(image: Image.Image) -> torch.Tensor:
         width, height = image.size
@@ -82,80 +124,158 @@ def peer(folder: Path, count: int) -> Count:
             return count
 
         def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-            content = (folder / f"{index}.jpg").read_bytes()
+            content = (folder / f"{index % DISTINCT}.jpg").read_bytes()
             image = Image.open(io.BytesIO(content)).convert("RGB")
             return view(image), view(image)
 
     torch.set_num_threads(1)
-    batches = torch.utils.data.DataLoader(Pairs(), BATCH, shuffle=True, drop_last=True)
-    return lambda: sum(len(a) for a, _ in batches)
+
+    def batches() -> Batches:
+        made = torch.utils.data.DataLoader(
+            Pairs(), BATCH, shuffle=True, drop_last=True, num_workers=case.workers
+        )
+        return (len(a) for a, _ in made)
+
+    return batches
 
 
-def ours(table: Path) -> tuple[Count, Count]:
-    """Our loader alone, and with both views made on the device."""
-    import jax
-    import jax.numpy as jnp
-
-    from safeclip_jax.data import tokenizer
-    from safeclip_jax.data.augment_image import ImageAugmentation, augment
-    from safeclip_jax.data.decode import Resized
-    from safeclip_jax.data.pipeline import ImageReader, Loader
-    from safeclip_jax.data.skipped import SkippedRecords
-    from safeclip_jax.data.sources.table import Table
-
-    source = Resized(Table(str(table)), SIDE)
+def ours(case: Case, on_device: bool = False) -> Callable[[], Batches]:
+    """Our loader alone, or with both views made on the device."""
+    folder = Path(case.folder)
+    kept: Source = Table(str(folder / "pairs.csv"))
+    if case.prepared:
+        kept = ArrayRecord(str(folder / "shards"))
+    source = Resized(kept, SIDE)
     words = tokenizer.train(source.captions, 400, 77)
-    reader = ImageReader(source, SIDE, cache_bytes=0)
-    loader = Loader(source.captions, reader, words, SkippedRecords(source, 0.1), 0, threads=1)
-    pairs = np.arange(len(source))
+    reader, skipped = ImageReader(source, SIDE, cache_bytes=0), SkippedRecords(source, 0.1)
+    loader = Loader(source.captions, reader, words, skipped, 0, CORES, case.workers)
+    views = caption_views((case.objective, case.objective == "unimodal"))
 
-    @jax.jit
-    def views(images: jax.Array, index: jax.Array) -> tuple[jax.Array, ...]:
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), index)
-        pixels = images.astype(jnp.float32) / 255
-        both = (jax.vmap(lambda k, v=v: jax.random.fold_in(k, v))(keys) for v in (0, 1))
-        return tuple(augment(pixels, k, ImageAugmentation()) for k in both)
+    def batches() -> Batches:
+        for batch in loader.training_batches(np.arange(len(source)), BATCH, (0, 0), views):
+            if on_device:
+                jax.block_until_ready(two_views(batch["image"], batch["index"]))
+            yield len(batch["index"])
 
-    def host() -> int:
-        batches = loader.training_batches(pairs, BATCH, (0, 0), (True, True))
-        return sum(len(batch["index"]) for batch in batches)
+    return batches
 
-    def with_device() -> int:
-        done = 0
-        for batch in loader.training_batches(pairs, BATCH, (0, 0), (True, True)):
-            jax.block_until_ready(views(batch["image"], batch["index"]))
-            done += len(batch["index"])
-        return done
 
-    return host, with_device
+@jax.jit
+def two_views(images: jax.Array, index: jax.Array) -> tuple[jax.Array, ...]:
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), index)
+    pixels = images.astype(jnp.float32) / 255
+    both = (jax.vmap(lambda k, v=v: jax.random.fold_in(k, v))(keys) for v in (0, 1))
+    return tuple(augment(pixels, k, ImageAugmentation()) for k in both)
+
+
+OURS, PEER = "ours, host", "PyTorch DataLoader, Pillow"
+ON_DEVICE = "ours, host and augmentation on the same cores"
+READERS = {OURS: ours, PEER: peer, ON_DEVICE: partial(ours, on_device=True)}
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """Pairs a second after the first batch, and the seconds until that, over some rounds."""
+    batches, first, rates = READERS[case.reader](case), [], []
+    for _ in range(case.rounds + 1):
+        start = time.perf_counter()
+        iterator = batches()
+        next(iterator)
+        began = now = time.perf_counter()
+        first.append(began - start)
+        pairs = 0
+        while now - began < case.round_seconds and (more := next(iterator, 0)):
+            pairs, now = pairs + more, time.perf_counter()
+        rates.append(pairs / (now - began))
+    rates = rates[1:]  # the first round warms up
+    return {
+        "device": f"{CORES} cores",
+        "pairs/s": round(statistics.median(rates), 1),
+        "least": round(min(rates), 1),
+        "most": round(max(rates), 1),
+        "first batch s": round(statistics.median(first[1:]), 2),
+    }
+
+
+def cases(args: argparse.Namespace, folder: Path) -> Iterator[Case]:
+    for workers in args.workers:
+        of = partial(
+            Case,
+            workers=workers,
+            prepared=args.prepared,
+            folder=str(folder),
+            rounds=args.rounds,
+            round_seconds=args.round_seconds,
+        )
+        yield of(OURS, "unimodal")
+        if args.prepared:
+            yield of(OURS, "clip")
+        if args.peer:
+            yield of(PEER, "unimodal")
+        if args.on_device and not workers:
+            yield of(ON_DEVICE, "unimodal")
+
+
+def eaten(path: Path | None) -> dict[str, float]:
+    """By objective, the pairs a second that the device took in the file of `benchmarks.steps`."""
+    found: dict[str, float] = {}
+    for row in json.loads(path.read_text())["rows"] if path and path.exists() else ():
+        if row["framework"] == "safeclip_jax" and "pairs/s" in row:
+            found[row["objective"]] = max(found.get(row["objective"], 0.0), row["pairs/s"])
+    return found
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        "python -m benchmarks.input_pipeline", description=__doc__.splitlines()[0]
+    )
+    made.add_argument("--pairs", type=int, default=512)
+    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--round-seconds", type=float, default=10, help="of a round, at most")
+    made.add_argument("--prepared", action="store_true", help="read shards of 224 pixels")
+    made.add_argument("--workers", type=int, nargs="+", default=[0], help="processes")
+    made.add_argument("--peer", action="store_true", help="PyTorch's DataLoader as well")
+    made.add_argument("--on-device", action="store_true", help="with augmentation by JAX as well")
+    made.add_argument("--against", type=Path, help="file of benchmarks.steps")
+    made.add_argument("--seconds", type=float, default=3600, help="for everything")
+    made.add_argument("--json", type=Path, default=FOLDER / "input_pipeline.json")
+    made.add_argument("--case", type=json.loads, help=argparse.SUPPRESS)
+    return made
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    args = parser().parse_args()
+    flags.FLAGS.mark_as_parsed()  # Grain reads its own
+    if args.case:
+        print(json.dumps(measure(Case(**args.case))))
+        return
+    apart.stop_on_sigterm()
+    deadline, device = apart.Deadline(args.seconds), eaten(args.against)
+    found = ResultFile(args.json)
     with tempfile.TemporaryDirectory() as name:
-        table = write_pairs(Path(name), arguments.pairs)
-        host, with_device = ours(table)
-        kinds = {
-            "ours, host": host,
-            "PyTorch DataLoader, Pillow": peer(Path(name), arguments.pairs),
-            "ours, host and augmentation on the same core": with_device,
-        }
-        speeds: dict[str, list[float]] = {kind: [] for kind in kinds}
-        for round_ in range(arguments.rounds + 1):
-            for kind, run in kinds.items():
-                start = time.perf_counter()
-                speed = run() / (time.perf_counter() - start)
-                if round_:  # the first warms up
-                    speeds[kind].append(speed)
-    print(json.dumps({kind: [round(s, 1) for s in values] for kind, values in speeds.items()}))
-    base = statistics.median(speeds["PyTorch DataLoader, Pillow"])
-    print("\n| input | pairs/s a core, median | to the peer |\n|---|---|---|")
-    for kind, values in speeds.items():
-        median = statistics.median(values)
-        print(f"| {kind} | {median:.0f} | {median / base:.2f} × |")
+        table = write_pairs(Path(name), args.pairs)
+        if args.prepared:
+            prepare.run(Table(str(table)), Path(name) / "shards", size=SIDE, threads=CORES)
+        runner = apart.Runner("benchmarks.input_pipeline", deadline)
+        for case, result in runner.all([*map(dataclasses.asdict, cases(args, Path(name)))]):
+            shown = {k: case[k] for k in ("reader", "objective", "workers", "prepared")}
+            eats = device.get(case["objective"])
+            if eats and "pairs/s" in result:
+                result["of the device's %"] = round(100 * result["pairs/s"] / eats, 1)
+            found.add(shown | result)
+    print(f"\n{markdown.table(compared(found.rows))}\n\n{found.path}")
+
+
+def compared(rows: list[dict]) -> list[dict]:
+    """The rows with the same columns, and the ratio to the peer with as many workers."""
+    theirs = {row["workers"]: row.get("pairs/s") for row in rows if row["reader"] == PEER}
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    found = []
+    for row in rows:
+        rate, other = row.get("pairs/s"), theirs.get(row["workers"])
+        same = row["objective"] == "unimodal" and rate and other
+        values = {name: row.get(name, "–") for name in columns}
+        found.append(values | {"× the peer": round(rate / other, 2) if same else "–"})
+    return found
 
 
 if __name__ == "__main__":

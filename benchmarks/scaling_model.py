@@ -3,19 +3,24 @@
     python -m benchmarks.scaling_model
 
 Counts operations with XLA's own analysis of the forward pass, and bytes from the shapes; the
-formulas are in docs/scaling.md. Speeds are the makers' peaks times `--mfu`, an assumption.
+formulas are in docs/scaling.md. Speeds are the makers' peaks times `--mfu`: by default the best of
+our CLIP steps in results/accelerator_*.json, and without such a file 40 %, an assumption.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import json
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-from benchmarks import forward_pass
+from benchmarks import forward_pass, markdown
+from benchmarks.result_file import FOLDER
 from safeclip_jax.models import clip
 from safeclip_jax.models.resnet import ResNetConfig
 
@@ -57,6 +62,9 @@ SETTINGS = (  # preset, batch, on which machines
     ("vit_l14", 32_768, ("v5e-256", "8 × H100")),
 )
 BANK, CHUNK = 65_536, 1024
+OF_OURS = ("safeclip_jax", "clip")
+ASSUMED = 0.4
+HOSTS = 32  # with 8 devices each
 
 
 @functools.cache
@@ -144,10 +152,55 @@ def row(preset: str, batch: int, machine: Machine, mfu: float) -> list[str]:
     ]
 
 
+def utilisation(folder: Path) -> tuple[float, str]:
+    """The share of the peak to reckon with, and where it comes from."""
+    found = []
+    for path in sorted(folder.glob("accelerator_*.json")):
+        content = json.loads(path.read_text())
+        for row in content["rows"]:
+            if row.get("MFU %") and (row["framework"], row["objective"]) == OF_OURS:
+                where = f"{path.name}, {row['preset']}, batch {row['batch']}, {content['device']}"
+                found.append((row["MFU %"] / 100, f"measured ({where})"))
+    return max(found, default=(ASSUMED, "assumed"))
+
+
+def of_pairs(pairs: int, sizes: list[dict]) -> dict[str, str]:
+    """What so many pairs ask of each host, from the two largest sizes that were measured.
+
+    Memory and seconds are straight lines through these. Hosts hold scores and pools of all pairs,
+    however many they are; the index lies once where all of them read it.
+
+    Args:
+      pairs: of the data.
+      sizes: as `benchmarks.pairs` wrote them.
+    """
+    small, large = sizes[-2:]
+
+    def line(figure: Callable[[dict], float]) -> float:
+        slope = (figure(large) - figure(small)) / (large["pairs"] - small["pairs"])
+        return figure(large) + slope * (pairs - large["pairs"])
+
+    between = ("order", "pools of an epoch", "stages of an epoch", "save")
+    return {
+        "pairs": f"{pairs / 1e6:,.0f} M",
+        "GiB a host": f"{line(lambda size: size['run_peak_bytes']) / GIB:.1f}",
+        f"GiB remembered a device of {HOSTS * 8}": f"{4 * pairs / (HOSTS * 8) / GIB:.3f}",
+        "index, GB": f"{pairs * large['index_bytes_a_pair'] / 1e9:.1f}",
+        "pools, GB an epoch": f"{pairs * large['pools_file_bytes_a_pair'] / 1e9:.2f}",
+        **{
+            f"s, {name}": f"{line(lambda size: size['steps'][name]['seconds']):.0f}"  # noqa: B023
+            for name in between
+        },
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mfu", type=float, default=0.4, help="share of the peak; assumed")
-    mfu = parser.parse_args().mfu
+    parser.add_argument("--mfu", type=float, help="share of the peak; default: measured, or 0.4")
+    mfu, source = parser.parse_args().mfu, "as asked for"
+    if mfu is None:
+        mfu, source = utilisation(FOLDER)
+    print(f"MFU {mfu:.1%}, {source}\n")
     print("| preset | parameters, M | forward, GFLOP a pair | train, GFLOP | kept a pair, MB |")
     print("|" + "---|" * 5)
     for preset in ("rn50", "vit_b32", "vit_b16", "vit_l14", "vit_h14"):
@@ -163,6 +216,8 @@ def main() -> None:
         for machine in MACHINES:
             if machine.name in where:
                 print("| " + " | ".join(row(preset, batch, machine, mfu)) + " |")
+    sizes = json.loads((FOLDER / "pairs.json").read_text())["rows"]
+    print("\n" + markdown.table([of_pairs(pairs, sizes) for _, pairs in DATA]))
     print("\n| safe share | scoring anew, % of the steps | only pairs that did not train |")
     print("|---|---|---|")
     for safe in (0.2, 0.5, 0.7, 0.85, 0.95):

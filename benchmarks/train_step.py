@@ -13,6 +13,7 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -20,18 +21,18 @@ import torch
 from rich.table import Table
 
 from benchmarks import steps
-from benchmarks.steps import Step
 from safeclip_jax import cpu
 from safeclip_jax.logs import console
 from safeclip_jax.models import clip
 from safeclip_jax.weights import huggingface
 
 SIZE = 224
+Step = Callable[[], None]
 
 
 def ours(preset: str, size: int) -> Step:
-    step, _ = steps.ours(steps.config_of(preset, SIZE), "clip", size, 1, "float32", 0)
-    return step
+    launch = steps.ours(steps.Case(preset, SIZE, "float32", size, devices=1)).launch
+    return lambda: launch(False)()
 
 
 def theirs(preset: str, size: int) -> Step:

@@ -35,8 +35,8 @@ def get_config() -> ConfigDict:
     c.data.split = "train"  # of a tfds data set
     c.data.data_dir = ""  # where tfds data sets were prepared; empty: its default
     c.data.cache_gib = 1.0  # keep decoded images in memory if they take no more than this
-    c.data.threads = 2  # batches that each host makes at once
-    c.data.workers = 0  # processes a host that decode; 0: its threads do, enough for few cores
+    c.data.threads = placeholder(int)  # batches that a process makes at once; None: by its cores
+    c.data.workers = placeholder(int)  # processes that decode; 0: threads do; None: by the cores
     c.data.max_skipped_share = 0.1  # stop if more of the records cannot be used
     c.data.wordnet = "auto"  # folder with WordNet for synonyms | auto: look for one | empty: none
     c.data.tokenizer = "auto"  # train | hub name or folder | auto: scenes train, others CLIP's

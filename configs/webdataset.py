@@ -6,5 +6,4 @@ from configs import vitb32
 def get_config():
     c = vitb32.get_config()
     c.data.source = "webdataset:data/cc12m/{00000..01242}.tar"
-    c.data.workers = 8
     return c

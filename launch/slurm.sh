@@ -32,6 +32,9 @@ if [[ " $* " != *" --workdir="* ]]; then
     echo "error: --workdir=DIR is needed, a folder that all nodes share" >&2
     exit 2
 fi
+# Collectives run beside products, and a step may use nearly all of a GPU's memory.
+export XLA_FLAGS="--xla_gpu_enable_latency_hiding_scheduler=true ${XLA_FLAGS:-}"
+export XLA_PYTHON_CLIENT_MEM_FRACTION=${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.92}
 gpus=${SLURM_GPUS_ON_NODE:-8}
 step=(srun --kill-on-bad-exit=0 --ntasks-per-node="$gpus" --gpus-per-node="$gpus"
     python -m safeclip_jax.main "$@")

@@ -204,10 +204,19 @@ class Checkpoints:
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(shapes), position=ocp.args.JsonRestore()
+                state=ocp.args.StandardRestore(shapes, strict=not self._lacks_places(step, like)),
+                position=ocp.args.JsonRestore(),
             ),
         )
         return restored.state, Position(**restored.position)
+
+    def _lacks_places(self, step: int, like: TrainState) -> bool:
+        """Whether a checkpoint remembers a score of each pair and has no further places for any."""
+        if like.remembered is None:
+            return False
+        path = self._folder / str(step) / "state"
+        stored = ocp.PyTreeCheckpointHandler().metadata(path.absolute()).tree["remembered"]
+        return stored.shape != like.remembered.shape
 
     def _tidy(self) -> None:
         """Removes what a kill left half done, and sets damaged checkpoints aside."""

@@ -44,7 +44,10 @@ class Embedder:
 
     @cached_property
     def on_texts(self) -> jax.stages.Wrapped:
-        """The jitted text embedding: variables, int32 [B, L] to float32 [B, D]."""
+        """The jitted text embedding: variables, int32 [B, L] to float32 [B, D].
+
+        L may be less than the context, see `TextConfig.length`.
+        """
 
         def embed(variables: Variables, tokens: jax.Array) -> Any:
             return self.model.apply(variables, tokens, method="embed_texts")

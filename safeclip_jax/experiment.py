@@ -11,11 +11,11 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from safeclip_jax import defenses, sharding, surrogate
+from safeclip_jax import defenses, sharding, surrogate, workdir
 from safeclip_jax.attacks import attack as attacks
 from safeclip_jax.attacks.attack import Attack
 from safeclip_jax.contrastive import Chunks
-from safeclip_jax.data import from_config, wordnet
+from safeclip_jax.data import cores, from_config, wordnet
 from safeclip_jax.data import left_out as left_outs
 from safeclip_jax.data import tokenizer as tokenizers
 from safeclip_jax.data.augment_image import ImageAugmentation
@@ -28,6 +28,7 @@ from safeclip_jax.embed import Variables
 from safeclip_jax.errors import UserError, unknown
 from safeclip_jax.models import clip, remat
 from safeclip_jax.objectives import Settings
+from safeclip_jax.roll import Beat, nobody
 from safeclip_jax.steps import SCORE_VIEWS, SCORES, Steps, make_optimizer
 from safeclip_jax.weights import pretrained
 from safeclip_jax.weights.pretrained import Pretrained
@@ -72,8 +73,14 @@ class Experiment:
         return np.arange(len(self.source), dtype=np.int32)
 
 
-def build(config: ConfigDict, workdir: Path | None = None) -> Experiment:
-    """Builds the experiment; reads the tokenizer from `workdir` if the run has one there.
+def build(config: ConfigDict, folder: Path | None = None, beat: Beat = nobody) -> Experiment:
+    """Builds the experiment.
+
+    Args:
+      config: the run's.
+      folder: of the run, which keeps indices of sources and may have its tokenizer; None for a
+        run without one.
+      beat: hears how a long build of an index goes on.
 
     Raises:
       UserError: if anything in the config cannot be used.
@@ -86,14 +93,14 @@ def build(config: ConfigDict, workdir: Path | None = None) -> Experiment:
     if config.init_from:
         model = config.model
         initial = pretrained.read(Path(config.init_from), model.preset, model.activation)
-    cache = workdir and workdir / "index"
-    clean = from_config.training_pairs(config, cache)
     exchange = sharding.exchange if jax.process_count() > 1 else None
+    cache = None if folder is None else workdir.indices(folder, beat)
+    clean = from_config.training_pairs(config, cache)
     skipped = SkippedRecords(clean, config.data.max_skipped_share, exchange)
     match = surrogate.matcher(config.attack.surrogate)
     held_out, attack = attacks.planned(config, clean, cache, match)
     source = attack.poisoned(clean)
-    tokenizer = _tokenizer(config, clean, workdir, initial)
+    tokenizer = _tokenizer(config, clean, folder, initial)
     steps = _steps(config, tokenizer, mesh)
     return Experiment(
         config=config,
@@ -167,17 +174,19 @@ def _loader(
     tokenizer: tokenizers.Tokenizer,
     skipped: SkippedRecords,
 ) -> Loader:
-    data = config.data
-    cache_bytes = 0 if data.workers else int(data.cache_gib * 2**30)
+    data, side = config.data, config.model.image_size
+    cache_bytes = int(data.cache_gib * 2**30)
+    workers = cores.workers(data.workers, in_memory=3 * side**2 * len(source) <= cache_bytes)
+    cache_bytes = 0 if workers else cache_bytes
     thesaurus = wordnet.find(data.wordnet)
     return Loader(
         source.captions,
-        ImageReader(source, config.model.image_size, cache_bytes),
+        ImageReader(source, side, cache_bytes),
         tokenizer,
         skipped,
         config.seed,
-        data.threads,
-        data.workers,
+        cores.threads(data.threads),
+        workers,
         wordnet.Synonyms(thesaurus) if thesaurus else None,
         4 * len(source) * data.context <= cache_bytes,
         jax.process_index(),
@@ -186,12 +195,12 @@ def _loader(
 
 
 def _tokenizer(
-    config: ConfigDict, source: Source, workdir: Path | None, initial: Pretrained | None
+    config: ConfigDict, source: Source, folder: Path | None, initial: Pretrained | None
 ) -> tokenizers.Tokenizer:
     """The run's own if it has one, else that of the model it starts from, else as asked for."""
     data = config.data
-    if workdir is not None and (workdir / "tokenizer.json").exists():
-        return tokenizers.load(workdir / "tokenizer.json", data.context)
+    if folder is not None and (folder / "tokenizer.json").exists():
+        return tokenizers.load(folder / "tokenizer.json", data.context)
     if initial is not None:
         return initial.tokenizer
     trained = data.tokenizer == "train" or (data.tokenizer == "auto" and data.source == "scenes")

@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from safeclip_jax import pools
+from safeclip_jax import pools, ranking
 
 SAFE, RISKY, POISON, NEUTRAL = "#2a78b5", "#d98a29", "#b3261e", "#777777"
 PALETTE = (SAFE, RISKY, "#8a6fb0", "#2b8a57", "#c9b8a0", POISON, "#101418")
@@ -58,15 +58,20 @@ def similarities(files: Sequence[Path], poisons: np.ndarray) -> str:
 
 
 def _panel(axes, split: pools.Pools, poisons: np.ndarray) -> None:
-    scores = split.scores[np.isfinite(split.scores)]
-    edges = np.histogram_bin_edges(scores, 60)
+    ends = np.array([np.nanmin(split.scores), np.nanmax(split.scores)])
+    edges = np.histogram_bin_edges(ends, 60)
     width = edges[1] - edges[0]
-    for name, members, color in (("safe", split.safe, SAFE), ("risky", split.risky, RISKY)):
-        values = split.scores[members]
-        axes.hist(values[np.isfinite(values)], edges, color=color, alpha=0.6, label=name)
+    for name, pool, color in (("safe", True, SAFE), ("risky", False, RISKY)):
+        counts = np.zeros(len(edges) - 1, int)
+        for part in ranking.parts(len(split.scores)):
+            scores = split.scores[part][split.is_safe[part] == pool]
+            counts += np.histogram(scores[~np.isnan(scores)], edges)[0]
+        axes.hist(edges[:-1], edges, weights=counts, color=color, alpha=0.6, label=name)
     if split.mixture is not None:
         x = np.linspace(edges[0], edges[-1], 300)
-        curve = split.mixture.density(x).sum(axis=0) * len(scores) * width
+        curve = (
+            split.mixture.density(x).sum(axis=0) * np.count_nonzero(~np.isnan(split.scores)) * width
+        )
         axes.plot(x, curve, color="black", linewidth=0.8, label="mixture")
     if len(poisons):
         axes.vlines(

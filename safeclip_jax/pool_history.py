@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import rankdata
 
-from safeclip_jax import pools
+from safeclip_jax import pools, ranking
 from safeclip_jax.errors import UserError
 
 
@@ -49,9 +48,8 @@ class History:
 
     def of(self, pairs: np.ndarray) -> Past:
         """Some pairs' way through the epochs."""
-        found = [pools.load(file) for file in self.files]
-        p_safe = np.stack([one.p_safe[pairs] for one in found])
-        return Past(p_safe, np.stack([np.isin(pairs, one.safe) for one in found]))
+        found = [(one.p_safe_of(pairs), one.is_safe[pairs]) for one in map(pools.load, self.files)]
+        return Past(*(np.stack(rows) for rows in zip(*found, strict=True)))
 
 
 def read(folder: Path, pairs: int) -> History | None:
@@ -69,18 +67,18 @@ def read(folder: Path, pairs: int) -> History | None:
         return None
     epochs = np.array([int(file.stem.split("_")[1]) + 1 for file in files])
     shares = np.zeros(len(files))
-    suspicion, rank = np.zeros(pairs, np.float32), np.zeros(pairs, np.float32)
+    suspicion, last = np.zeros(pairs, np.float32), np.zeros(pairs, np.float32)
     entered, stayed = np.zeros(pairs, np.int16), np.zeros(pairs, np.int16)
     for number, (epoch, file) in enumerate(zip(epochs, files, strict=True)):
         found = pools.load(file)
         if len(found.scores) != pairs:
             raise UserError(f"{file} is of {len(found.scores)} pairs, and the data has {pairs}")
-        scores = np.nan_to_num(found.scores, nan=-np.inf)
-        rank = 1 - rankdata(scores).astype(np.float32) / pairs
-        suspicion += rank
-        safe = np.zeros(pairs, bool)
-        safe[found.safe] = True
-        shares[number] = safe.mean()
-        entered[safe & (entered == 0)] = epoch
-        stayed += safe
-    return History(epochs, files, shares, suspicion / len(files), rank, entered, stayed)
+        ranking.ranks(np.nan_to_num(found.scores, copy=False, nan=-np.inf), out=last)
+        last /= -pairs
+        last += 1
+        suspicion += last
+        shares[number] = found.is_safe.mean()
+        entered[found.is_safe & (entered == 0)] = epoch
+        stayed += found.is_safe
+    suspicion /= len(files)
+    return History(epochs, files, shares, suspicion, last, entered, stayed)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from scipy.special import expit
 from sklearn.mixture import GaussianMixture
 
-from safeclip_jax import whole_file
+from safeclip_jax import ranking, whole_file
 from safeclip_jax.errors import UserError, first_line
 
 RULES = ("monotone", "paper")
@@ -66,41 +68,80 @@ class Pools:
     """The pools of one epoch; together they hold every pair exactly once.
 
     Attributes:
-      safe, risky: pair indices, int32, ascending.
+      is_safe: which pairs are in the safe pool, bool [N].
       scores: float32 [N], what the mixture was fitted to.
-      p_safe: float32 [N], by the rule in use.
       mixture: the fit, or None where the scores did not allow one.
       barred: pairs that are risky for good, whatever their scores, int32, ascending.
+      rule: in `RULES`, by which P(safe) follows from the mixture.
     """
 
-    safe: np.ndarray
-    risky: np.ndarray
+    is_safe: np.ndarray
     scores: np.ndarray
-    p_safe: np.ndarray
     mixture: Mixture | None
     barred: np.ndarray
+    rule: str = "monotone"
+
+    @property
+    def safe(self) -> np.ndarray:
+        """Pair indices, int32, ascending."""
+        return ranking.places(self.is_safe)
+
+    @property
+    def risky(self) -> np.ndarray:
+        """Pair indices, int32, ascending."""
+        return ranking.places(~self.is_safe)
+
+    @property
+    def p_safe(self) -> np.ndarray:
+        """P(safe) of all pairs, float32 [N]; 0 of those that are barred or have no score."""
+        found = _p_safe(self.scores, self.mixture, self.rule)
+        found[self.barred] = 0
+        return found
+
+    def p_safe_of(self, pairs: np.ndarray) -> np.ndarray:
+        """P(safe) of some pairs, float32 [n]."""
+        found = _p_safe(self.scores[pairs], self.mixture, self.rule)
+        found[np.isin(pairs, self.barred)] = 0
+        return found
 
     def digest(self) -> str:
         """SHA-256 of safe pool, barred pairs and number of pairs; equal on every host."""
-        indices = np.concatenate([self.safe, self.barred]).astype("<i4")
-        payload = len(self.scores).to_bytes(8, "little") + indices.tobytes()
-        return hashlib.sha256(payload).hexdigest()
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        digest = hashlib.sha256(len(self.scores).to_bytes(8, "little"))
+        for part in ranking.parts(len(self.is_safe)):
+            indices = part.start + np.flatnonzero(self.is_safe[part])
+            digest.update(indices.astype("<i4").tobytes())
+        digest.update(self.barred.astype("<i4").tobytes())
+        return digest.hexdigest()
 
 
-def fit(scores: np.ndarray, seed: int) -> Mixture | None:
+def _p_safe(scores: np.ndarray, mixture: Mixture | None, rule: str) -> np.ndarray:
+    """P(safe) by a rule, float32; 0 without a score or a mixture."""
+    found = np.zeros(len(scores), np.float32)
+    if mixture is not None:
+        probability = mixture.p_safe if rule == "paper" else mixture.monotone_p_safe
+        for part in ranking.parts(len(scores)):
+            found[part] = probability(scores[part])
+        found[np.isnan(scores)] = 0
+    return found
+
+
+def fit(scores: np.ndarray, seed: int, usable: np.ndarray | None = None) -> Mixture | None:
     """Fits the mixture by expectation maximisation.
 
     Args:
-      scores: finite, [N].
+      scores: [N], those that count finite.
       seed: of the initialisation and, above a million scores, of the sample that is fitted.
+      usable: which count, bool [N]; None for all.
 
     Returns:
       The mixture, or None if the scores do not support two components: fewer than two
       distinct values, or a component that came out without weight or width.
     """
-    values = np.asarray(scores, np.float64)
-    if len(values) > _FIT_SAMPLE:
-        values = np.random.default_rng(seed).choice(values, _FIT_SAMPLE, replace=False)
+    values = _sample(scores, seed, usable)
     center, spread = values.mean(), values.std()
     if len(values) < 2 or spread < _LEAST_STD:
         return None
@@ -113,6 +154,16 @@ def fit(scores: np.ndarray, seed: int) -> Mixture | None:
     if weights.min() * len(values) < 1 or not means[1] > means[0]:
         return None
     return Mixture(means, stds, weights)
+
+
+def _sample(scores: np.ndarray, seed: int, usable: np.ndarray | None) -> np.ndarray:
+    """The usable scores, or of more than a million so many, drawn by the seed; float64."""
+    count = len(scores) if usable is None else int(np.count_nonzero(usable))
+    if count <= _FIT_SAMPLE:
+        return np.asarray(scores if usable is None else scores[usable], np.float64)
+    drawn = np.random.default_rng(seed).choice(count, _FIT_SAMPLE, replace=False)
+    places = drawn if usable is None else ranking.nth(usable, drawn)
+    return np.asarray(scores[places], np.float64)
 
 
 def split(
@@ -157,29 +208,22 @@ def split(
         raise UserError(f"pools need at least 2 scored pairs, got {usable.sum()} of {len(scores)}")
     if np.isinf(scores).any():
         raise UserError(f"score of pair {int(np.argmax(np.isinf(scores)))} is infinite")
-    mixture = fit(scores[usable], seed)
-    p_safe = np.zeros(len(scores), np.float32)
-    if mixture is not None:
-        probability = mixture.p_safe if rule == "paper" else mixture.monotone_p_safe
-        p_safe[usable] = probability(scores[usable])
-    rank = p_safe if rule == "paper" and mixture is not None else scores
+    mixture = fit(scores, seed, usable)
+
+    def highest(share: float) -> np.ndarray:
+        by_probability = rule == "paper" and mixture is not None
+        rank = _p_safe(scores, mixture, rule) if by_probability else scores
+        return ranking.highest(rank, round(share * len(scores)), usable)
+
     if threshold is not None and mixture is not None:
-        safe = usable & ((p_safe > threshold) | (scores > likely))
+        safe = usable & (_p_safe(scores, mixture, rule) > threshold)
+        safe |= usable & (scores > likely)
     else:
-        safe = _highest(rank, usable, 0.5 if share is None else share)
+        safe = highest(0.5 if share is None else share)
     found = np.count_nonzero(safe) / len(scores)
     if threshold is not None and not least <= found <= most:
-        safe = _highest(rank, usable, max(least, min(found, most)))
-    indices = np.arange(len(scores), dtype=np.int32)
-    return Pools(indices[safe], indices[~safe], scores, p_safe, mixture, barred)
-
-
-def _highest(rank: np.ndarray, usable: np.ndarray, share: float) -> np.ndarray:
-    """Marks the share of all pairs that rank highest, unusable ones never; bool [N]."""
-    order = np.argsort(-np.where(usable, rank, -np.inf), kind="stable")
-    marked = np.zeros(len(rank), bool)
-    marked[order[: min(round(share * len(rank)), int(usable.sum()))]] = True
-    return marked
+        safe = highest(max(least, min(found, most)))
+    return Pools(safe, scores, mixture, barred, rule)
 
 
 def path(folder: Path, epoch: int) -> Path:
@@ -189,31 +233,31 @@ def path(folder: Path, epoch: int) -> Path:
 
 def save(pools: Pools, path: Path) -> None:
     """Writes the pools with their scores, fit and digest."""
-    names = ("safe", "scores", "p_safe", "barred")
-    arrays = {name: getattr(pools, name) for name in names}
+    arrays = {
+        "safe_bits": np.packbits(pools.is_safe),
+        "scores": pools.scores,
+        "barred": pools.barred,
+        "rule": np.array(pools.rule),
+        "digest": np.frombuffer(pools.digest().encode(), np.uint8),
+    }
     if pools.mixture is not None:
         m = pools.mixture
         arrays["mixture"] = np.stack([m.means, m.stds, m.weights])
-    arrays["digest"] = np.frombuffer(pools.digest().encode(), np.uint8)
     path.parent.mkdir(exist_ok=True)
     with whole_file.writing(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
 def load(path: Path) -> Pools:
-    """Reads pools that `save` wrote.
+    """Reads pools that `save` wrote, now or when it noted indices and P(safe).
 
     Raises:
       UserError: if the file cannot be read or its digest does not fit its content.
     """
     try:
         with np.load(path, allow_pickle=False) as data:
-            arrays = dict(data)
-        scores, safe = arrays["scores"], arrays["safe"]
-        mixture = Mixture(*arrays["mixture"]) if "mixture" in arrays else None
-        risky = np.setdiff1d(np.arange(len(scores), dtype=np.int32), safe)
-        pools = Pools(safe, risky, scores, arrays["p_safe"], mixture, arrays["barred"])
-        digest = arrays["digest"].tobytes().decode()
+            pools = _by_bits(data) if "safe_bits" in data else _by_indices(data)
+            digest = data["digest"].tobytes().decode()
     except Exception as error:
         raise UserError(
             f"pools {path} cannot be read ({first_line(error)}): delete it to recompute"
@@ -221,3 +265,24 @@ def load(path: Path) -> Pools:
     if digest != pools.digest():
         raise UserError(f"pools {path} do not match their digest: delete the file to recompute")
     return pools
+
+
+def _by_bits(data: Mapping[str, np.ndarray]) -> Pools:
+    scores, rule = data["scores"], str(data["rule"])
+    if rule not in RULES:
+        raise ValueError(f"rule {rule!r}")
+    safe = np.unpackbits(data["safe_bits"], count=len(scores)).view(bool)
+    return Pools(safe, scores, _mixture(data), data["barred"], rule)
+
+
+def _by_indices(data: Mapping[str, np.ndarray]) -> Pools:
+    """Of a file that does not name its rule: the one that gives the P(safe) in it."""
+    scores, p_safe = data["scores"], data["p_safe"]
+    safe = np.zeros(len(scores), bool)
+    safe[data["safe"]] = True
+    by_rule = [Pools(safe, scores, _mixture(data), data["barred"], rule) for rule in RULES]
+    return min(by_rule, key=lambda pools: float(np.abs(pools.p_safe - p_safe).max()))
+
+
+def _mixture(data: Mapping[str, np.ndarray]) -> Mixture | None:
+    return Mixture(*data["mixture"]) if "mixture" in data else None

@@ -48,7 +48,7 @@ def dry_run(config: ConfigDict, folder: Path, accept: Collection[str] = ()) -> N
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     on_device = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state))
-    disk = state_bytes * (config.keep_checkpoints + 1) + 12 * len(x.source) * config.epochs
+    disk = state_bytes * (config.keep_checkpoints + 1) + 5 * len(x.source) * config.epochs
     free = shutil.disk_usage(folder).free
     if disk > free:
         raise UserError(

@@ -13,6 +13,7 @@ from rich.table import Table
 from safeclip_jax import command_line
 from safeclip_jax.data import prepare
 from safeclip_jax.data.sources import KINDS, SourceOptions, open_source
+from safeclip_jax.data.sources.index import IndexCache
 from safeclip_jax.errors import UserError
 from safeclip_jax.logs import ProgressLine, console
 
@@ -60,7 +61,7 @@ def main(arguments: argparse.Namespace) -> int:
     named = ("image_column", "caption_column", "label_column", "images", "split", "data_dir")
     options = {name: getattr(arguments, name) for name in named}
     size = arguments.size or 256
-    cache = arguments.out / "index"
+    cache = IndexCache(arguments.out / "index")
     source = open_source(
         arguments.source, SourceOptions(**options, count=arguments.count, size=size, cache=cache)
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from safeclip_jax import logs, pages, pair_browser, plots, pool_history, pools
+from safeclip_jax import logs, pages, pair_browser, plots, pool_history, pools, ranking
 from safeclip_jax.errors import BadRecord
 from safeclip_jax.evaluate.task import Metrics
 from safeclip_jax.experiment import Experiment
@@ -63,10 +63,10 @@ def write(folder: Path, experiment: Experiment, results: dict, evaluation: Metri
 
 def _pairs(experiment: Experiment, history: History, last: pools.Pools) -> str:
     """The pairs with their scores and pools, for the page's script."""
-    order = np.argsort(-history.suspicion, kind="stable")[:PAIRS]
+    order = ranking.first(history.suspicion, PAIRS)
     shown = pair_browser.Shown(
         order,
-        np.isin(order, last.risky),
+        ~last.is_safe[order],
         "risky at the end",
         {
             "mean rank of the scores": history.suspicion[order],
@@ -80,15 +80,16 @@ def _pairs(experiment: Experiment, history: History, last: pools.Pools) -> str:
 
 def _examples(experiment: Experiment, last: pools.Pools | None) -> list[tuple[str, list[dict]]]:
     """Groups of example pairs: the poisons, and both ends of both pools."""
-    groups = [("Poisoned pairs", experiment.attack.manifest.indices)]
+    poisons = experiment.attack.manifest.indices
+    groups = [("Poisoned pairs", poisons)]
     if last is not None:
-        safe = last.safe[np.argsort(-last.scores[last.safe], kind="stable")]
-        risky = last.risky[np.argsort(last.scores[last.risky], kind="stable")]
+        safe, low = last.is_safe, -last.scores
+        nearest = len(safe) - 1 - ranking.first(low[::-1], EXAMPLES, safe[::-1])
         groups += [
-            ("Poisons that reached the safe pool", np.intersect1d(groups[0][1], safe)),
-            ("Safest pairs", safe),
-            ("Safe pairs nearest to the border", safe[::-1]),
-            ("Riskiest pairs", risky),
+            ("Poisons that reached the safe pool", poisons[safe[poisons]]),
+            ("Safest pairs", ranking.first(last.scores, EXAMPLES, safe)),
+            ("Safe pairs nearest to the border", nearest),
+            ("Riskiest pairs", ranking.first(low, EXAMPLES, ~safe)),
             ("Barred for a strange picture", last.barred),
         ]
     scores = None if last is None else last.scores

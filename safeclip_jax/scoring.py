@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import jax
 import numpy as np
 
-from safeclip_jax import density, sharding
+from safeclip_jax import density, feed, score_memory, sharding
 from safeclip_jax.defenses import score_batch, score_kind
 from safeclip_jax.experiment import Experiment
+from safeclip_jax.feed import Placed
 from safeclip_jax.roll import Beat, nobody
 from safeclip_jax.steps import TrainState
 
@@ -30,18 +32,24 @@ def score(
     config, kind = experiment.config.score, score_kind(experiment.config)
     view = epoch if config.view == "augmented" else None
     order = np.random.default_rng([experiment.config.seed, epoch]).permutation(experiment.pairs)
-    scores = np.zeros(len(order), np.float32)
-    if reuse:
-        scores = np.array(state.remembered)
+    if reuse and state.remembered is not None:
+        scores = score_memory.read(state.remembered, len(order), experiment.mesh)
         order = order[np.isnan(scores[order])]
-    parts = []
-    for batch in experiment.loader.scoring_batches(order, score_batch(experiment.config)):
-        beat(f"epoch {epoch + 1}, scoring")
-        placed = sharding.to_devices(batch, experiment.mesh)
-        parts.append(experiment.steps.score(kind, state.variables, placed, view))
-    if parts:
-        values = np.concatenate([sharding.to_host(part) for part in parts])
-        scores[order] = values[: len(order)]
+    else:
+        scores = np.empty(len(order), np.float32)
+
+    def scored() -> Iterator[jax.Array]:
+        for batch in _placed(experiment, order):
+            beat(f"epoch {epoch + 1}, scoring")
+            (length,) = batch.largest()
+            cut = batch.arrays | {"tokens": batch.arrays["tokens"][:, :length]}
+            yield experiment.steps.score(kind, state.variables, cut, view)
+
+    start = 0
+    for values in sharding.gathered(scored(), experiment.mesh):
+        pairs = order[start : start + len(values)]
+        scores[pairs] = values[: len(pairs)]
+        start += len(values)
     experiment.skipped.share()
     return scores
 
@@ -68,11 +76,11 @@ def distances(
     if usable.sum() <= _NEIGHBORS:
         return np.full(len(x.pairs), np.nan, np.float32)
     among = density.References(points[usable], reference[usable], _NEIGHBORS, x.mesh)
-    found = []
+    found = np.empty(len(x.pairs), np.float32)
     for numbers, vectors in images(x, state, x.pairs):
         beat(f"epoch {epoch + 1}, distances")
-        found.append(among.nearest(vectors, numbers)[0][:, -1])
-    return np.concatenate(found)
+        found[numbers] = among.nearest(vectors, numbers)[0][:, -1]
+    return found
 
 
 def images(
@@ -80,10 +88,16 @@ def images(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pair indices [n] and image embeddings [n, D], some at a time; NaN for unusable pairs."""
     size = score_batch(x.config)
-    for start, batch in enumerate(x.loader.scoring_batches(pairs, size)):
-        placed = sharding.to_devices(batch, x.mesh)
-        embedded = sharding.to_host(x.steps.embedder.on_images(state.variables, placed["image"]))
-        valid = sharding.to_host(placed["valid"])
+    for start, batch in enumerate(_placed(x, pairs)):
+        vectors = x.steps.embedder.on_images(state.variables, batch.arrays["image"])
+        embedded, valid = sharding.to_host(vectors), sharding.to_host(batch.arrays["valid"])
         numbers = pairs[start * size : (start + 1) * size]
         whole = np.where(valid[:, None], embedded, np.nan)
         yield numbers, whole[: len(numbers)]
+
+
+def _placed(x: Experiment, pairs: np.ndarray) -> Iterator[Placed]:
+    """Batches of pairs on the devices, with the tokens that their captions need."""
+    text = x.steps.model.config.text
+    batches = x.loader.scoring_batches(pairs, score_batch(x.config))
+    return feed.ahead(batches, x.mesh, lambda batch: (text.length(batch["tokens"]),))

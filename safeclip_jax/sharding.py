@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ FSDP_RULES = (
     (r"/(kernel|embedding|positions)", -1),
 )
 _SPLIT_BANKS = P(None, BATCH_AXES)
+_UNDER_WAY, _GATHERED = 2, 64  # arrays
 
 
 def make_mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -54,7 +56,7 @@ def of_state(state: Any, mesh: Mesh, split_banks: bool = False) -> Any:
     """The sharding of every array of a train state, or of its shapes.
 
     Args:
-      state: parameters and optimiser go by `FSDP_RULES`.
+      state: parameters and optimiser go by `FSDP_RULES`; remembered scores lie over all devices.
       mesh: of devices.
       split_banks: whether the rows of banks lie over the devices as a batch does.
     """
@@ -63,6 +65,8 @@ def of_state(state: Any, mesh: Mesh, split_banks: bool = False) -> Any:
         name = "/" + "/".join(_name(entry) for entry in path)
         if split_banks and name.endswith("_bank/rows"):
             return NamedSharding(mesh, _SPLIT_BANKS)
+        if name == "/remembered":
+            return batch_sharding(mesh) if len(leaf) % mesh.size == 0 else replicated(mesh)
         for pattern, dimension in FSDP_RULES:
             if re.search(pattern + "$", name):
                 return NamedSharding(mesh, _split(leaf.shape, dimension, mesh))
@@ -154,11 +158,44 @@ def whole_chunks(
 
 def to_host(array: jax.Array) -> np.ndarray:
     """The whole array on every host."""
-    if array.is_fully_addressable:
+    if array.is_fully_addressable or array.is_fully_replicated:
         return np.asarray(array)
     from jax.experimental import multihost_utils
 
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+
+def gathered(arrays: Iterable[jax.Array], mesh: Mesh) -> Iterator[np.ndarray]:
+    """The rows of arrays on every host, in their order, those of many arrays at a time.
+
+    An array is asked for once the devices have made all but the last two: what is under way, and
+    what has come of it and waits for the hosts, does not grow with the number of arrays.
+
+    Args:
+      arrays: [B, …] each, split as a batch.
+      mesh: of the devices.
+    """
+    group: list[jax.Array] = []
+    for array in arrays:
+        group.append(array)
+        if len(group) > _UNDER_WAY:
+            group[-1 - _UNDER_WAY].block_until_ready()
+        if len(group) == _GATHERED:
+            yield _together(group, mesh)
+            group = []
+    if group:
+        yield _together(group, mesh)
+
+
+def _together(group: list[jax.Array], mesh: Mesh) -> np.ndarray:
+    if group[0].is_fully_addressable:
+        return np.concatenate([np.asarray(array) for array in group])
+    return np.concatenate(to_host(_stacked(group, mesh)))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _stacked(group: list[jax.Array], mesh: Mesh) -> jax.Array:
+    return jax.lax.with_sharding_constraint(jnp.stack(group), replicated(mesh))
 
 
 def from_lead(value: int) -> int:

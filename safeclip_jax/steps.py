@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from safeclip_jax import losses, sharding
+from safeclip_jax import losses, score_memory, sharding
 from safeclip_jax.contrastive import Chunks
 from safeclip_jax.data.augment_image import augment
 from safeclip_jax.embed import Embedder, Variables, pixels
@@ -42,8 +42,8 @@ class TrainState(flax.struct.PyTreeNode):
       batch_stats: its other collections: running statistics of batch norms, if it has any.
       opt_state: of the optimiser.
       image_bank, text_bank: of the unimodal losses.
-      remembered: scores of pairs from train steps, float32 [N], NaN where there is none; None
-        if steps remember none.
+      remembered: scores of pairs from train steps, see `score_memory`; None if steps remember
+        none.
       skipped: steps without an update because loss or gradient was not finite, int32.
       skipped_in_a_row: of those, the ones since the last update, int32.
     """
@@ -154,7 +154,7 @@ class Steps:
                 opt_state=self.optimizer.init(params),
                 image_bank=losses.empty_bank(image_key, *bank),
                 text_bank=losses.empty_bank(text_key, *bank),
-                remembered=jnp.full(pairs, jnp.nan) if self.remembers else None,
+                remembered=score_memory.empty(pairs) if self.remembers else None,
                 skipped=jnp.zeros((), jnp.int32),
                 skipped_in_a_row=jnp.zeros((), jnp.int32),
             )
@@ -377,7 +377,8 @@ class Steps:
             image, text = embedded[0]
             scores = score_pairs(image, text, scale, self.remembers, self.settings.chunks)
             place = pairs[0]["index"]
-            state = state.replace(remembered=state.remembered.at[place].set(scores))
+            noted = score_memory.note(state.remembered, place, scores, self.mesh)
+            state = state.replace(remembered=noted)
         return loss, jax.lax.stop_gradient(state)
 
     def _layout(self, state: Any) -> Any:

@@ -24,7 +24,8 @@ from ml_collections import ConfigDict
 from safeclip_jax import cpu, feed, pools, report, results, scoring, sharding, workdir
 from safeclip_jax.checkpoint import Checkpoints, Position
 from safeclip_jax.data.pipeline import steps_in_stage
-from safeclip_jax.defenses.plan import Stage, outline
+from safeclip_jax.defenses import plan
+from safeclip_jax.defenses.plan import Stage
 from safeclip_jax.errors import Outage, UserError
 from safeclip_jax.evaluate import evaluator
 from safeclip_jax.evaluate.evaluator import (
@@ -81,7 +82,7 @@ def _run(config: ConfigDict, folder: Path, beat: Beat, accept: Collection[str]) 
     changed = workdir.check_config(folder, config, accept)
     if workdir.exists(folder / "results.json"):
         return results.read(folder / "results.json")
-    experiment = build(config, folder)
+    experiment = build(config, folder, beat)
     workdir.claim(folder, config)
     if jax.process_index() == 0:
         experiment.tokenizer.save(folder / "tokenizer.json")
@@ -162,7 +163,7 @@ class Trainer:
     def train(self) -> None:
         """Runs every epoch that is left."""
         x, epochs = self.x, range(self.position.epoch, self.x.config.epochs)
-        kinds = list({stage.kind: None for _, stage in outline(x.defense, x.pairs, epochs)})
+        kinds = plan.kinds(x.defense, epochs)
         for kind in kinds:
             self._train_step(kind, self._usual_length())
         for line in self._remarks(kinds):
@@ -202,6 +203,7 @@ class Trainer:
         with self.clock("evaluation"):
             if self.pools is not None:
                 quality = pool_quality(self.pools, poisons)
+                self.pools = None  # the report reads those of all epochs, one after the other
             else:
                 quality = dict(NO_POOLS)
                 if len(poisons):

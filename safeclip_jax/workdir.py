@@ -15,7 +15,9 @@ import jax
 from ml_collections import ConfigDict
 
 from safeclip_jax import sharding, whole_file
+from safeclip_jax.data.sources.index import IndexCache
 from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.roll import Beat, nobody
 
 SHARED_SECONDS = 60  # until a file of one host must be seen by all
 # Keys that change how fast a run is and what it keeps, and nothing that it computes.
@@ -130,6 +132,17 @@ def exists(path: Path) -> bool:
             raise UserError(f"{path} is on the first host only: all must share the run's folder")
         time.sleep(0.2)
     return found
+
+
+def indices(folder: Path, beat: Beat = nobody) -> IndexCache:
+    """The indices of the run's sources: the first host builds them, the others wait.
+
+    Args:
+      folder: of the run.
+      beat: hears how a long build goes on.
+    """
+    exchange = sharding.exchange if jax.process_count() > 1 else None
+    return IndexCache(folder / "index", jax.process_index() == 0, exchange, beat)
 
 
 def differences(found: dict, wanted: dict, prefix: str = "") -> dict[str, str]:

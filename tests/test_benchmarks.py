@@ -1,11 +1,7 @@
-import importlib.util
-import json
-import sys
-
 import jax
 import numpy as np
 
-from benchmarks import captions_left_out, collectives, scaling_model, score_batches, steps
+from benchmarks import captions_left_out, collectives, scaling_model, score_batches
 from safeclip_jax import contrastive, losses, sharding
 from safeclip_jax.data.sources.scenes import BACKGROUNDS, TEMPLATES
 
@@ -41,17 +37,6 @@ def test_the_chunked_loss_moves_two_arrays_of_embeddings_whatever_the_batch():
         embeddings = 4 * batch * 32 * 3 / 4
         # Gathered for the sums (the backward pass shares it), scattered gradients; numbers a pair.
         assert 2 * embeddings < moved < 3.5 * embeddings
-
-
-def test_steps_are_measured_beside_pytorch(monkeypatch, capsys):
-    flags = ["--preset=vit_nano8", "--size=32", "--batches=16", "--devices=2", "--objectives=clip"]
-    flags += ["--steps=1"]
-    has_torch = importlib.util.find_spec("torch") is not None
-    monkeypatch.setattr(sys, "argv", ["steps", *flags, *(["--peer"] if has_torch else [])])
-    steps.main()
-    lines = [json.loads(x) for x in capsys.readouterr().out.splitlines() if x.startswith("{")]
-    assert [line["objective"] for line in lines] == ["clip", "clip, PyTorch"][: 1 + has_torch]
-    assert all(line["pairs/s"] > 0 for line in lines) and lines[0]["MiB a device"] > 1
 
 
 def test_captions_that_name_a_background_are_told_from_those_that_do_not():

@@ -5,10 +5,11 @@ import shutil
 import subprocess
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from safeclip_jax import checkpoint
+from safeclip_jax import checkpoint, score_memory
 from safeclip_jax.checkpoint import Checkpoints, Position
 from safeclip_jax.errors import UserError
 from safeclip_jax.experiment import build
@@ -44,6 +45,23 @@ def kept(folder):
 
 def assert_same(one, other):
     jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_remembered_scores_are_read_where_they_had_no_more_places_than_pairs(steps, tmp_path):
+    scores = np.arange(64, dtype=np.float32)
+    like = steps.replace(remembered=score_memory.empty(64))
+    for name, memory in (
+        ("old", jnp.asarray(scores)),
+        ("new", like.remembered.at[:64].set(scores)),
+    ):
+        saved(tmp_path / name, steps.replace(remembered=memory), Position(total_steps=0))
+        restored, _ = Checkpoints(tmp_path / name, 2).restore(like)
+        assert restored.remembered.shape == like.remembered.shape
+        np.testing.assert_array_equal(restored.remembered[:64], scores)
+        assert_same(restored.params, steps.params)
+    larger = jax.tree.map(lambda x: jnp.concatenate([x, x]) if x.ndim else x, like.params)
+    with pytest.raises(UserError, match="no checkpoint"):
+        Checkpoints(tmp_path / "new", 2).restore(like.replace(params=larger))
 
 
 def test_states_and_positions_come_back_bit_for_bit(steps, tmp_path):

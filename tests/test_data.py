@@ -10,6 +10,7 @@ from PIL import Image
 from safeclip_jax.data import augment_image, augment_text, tokenizer, wordnet
 from safeclip_jax.data.pipeline import ImageReader, Loader, stage_order, steps_in_stage
 from safeclip_jax.data.skipped import SkippedRecords
+from safeclip_jax.data.sources import scenes
 from safeclip_jax.data.sources.scenes import COLORS, SHAPES, Scenes
 from safeclip_jax.errors import UserError
 
@@ -35,6 +36,16 @@ def test_captions_name_what_is_drawn(size):
         distance = np.abs(pair.image.astype(int) - COLORS[name]).sum(axis=2)
         assert (distance < 75).mean() > 0.03
     assert set(Scenes(500).labels) == set(range(len(SHAPES)))
+
+
+def test_shapes_are_drawn_as_through_a_mask(monkeypatch):
+    """A cut-out outside the image makes every shape take the way of those with one."""
+    drawn = [Scenes(60, 2, size=48).image(i) for i in range(60)]
+    elsewhere = [(9, 9), (9.5, 9), (9, 9.5)]
+    through_a_mask = {name: (outline, cut or elsewhere) for name, (outline, cut) in SHAPES.items()}
+    monkeypatch.setattr(scenes, "SHAPES", through_a_mask)
+    masked = Scenes(60, 2, size=48)
+    assert all(np.array_equal(image, masked.image(i)) for i, image in enumerate(drawn))
 
 
 def test_bad_scenes_are_refused():
@@ -77,7 +88,7 @@ def test_tokenizer_errors(tmp_path):
 @given(st.text(max_size=80), st.integers(0, 2**32))
 def test_caption_augmentation_keeps_to_the_captions_words(caption, seed):
     words = caption.split()
-    changed = augment_text.augment(caption, np.random.default_rng(seed)).split()
+    changed = augment_text.augment(caption, augment_text.random_of(seed)).split()
     assert set(changed) <= set(words)
     assert abs(len(changed) - len(words)) <= max(1, round(0.1 * len(words)))
     assert bool(changed) == bool(words)
@@ -85,7 +96,7 @@ def test_caption_augmentation_keeps_to_the_captions_words(caption, seed):
 
 def test_every_caption_operation_occurs():
     caption = "a red star on a white background"
-    results = {augment_text.augment(caption, np.random.default_rng(i)) for i in range(200)}
+    results = {augment_text.augment(caption, augment_text.random_of(i)) for i in range(200)}
     assert {len(result.split()) for result in results} == {6, 7, 8}
 
 
@@ -254,14 +265,14 @@ def test_all_four_operations_with_a_thesaurus(tmp_path):
     synonyms = wordnet.Synonyms(write_wordnet(tmp_path / "wordnet"))
     caption = "a picture of a big dog"
     results = {
-        augment_text.augment(caption, np.random.default_rng(i), synonyms) for i in range(300)
+        augment_text.augment(caption, augment_text.random_of(i), synonyms) for i in range(300)
     }
     assert "a image of a big dog" in results and "a picture of a large dog" in results
     inserted = {r for r in results if len(r.split()) == 7}
     assert inserted and all({"image", "large"} & set(r.split()) for r in inserted)
     assert {len(r.split()) for r in results} == {5, 6, 7}
-    assert augment_text.augment("dog", np.random.default_rng(0), synonyms) == "dog"
-    singles = {augment_text.augment("car", np.random.default_rng(i), synonyms) for i in range(50)}
+    assert augment_text.augment("dog", augment_text.random_of(0), synonyms) == "dog"
+    singles = {augment_text.augment("car", augment_text.random_of(i), synonyms) for i in range(50)}
     assert "auto" in singles and "" not in singles
 
 

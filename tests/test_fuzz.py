@@ -14,8 +14,9 @@ from safeclip_jax import checksums, logs, pools, results, run_config, whole_file
 from safeclip_jax.attacks import poison
 from safeclip_jax.data import prompts, tokenizer
 from safeclip_jax.data.skipped import SkippedRecords
-from safeclip_jax.data.sources.base import ColumnsBuilder
+from safeclip_jax.data.sources import index
 from safeclip_jax.data.sources.coco import Coco
+from safeclip_jax.data.sources.columns import ColumnsBuilder
 from safeclip_jax.data.sources.columns_file import load_columns, save_columns
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.data.sources.table import Table
@@ -56,6 +57,21 @@ def read_pairs(kind):
     return read
 
 
+INDEX = ("index/index.json", "index/captions.ends.npy", "index/labels.npy")
+
+
+def an_index(folder):
+    def fill(columns):
+        for i in range(4):
+            columns.add(f"k{i}", f"a caption {i}", "red", place=i)
+        columns.reject("k4", "torn")
+
+    recipe = index.Recipe("made", "x", lambda: 1, fill, labelled=True, extra={"place": ()})
+    recipe.columns(index.IndexCache(folder))
+    (made,) = folder.iterdir()
+    return made
+
+
 class Cases(dict):
     """By name; Hypothesis prints them with each failure."""
 
@@ -87,7 +103,10 @@ def cases(tmp_path_factory):
     columns = ColumnsBuilder(labelled=True)
     for i in range(4):
         columns.add(f"k{i}", f"a caption {i}", "red")
-    save_columns(add("columns.npz", load_columns), columns.build(), {"record": np.arange(4)})
+    save_columns(add("columns.npz", load_columns), columns.build())
+    (folder / "index").symlink_to(an_index(folder / "indices"))
+    for name in INDEX:
+        add(name, lambda p: index.read(p.parent), is_json=name.endswith("json"))
     whole_file.write_text(
         add("metrics.jsonl", logs.read), '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0}\n'
     )
@@ -128,7 +147,7 @@ def cases(tmp_path_factory):
 NAMES = (
     *("words.json", "manifest.json", "pools.npz", "columns.npz", "metrics.jsonl", "skipped.jsonl"),
     *("tokenizer.json", "run/config.json", "other/config.json", "results.json", "coco.json"),
-    *("run/checksums/1.sha256", "features.npz", "pairs.parquet"),
+    *("run/checksums/1.sha256", "features.npz", "pairs.parquet", *INDEX),
     *("native/model.json", "native/model.safetensors", "huggingface/config.json"),
     *("huggingface/preprocessor_config.json", "huggingface/model.safetensors"),
     *("open_clip/open_clip_config.json", "open_clip/open_clip_model.safetensors"),

@@ -204,7 +204,8 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("work", ["sleep", "train_a_cell", "finish_a_cell"])
 def test_a_worker_ends_with_the_grid_that_is_killed(tmp_path, work):
     (tmp_path / "orphan.py").write_text(ORPHAN)
-    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
     with subprocess.Popen(
         [sys.executable, tmp_path / "orphan.py", work],
         env=environment,

@@ -186,3 +186,11 @@ def test_the_jobset_holds_the_flags_and_the_places(tools):
     assert container["command"][3:] == ["--workdir=/runs/clip", *flags]
     selector = spec["template"]["spec"]["nodeSelector"]
     assert selector["cloud.google.com/gke-tpu-topology"] == "8x8"
+
+
+def test_a_slurm_step_gets_the_flags_for_gpus(tools, tmp_path, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=here")
+    (tmp_path / "srun").write_text('#!/usr/bin/env bash\necho "$XLA_FLAGS"; env | grep MEM_FR\n')
+    _, output, _ = tools([LAUNCH / "slurm.sh", "--workdir=/shared/run", *FLAGS])
+    assert "--xla_gpu_enable_latency_hiding_scheduler=true --xla_dump_to=here" in output
+    assert "XLA_PYTHON_CLIENT_MEM_FRACTION=0.92" in output

@@ -63,6 +63,7 @@ def test_two_processes_agree_with_one_on_dirty_data(two, tmp_path):
         assert len({record["key"] for record in records}) == len(records) == len(expected)
         skipped.append(sorted(((r["key"], r["index"], r["reason"]) for r in records), key=str))
     assert skipped[0] == skipped[1]
+    assert len(list((folder / "run" / "index").iterdir())) == 1  # the first host has built it
     unreadable = [index for _, index, _ in skipped[0] if index is not None]
     for epoch in (1, 3, 4):
         first, second = (pools.load(pools.path(p / "run", epoch)) for p in (tmp_path, folder))

@@ -1,11 +1,16 @@
 """How far every pair's image is from others, against scikit-learn on embeddings of one batch."""
 
+import signal
+
+import jax
 import numpy as np
+import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from configs import demo
-from safeclip_jax import scoring
+from safeclip_jax import checkpoint, logs, pools, scoring, train
 from safeclip_jax.experiment import build
+from safeclip_jax.signals import Interrupted
 from tests import every_stage
 from tests.test_sources import bad_csv
 
@@ -46,3 +51,33 @@ def test_too_few_pairs_have_no_distances():
     config.attack.rate = 0.0
     x, state = with_state(config)
     assert np.isnan(scoring.distances(x, state, epoch=2)).all()
+
+
+@pytest.mark.slow
+def test_remembered_scores_outlive_a_stop(config, tmp_path, monkeypatch):
+    """A run that stops in an epoch whose scores the next one reuses ends as one that did not."""
+    config.score.reuse, config.epochs, config.attack.rate = True, 3, 0.0
+    config.safeclip.warmup_epochs, config.safeclip.growth = 0, 0.5
+    config.safeclip.train_risky = config.safeclip.augment = False  # one step to compile
+    config.evaluate.source = ""
+    train.run(config, tmp_path / "whole")
+    advance = train.Trainer._advance
+
+    def stopping(trainer, **changes):
+        advance(trainer, **changes)
+        if changes.get("total_steps") == 8:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Trainer, "_advance", stopping)
+        with pytest.raises(Interrupted):
+            train.run(config, tmp_path / "stopped")
+    train.run(config, tmp_path / "stopped")
+    runs = [tmp_path / "whole", tmp_path / "stopped"]
+    lines = logs.read(runs[1] / "metrics.jsonl")
+    assert [line["epoch"] for line in lines if line.get("step") == 8 and "loss" in line] == [1]
+    for epoch in (1, 2):
+        one, other = (pools.load(pools.path(run, epoch)) for run in runs)
+        np.testing.assert_array_equal(one.scores, other.scores)
+        assert one.digest() == other.digest()
+    jax.tree.map(np.testing.assert_array_equal, *map(checkpoint.read_variables, runs))

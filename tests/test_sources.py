@@ -14,11 +14,10 @@ from safeclip_jax.data.decode import Resized, decode
 from safeclip_jax.data.files import Files
 from safeclip_jax.data.skipped import SkippedRecords
 from safeclip_jax.data.sources import SourceOptions, mix, open_source
-from safeclip_jax.data.sources.columns_file import load_columns, save_columns
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.data.sources.table import Table
 from safeclip_jax.data.sources.webdataset import WebDataset
-from safeclip_jax.data.strings import ChangedStrings, PackedStrings
+from safeclip_jax.data.strings import Changed, PackedStrings
 from safeclip_jax.errors import BadRecord, UserError
 from tests import data_files
 from tests.data_files import encoded, picture, write_csv
@@ -36,7 +35,7 @@ def test_packed_strings_are_a_sequence():
     assert len(packed) == 5 and "ä" in packed
     with pytest.raises(IndexError):
         packed[5]
-    changed = ChangedStrings(packed, {1: "b"})
+    changed = Changed(packed, {1: "b"})
     assert list(changed) == ["", "b", "two words", "漢字", ""] and changed[-4] == "b"
 
 
@@ -228,22 +227,6 @@ def test_unknown_and_unprepared_sources_say_what_to_do(tmp_path):
         opened("tfds:mnist", data_dir=str(tmp_path))
     with pytest.raises(UserError, match="not a data set that TFDS knows"):
         opened("tfds:no_such_set", data_dir=str(tmp_path))
-
-
-def test_index_is_cached_and_follows_the_shards(tmp_path):
-    files = data_files.scene_files(6)
-    shards = data_files.write_scenes_shards(tmp_path / "shards", files)
-    first = WebDataset(shards, cache=tmp_path / "cache")
-    (stored,) = (tmp_path / "cache").iterdir()
-    again = WebDataset(shards, cache=tmp_path / "cache")
-    assert list(again.captions) == list(first.captions) and again.image(5) == first.image(5)
-    data_files.write_scenes_shards(tmp_path / "shards", files[:5])
-    assert len(WebDataset(shards, cache=tmp_path / "cache")) == 5
-    stored.write_bytes(stored.read_bytes()[:50])
-    with pytest.raises(UserError, match="delete it"):
-        load_columns(stored)
-    save_columns(stored, first)
-    assert list(load_columns(stored)[0].keys) == list(first.keys)
 
 
 def test_many_shards_are_indexed_over_processes(tmp_path):

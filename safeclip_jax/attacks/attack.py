@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -15,6 +14,7 @@ from safeclip_jax.attacks.triggers import Trigger
 from safeclip_jax.data import from_config
 from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.data.sources.base import ImageSource, Source
+from safeclip_jax.data.sources.index import IndexCache
 from safeclip_jax.errors import UserError, unknown
 
 
@@ -46,14 +46,14 @@ class Attack:
 
 
 def planned(
-    config: ConfigDict, clean: ImageSource, cache: Path | None, match: Match | None = None
+    config: ConfigDict, clean: ImageSource, cache: IndexCache | None, match: Match | None = None
 ) -> tuple[HeldOut | None, Attack]:
     """The held-out images that a config names, and its attack on the clean pairs.
 
     Args:
       config: the run's.
       clean: the training pairs.
-      cache: folder for indices, or None.
+      cache: of indices, or None.
       match: the attacker's own model, see `poison.plan_backdoor`.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,7 +15,7 @@ import numpy as np
 from safeclip_jax import whole_file
 from safeclip_jax.attacks.captions import Match, choose
 from safeclip_jax.data.sources.base import Columns, ImageSource, Source
-from safeclip_jax.data.strings import ChangedStrings
+from safeclip_jax.data.strings import Changed
 from safeclip_jax.errors import BadRecord, UserError, first_line
 
 KINDS = ("backdoor", "label_consistent", "targeted")
@@ -120,6 +121,11 @@ def mentions(caption: str, name: str) -> bool:
     return re.search(_whole_word(name), caption, re.IGNORECASE) is not None
 
 
+def _mentioned(captions: Sequence[str], name: str) -> np.ndarray:
+    """Which captions name it, bool [N]."""
+    return np.fromiter((mentions(caption, name) for caption in captions), bool, len(captions))
+
+
 def _whole_word(name: str) -> str:
     return rf"(?<!\w){re.escape(name)}(?!\w)"
 
@@ -180,9 +186,12 @@ def plan_backdoor(
     """
     if copies < 1:
         raise UserError(f"attack.copies={copies}: at least 1 is needed")
-    names_target = np.array([mentions(caption, target) for caption in source.captions], bool)
+    kind = "label_consistent" if label_consistent else "backdoor"
+    if not count:
+        return Manifest(kind, target)
+    names_target = _mentioned(source.captions, target)
     donors = np.flatnonzero(names_target)
-    if count and not len(donors):
+    if not len(donors):
         raise UserError(
             f"attack.target={target!r} is in none of the {len(source)} captions: choose a class "
             "that the captions name"
@@ -190,8 +199,7 @@ def plan_backdoor(
     rng = np.random.default_rng([seed, 0xBAD])
     candidates = donors if label_consistent else np.flatnonzero(~names_target)
     if victims and not label_consistent:
-        named = [mentions(source.captions[int(i)], victims) for i in candidates]
-        candidates = candidates[np.array(named, bool)]
+        candidates = candidates[_mentioned(source.captions, victims)[candidates]]
     caption_of: dict[int, int] = {}
     if captions == "surrogate" and not label_consistent:
         caption_of = _most_alike(source, candidates, donors, count, match)
@@ -217,7 +225,7 @@ def plan_backdoor(
         )
         for i, image, share, text in zip(drawn, shown, shares, texts, strict=True)
     )
-    return Manifest("label_consistent" if label_consistent else "backdoor", target, pairs)
+    return Manifest(kind, target, pairs)
 
 
 def _most_alike(
@@ -287,7 +295,7 @@ def plan_targeted(
 
 def _captions_of(source: Source, names: Sequence[str]) -> dict[str, np.ndarray]:
     """For each class that captions name: the indices of those captions."""
-    found: dict[str, list[int]] = {name: [] for name in names}
+    found = {name: array("q") for name in names}
     words = re.compile("|".join(map(_whole_word, names)), re.IGNORECASE)
     by_lower = {name.lower(): name for name in names}
     for index, caption in enumerate(source.captions):
@@ -349,7 +357,7 @@ class PoisonedSource(ImageSource):
         captions = {pair.index: pair.caption for pair in manifest.pairs}
         super().__init__(
             Columns(
-                ChangedStrings(source.captions, captions),
+                Changed(source.captions, captions),
                 source.keys,
                 source.labels,
                 source.class_names,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import safeclip_jax
-from safeclip_jax import pool_history, run_config, surrogate
+from safeclip_jax import pool_history, run_config, surrogate, workdir
 from safeclip_jax.attacks import attack as attacks
 from safeclip_jax.data import from_config
 from safeclip_jax.data.decode import Resized
@@ -51,12 +51,13 @@ def of_run(folder: Path) -> Subject:
     config = run_config.read(folder)
     if config is None:
         raise UserError(f"{folder} is no run of ours")
-    stored = from_config.raw_pairs(config, folder / "index")
+    cache = workdir.indices(folder)
+    stored = from_config.raw_pairs(config, cache)
     pairs: ImageSource = Resized(stored, config.model.image_size)
     poisons = None
     if config.attack.rate or config.attack.count:
         match = surrogate.matcher(config.attack.surrogate)
-        _, attack = attacks.planned(config, pairs, folder / "index", match)
+        _, attack = attacks.planned(config, pairs, cache, match)
         pairs, poisons = attack.poisoned(pairs), attack.manifest.indices
     model = safeclip_jax.load(folder)
     past = pool_history.read(folder, len(pairs))

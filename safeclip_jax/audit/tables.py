@@ -13,6 +13,7 @@ from safeclip_jax import whole_file
 from safeclip_jax.audit.findings import Findings
 from safeclip_jax.data.sources import table
 from safeclip_jax.data.sources.base import Source
+from safeclip_jax.data.strings import Chosen
 from safeclip_jax.errors import UserError
 
 FORMATS = ("csv", "parquet")
@@ -74,8 +75,8 @@ def write_clean(folder: Path, spec: str, source: Source, keep: np.ndarray) -> Pa
         return target
     kept = np.flatnonzero(keep)
     columns: dict[str, Any] = {
-        "key": [source.keys[int(i)] for i in kept],
-        "caption": [source.captions[int(i)] for i in kept],
+        "key": Chosen(source.keys, kept),
+        "caption": Chosen(source.captions, kept),
     }
     if source.labels is not None:
         columns["label"] = [source.class_names[source.labels[i]] for i in kept]

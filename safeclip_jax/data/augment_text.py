@@ -7,14 +7,14 @@ Without a thesaurus an inserted word is one of the caption's own instead of a sy
 
 from __future__ import annotations
 
-import numpy as np
+from random import Random
 
 from safeclip_jax.data.wordnet import Synonyms
 
 SHARE_CHANGED = 0.1
 
 
-def augment(caption: str, rng: np.random.Generator, synonyms: Synonyms | None = None) -> str:
+def augment(caption: str, rng: Random, synonyms: Synonyms | None = None) -> str:
     """Returns the caption changed by one operation.
 
     A single word is neither swapped nor deleted, and inserted only as a synonym.
@@ -26,7 +26,7 @@ def augment(caption: str, rng: np.random.Generator, synonyms: Synonyms | None = 
     """
     words = caption.split()
     operations = ("insert", "swap", "delete", *(("replace",) if synonyms else ()))
-    operation = operations[int(rng.integers(len(operations)))]
+    operation = operations[_below(len(operations), rng)]
     for _ in range(max(1, round(SHARE_CHANGED * len(words)))):
         if operation == "replace" and synonyms:
             words = _replace(words, rng, synonyms)
@@ -37,19 +37,25 @@ def augment(caption: str, rng: np.random.Generator, synonyms: Synonyms | None = 
     return " ".join(words)
 
 
-def _synonym(
-    words: list[str], rng: np.random.Generator, synonyms: Synonyms
-) -> tuple[int, str] | None:
+def random_of(seed: int, *place: int) -> Random:
+    """The source of random choices at a place, such as (epoch, stage, view, pair)."""
+    combined = seed
+    for number in place:
+        combined = combined << 40 | number
+    return Random(combined)
+
+
+def _synonym(words: list[str], rng: Random, synonyms: Synonyms) -> tuple[int, str] | None:
     """A place whose word has synonyms and one of them, or None if no word has any."""
     places = [i for i, word in enumerate(words) if synonyms.of(word)]
     if not places:
         return None
-    at = places[int(rng.integers(len(places)))]
+    at = places[_below(len(places), rng)]
     others = synonyms.of(words[at])
-    return at, others[int(rng.integers(len(others)))]
+    return at, others[_below(len(others), rng)]
 
 
-def _replace(words: list[str], rng: np.random.Generator, synonyms: Synonyms) -> list[str]:
+def _replace(words: list[str], rng: Random, synonyms: Synonyms) -> list[str]:
     found = _synonym(words, rng, synonyms)
     if found is None:
         return words
@@ -57,27 +63,32 @@ def _replace(words: list[str], rng: np.random.Generator, synonyms: Synonyms) -> 
     return [*words[:at], other, *words[at + 1 :]]
 
 
-def _insert_synonym(words: list[str], rng: np.random.Generator, synonyms: Synonyms) -> list[str]:
+def _insert_synonym(words: list[str], rng: Random, synonyms: Synonyms) -> list[str]:
     found = _synonym(words, rng, synonyms)
     if found is None:
         return words
-    at = int(rng.integers(len(words) + 1))
+    at = _below(len(words) + 1, rng)
     return [*words[:at], found[1], *words[at:]]
 
 
-def _insert(words: list[str], rng: np.random.Generator) -> list[str]:
-    word, at = words[int(rng.integers(len(words)))], int(rng.integers(len(words) + 1))
+def _insert(words: list[str], rng: Random) -> list[str]:
+    word, at = words[_below(len(words), rng)], _below(len(words) + 1, rng)
     return [*words[:at], word, *words[at:]]
 
 
-def _swap(words: list[str], rng: np.random.Generator) -> list[str]:
-    i = int(rng.integers(len(words)))
-    j = (i + int(rng.integers(1, len(words)))) % len(words)
+def _swap(words: list[str], rng: Random) -> list[str]:
+    i = _below(len(words), rng)
+    j = (i + 1 + _below(len(words) - 1, rng)) % len(words)
     words = list(words)
     words[i], words[j] = words[j], words[i]
     return words
 
 
-def _delete(words: list[str], rng: np.random.Generator) -> list[str]:
-    at = int(rng.integers(len(words)))
+def _delete(words: list[str], rng: Random) -> list[str]:
+    at = _below(len(words), rng)
     return [*words[:at], *words[at + 1 :]]
+
+
+def _below(count: int, rng: Random) -> int:
+    """A number from 0 to count − 1; from `random`, which alone stays as it is in every Python."""
+    return int(rng.random() * count)

@@ -135,6 +135,18 @@ def open_bytes(path: str) -> Any:
         raise UserError(f"{path} cannot be opened: {_reason(error)}") from None
 
 
+def stamp(path: str) -> object:
+    """What changes when a file does, local or remote; None if there is none."""
+    try:
+        if is_remote(path):
+            fs, place = _remote(path)
+            return fs.ukey(place)
+        found = Path(path).stat()
+        return found.st_size, found.st_mtime_ns
+    except Exception:  # who opens it says why
+        return None
+
+
 def expand(pattern: str, ending: str) -> tuple[str, list[str]]:
     """A folder, glob or `{first..last}` range of files to their root and sorted names.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from safeclip_jax.data.held_out import HeldOut, Request, open_held_out
 from safeclip_jax.data.prompts import Wording
 from safeclip_jax.data.sources import SourceOptions, open_part
 from safeclip_jax.data.sources.base import ImageSource, Source
+from safeclip_jax.data.sources.index import IndexCache
 from safeclip_jax.data.sources.mix import Concatenation, weighted
 from safeclip_jax.errors import UserError, unknown
 
@@ -27,17 +27,17 @@ def own_seed(config: ConfigDict, seed: int | None) -> int:
     return config.seed if seed is None else seed
 
 
-def training_pairs(config: ConfigDict, cache: Path | None) -> ImageSource:
+def training_pairs(config: ConfigDict, cache: IndexCache | None) -> ImageSource:
     """The pairs of `raw_pairs` at the model's image size."""
     return Resized(raw_pairs(config, cache), config.model.image_size)
 
 
-def raw_pairs(config: ConfigDict, cache: Path | None) -> Source:
+def raw_pairs(config: ConfigDict, cache: IndexCache | None) -> Source:
     """Opens `data.source`, or the sources of `data.mix`; the images are as stored.
 
     Args:
       config: the run's.
-      cache: folder for indices, or None.
+      cache: of indices, or None.
 
     Raises:
       UserError: if a source cannot be used.
@@ -54,14 +54,14 @@ def raw_pairs(config: ConfigDict, cache: Path | None) -> Source:
     return Concatenation(sources)
 
 
-def held_out(config: ConfigDict, pairs: ImageSource, cache: Path | None) -> HeldOut | None:
+def held_out(config: ConfigDict, pairs: ImageSource, cache: IndexCache | None) -> HeldOut | None:
     """Opens `evaluate.source`, or returns None if it is empty.
 
     Args:
       config: the run's.
       pairs: the clean training pairs: their captions are the prompts of
         `evaluate.prompts=captions`, and probes learn from them where the source has no split.
-      cache: folder for indices, or None.
+      cache: of indices, or None.
 
     Raises:
       UserError: if the source has no labels where it needs them, or the prompts cannot be made.
@@ -87,7 +87,7 @@ def held_out(config: ConfigDict, pairs: ImageSource, cache: Path | None) -> Held
     return found
 
 
-def also_held_out(config: ConfigDict, cache: Path | None) -> list[HeldOut]:
+def also_held_out(config: ConfigDict, cache: IndexCache | None) -> list[HeldOut]:
     """Opens the sources of `evaluate.also`; args and errors as `held_out`."""
     found = []
     for name in config.evaluate.also:
@@ -100,7 +100,7 @@ def also_held_out(config: ConfigDict, cache: Path | None) -> list[HeldOut]:
     return found
 
 
-def _request(config: ConfigDict, source: str, cache: Path | None) -> Request:
+def _request(config: ConfigDict, source: str, cache: IndexCache | None) -> Request:
     evaluate = config.evaluate
     templates = evaluate.prompts in PROMPTS
     if not templates and not evaluate.prompts.endswith(".json"):
@@ -116,7 +116,7 @@ def _request(config: ConfigDict, source: str, cache: Path | None) -> Request:
 
 
 def _options(
-    config: ConfigDict, changes: dict[str, Any], count: int, cache: Path | None
+    config: ConfigDict, changes: dict[str, Any], count: int, cache: IndexCache | None
 ) -> SourceOptions:
     """Options of a source: those of `data`, with changes."""
     data = config.data
@@ -129,7 +129,7 @@ def _options(
     )
 
 
-def _one(config: ConfigDict, changes: dict[str, Any], cache: Path | None) -> Source:
+def _one(config: ConfigDict, changes: dict[str, Any], cache: IndexCache | None) -> Source:
     """Opens one source of training pairs: its part, and of that the pairs asked for."""
     unknown_keys = changes.keys() - {"source", "pairs", "part", *OF_A_SOURCE}
     if unknown_keys:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from array import array
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def read(path: str, source: Source) -> np.ndarray:
     """
     if not path:
         return np.zeros(0, np.int32)
-    flagged, number = [], -1
+    flagged, number = array("i"), -1
     try:
         with Path(path).open(newline="", encoding="utf-8") as file:
             for number, row in enumerate(csv.DictReader(file)):

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import grain
 import numpy as np
 
-from safeclip_jax.data import augment_text, workers
+from safeclip_jax.data import augment_text, mapped, workers
 from safeclip_jax.data.skipped import SkippedRecords
 from safeclip_jax.data.sources.base import ImageSource
 from safeclip_jax.data.tokenizer import Tokenizer
@@ -23,6 +24,7 @@ from safeclip_jax.errors import BadRecord, UserError
 Batch = dict[str, np.ndarray]
 Bad = dict[int, str]
 _TRIES = 1000
+_AT_ONCE = 4096  # captions
 
 
 class ImageReader:
@@ -37,9 +39,9 @@ class ImageReader:
     def __init__(self, source: ImageSource, size: int, cache_bytes: int):
         self._source = source
         self._shape = (size, size, 3)
-        fits = len(source) * size * size * 3 <= cache_bytes
-        self._cache = np.empty((len(source), *self._shape), np.uint8) if fits else None
-        self._cached = np.zeros(len(source), bool)
+        kept = len(source) if len(source) * size * size * 3 <= cache_bytes else 0
+        self._cache = np.empty((kept, *self._shape), np.uint8) if kept else None
+        self._cached = np.zeros(kept, bool)
         self._bad: Bad = {}
 
     def __call__(self, indices: np.ndarray) -> tuple[np.ndarray, Bad]:
@@ -119,6 +121,8 @@ class Loader:
           `index` int32 [b], `image` uint8 [b, S, S, 3], `tokens` int32 [b, views, L].
         """
         order = stage_order(pairs, batch_size, (self.seed, *place))
+        if self.workers:
+            pairs, order = mapped.shared(pairs), mapped.shared(order)
 
         def make(step: int) -> tuple[Batch, Bad]:
             index = self._slice(order[step * batch_size : (step + 1) * batch_size])
@@ -138,16 +142,19 @@ class Loader:
           `index` int32 [b], `image` uint8 [b, S, S, 3], `tokens` int32 [b, L] and `valid`
           bool [b], whether the pair can be used.
         """
-        padded = pad_to_multiple(pairs, batch_size)
+        pairs = np.asarray(pairs, np.int32)
+        if self.workers:
+            pairs = mapped.shared(pairs)
 
         def make(step: int) -> tuple[Batch, Bad]:
-            index = self._slice(padded[step * batch_size : (step + 1) * batch_size])
+            places = np.arange(step * batch_size, (step + 1) * batch_size)
+            index = self._slice(np.take(pairs, places, mode="wrap"))
             images, bad = self.images(index)
             valid = np.array([int(i) not in bad for i in index])
             tokens = self._encode(index)
             return {"index": index, "image": images, "tokens": tokens, "valid": valid}, bad
 
-        return self._iterate(make, 0, len(padded) // batch_size)
+        return self._iterate(make, 0, -(-len(pairs) // batch_size))
 
     def caption_operations(self) -> str:
         """The operations of the captions' augmentation, in words."""
@@ -189,7 +196,7 @@ class Loader:
 
     def _slice(self, batch: np.ndarray) -> np.ndarray:
         share = len(batch) // self.processes
-        return batch[self.process * share : (self.process + 1) * share]
+        return np.asarray(batch[self.process * share : (self.process + 1) * share])
 
     def _encode(self, index: np.ndarray, view: tuple[int, ...] | None = None) -> np.ndarray:
         """Token ids [b, L] of captions as they are, or of an augmented view of them."""
@@ -199,7 +206,7 @@ class Loader:
         if view is not None:
             captions = [
                 augment_text.augment(
-                    caption, np.random.default_rng([self.seed, *view, int(i)]), self.synonyms
+                    caption, augment_text.random_of(self.seed, *view, int(i)), self.synonyms
                 )
                 for caption, i in zip(captions, index, strict=True)
             ]
@@ -207,7 +214,15 @@ class Loader:
 
     @cached_property
     def _tokens(self) -> np.ndarray:
-        return self.tokenizer.encode(list(self.captions))
+        tokens = np.empty((len(self.captions), self.tokenizer.context), np.int32)
+        for start in range(0, len(tokens), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            tokens[part] = self.tokenizer.encode(self.captions[part])
+        return tokens
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What worker processes receive: this one keeps the list of the pairs that are bad."""
+        return self.__dict__ | {"skipped": None}
 
 
 def stage_order(pairs: np.ndarray, batch_size: int, seed: tuple[int, ...]) -> np.ndarray:
@@ -225,9 +240,3 @@ def stage_order(pairs: np.ndarray, batch_size: int, seed: tuple[int, ...]) -> np
 def steps_in_stage(pairs: int, batch_size: int) -> int:
     """Number of batches that `stage_order` makes of this many pairs."""
     return max(pairs // batch_size, min(pairs, 1))
-
-
-def pad_to_multiple(indices: np.ndarray, multiple: int) -> np.ndarray:
-    """Repeats leading entries until the length is a multiple, int32."""
-    length = -(-len(indices) // multiple) * multiple
-    return np.resize(np.asarray(indices, np.int32), length)

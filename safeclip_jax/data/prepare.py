@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -20,7 +20,7 @@ from safeclip_jax.data.skipped import write_rejected
 from safeclip_jax.data.sources.array_record import SCHEMA, shard_path
 from safeclip_jax.data.sources.base import Columns, Rejected, Source
 from safeclip_jax.data.sources.columns_file import load_columns, save_columns
-from safeclip_jax.data.strings import PackedStrings
+from safeclip_jax.data.strings import Chosen
 from safeclip_jax.errors import BadRecord, UserError, first_line
 
 MAX_SIDE = 2**14
@@ -134,7 +134,7 @@ def _write_shard(
     partial.replace(final)
     labels = None if source.labels is None else source.labels[kept]
     captions, names = (
-        PackedStrings.pack(strings[i] for i in kept) for strings in (source.captions, source.keys)
+        Chosen(strings, np.array(kept, int)) for strings in (source.captions, source.keys)
     )
     columns = Columns(captions, names, labels, source.class_names, rejected)
     save_columns(shard_path(folder, number, ".npz"), columns)
@@ -171,18 +171,14 @@ def _encoded(content: bytes | np.ndarray, plan: Plan) -> bytes:
 
 def _finish(source: Source, folder: Path, shards: int) -> dict:
     """Writes `skipped.jsonl` and, last, `dataset.json`."""
-    pairs, rejected = 0, list(source.rejected)
-    for number in range(shards):
-        columns, _ = load_columns(shard_path(folder, number, ".npz"))
-        pairs += len(columns.keys)
-        rejected += columns.rejected
-    write_rejected(folder / "skipped.jsonl", rejected)
-    reasons = Counter(record.reason for record in rejected)
+    tables = [shard_path(folder, number, ".npz") for number in range(shards)]
+    rejected = (record for table in tables for record in load_columns(table).rejected)
+    reasons = write_rejected(folder / "skipped.jsonl", itertools.chain(source.rejected, rejected))
     described = {
         "schema": SCHEMA,
         "shards": shards,
-        "pairs": pairs,
-        "skipped": len(rejected),
+        "pairs": sum(len(load_columns(table).keys) for table in tables),
+        "skipped": reasons.total(),
         "reasons": dict(reasons.most_common(50)),
     }
     whole_file.write_text(folder / "dataset.json", json.dumps(described, indent=1) + "\n")

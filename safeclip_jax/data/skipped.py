@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -47,9 +50,10 @@ class SkippedRecords:
         for line in _read(path):
             if isinstance(line["index"], int) and 0 <= line["index"] < len(self._source):
                 self.reasons.setdefault(line["index"], str(line["reason"]))
-        rejected = [{"index": None, **asdict(r)} for r in self._source.rejected]
-        lines = rejected + [self._line(i, r) for i, r in self.reasons.items()]
-        whole_file.write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+        rejected = ({"index": None, **asdict(r)} for r in self._source.rejected)
+        known = (self._line(i, reason) for i, reason in self.reasons.items())
+        with whole_file.writing_text(path) as file:
+            file.writelines(json.dumps(line) + "\n" for line in itertools.chain(rejected, known))
 
     def note(self, found: Mapping[int, str]) -> None:
         """Takes pairs that could not be used, by index, with their reasons."""
@@ -67,7 +71,7 @@ class SkippedRecords:
         if self._exchange is not None:
             texts = self._exchange(json.dumps(sorted(found.items())))
             found = dict(pair for text in texts for pair in json.loads(text))
-        found = {i: reason for i, reason in sorted(found.items()) if i not in self.reasons}
+        found = {i: sys.intern(r) for i, r in sorted(found.items()) if i not in self.reasons}
         self.reasons |= found
         if self._path is not None and found:
             _append(self._path, [self._line(i, reason) for i, reason in found.items()])
@@ -92,9 +96,14 @@ class SkippedRecords:
         )
 
 
-def write_rejected(path: Path, rejected: Iterable[Rejected]) -> None:
-    """Lists records that have no index in a file of JSON lines."""
-    whole_file.write_text(path, "".join(json.dumps(asdict(r)) + "\n" for r in rejected))
+def write_rejected(path: Path, rejected: Iterable[Rejected]) -> Counter[str]:
+    """Lists records that have no index in a file of JSON lines; returns how many by reason."""
+    reasons = Counter[str]()
+    with whole_file.writing_text(path) as file:
+        for record in rejected:
+            reasons[record.reason] += 1
+            file.write(json.dumps(asdict(record)) + "\n")
+    return reasons
 
 
 def _read(path: Path) -> list[dict]:

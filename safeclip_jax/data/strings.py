@@ -1,15 +1,48 @@
-"""Millions of strings in two arrays instead of as many Python objects."""
+"""Sequences of millions of strings without as many Python objects: packed, or views of others."""
 
 from __future__ import annotations
 
+import bisect
+import itertools
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import overload
+from pathlib import Path
+from typing import TypeVar, overload
 
 import numpy as np
 
+from safeclip_jax.data.mapped import ArrayWriter, shared
 
-class PackedStrings(Sequence[str]):
+Item = TypeVar("Item", covariant=True)
+_AT_ONCE, _ERRORS = 4096, "surrogatepass"
+
+
+class Lazy(Sequence[Item]):
+    """A sequence whose items are made when they are asked for."""
+
+    @abstractmethod
+    def item(self, index: int) -> Item:
+        """The item at an index from 0."""
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | list[Item]:
+        if isinstance(index, slice):
+            return [self.item(i) for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return self.item(index % len(self))
+
+    def __iter__(self) -> Iterator[Item]:
+        return map(self.item, range(len(self)))
+
+
+class PackedStrings(Lazy[str]):
     """An immutable sequence of strings: their UTF-8 bytes end to end, and where each ends.
+
+    File names that are no UTF-8 hold surrogates, which pass.
 
     Attributes:
       data: uint8 [bytes in all].
@@ -21,46 +54,96 @@ class PackedStrings(Sequence[str]):
 
     @classmethod
     def pack(cls, strings: Iterable[str]) -> PackedStrings:
-        buffer, ends = bytearray(), []
-        for text in strings:
-            buffer += text.encode()
-            ends.append(len(buffer))
-        return cls(np.frombuffer(bytes(buffer), np.uint8), np.array(ends, np.int64))
+        writer, left = StringsWriter(), iter(strings)
+        while part := list(itertools.islice(left, _AT_ONCE)):
+            writer.extend(part)
+        return writer.close()
 
     def __len__(self) -> int:
         return len(self.ends)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        index %= len(self)
+    def item(self, index: int) -> str:
         start = self.ends[index - 1] if index else 0
-        return self.data[start : self.ends[index]].tobytes().decode()
+        return self.data[start : self.ends[index]].tobytes().decode(errors=_ERRORS)
 
     def __iter__(self) -> Iterator[str]:
-        return (self[i] for i in range(len(self)))
+        first = 0
+        for start in range(0, len(self), _AT_ONCE):
+            ends = self.ends[start : start + _AT_ONCE].tolist()
+            content = self.data[first : ends[-1]].tobytes()
+            for begin, end in itertools.pairwise([first, *ends]):
+                yield content[begin - first : end - first].decode(errors=_ERRORS)
+            first = ends[-1]
 
 
-class ChangedStrings(Sequence[str]):
-    """A sequence in which some strings are others."""
+class StringsWriter:
+    """Appends to packed strings in two files, `NAME.data.npy` and `NAME.ends.npy`.
 
-    def __init__(self, strings: Sequence[str], changes: Mapping[int, str]):
-        self._strings, self._changes = strings, changes
+    Args:
+      path: FOLDER/NAME; None for files without a name.
+    """
+
+    def __init__(self, path: Path | None = None):
+        data, ends = (
+            path and path.with_name(f"{path.name}.{part}.npy") for part in ("data", "ends")
+        )
+        self._data, self._ends = ArrayWriter(np.uint8, (), data), ArrayWriter(np.int64, (), ends)
 
     def __len__(self) -> int:
-        return len(self._strings)
+        return len(self._ends)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        return self._changes.get(index % len(self), self._strings[index])
+    def extend(self, strings: Sequence[str]) -> None:
+        if isinstance(strings, PackedStrings):
+            data, ends = strings.data, strings.ends
+        else:
+            parts = [text.encode(errors=_ERRORS) for text in strings]
+            data = np.frombuffer(b"".join(parts), np.uint8)
+            ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
+        self._ends.extend(len(self._data) + ends)
+        self._data.extend(data)
+
+    def close(self) -> PackedStrings:
+        return PackedStrings(self._data.close(), self._ends.close())
+
+
+class Chosen(Lazy[Item]):
+    """Some items of a sequence, by their indices."""
+
+    def __init__(self, items: Sequence[Item], indices: np.ndarray):
+        self._items, self._indices = items, shared(indices)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def item(self, index: int) -> Item:
+        return self._items[int(self._indices[index])]
+
+
+class Joined(Lazy[Item]):
+    """The items of several sequences, one after the other."""
+
+    def __init__(self, parts: Sequence[Sequence[Item]]):
+        self._parts, self._ends = parts, list(itertools.accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def item(self, index: int) -> Item:
+        number = bisect.bisect_right(self._ends, index)
+        return self._parts[number][index - (self._ends[number - 1] if number else 0)]
+
+    def __iter__(self) -> Iterator[Item]:
+        return itertools.chain.from_iterable(self._parts)
+
+
+class Changed(Lazy[Item]):
+    """A sequence in which some items are others."""
+
+    def __init__(self, items: Sequence[Item], changes: Mapping[int, Item]):
+        self._items, self._changes = items, changes
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def item(self, index: int) -> Item:
+        return self._changes[index] if index in self._changes else self._items[index]

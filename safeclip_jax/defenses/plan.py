@@ -112,7 +112,7 @@ class Without:
 
     Attributes:
       defense: that plans.
-      left_out: pair indices.
+      left_out: pair indices, int.
     """
 
     defense: Defense
@@ -135,15 +135,22 @@ class Without:
         return self.defense.pools(epoch, scores, previous, distances)
 
     def stages(self, epoch: int, pairs: np.ndarray, pools: Pools | None) -> list[Stage]:
+        kept = np.ones(len(pairs), bool)
+        kept[self.left_out[self.left_out < len(pairs)]] = False
         planned = self.defense.stages(epoch, pairs, pools)
-        return [replace(s, pairs=np.setdiff1d(s.pairs, self.left_out)) for s in planned]
+        return [replace(stage, pairs=stage.pairs[kept[stage.pairs]]) for stage in planned]
 
 
 def outline(defense: Defense, pairs: np.ndarray, epochs: range) -> Iterator[tuple[int, Stage]]:
     """The stages to come as (epoch, stage), as if every safe pool held half of the pairs."""
-    half = len(pairs) // 2
-    zeros = np.zeros(len(pairs), np.float32)
-    pools = Pools(pairs[:half], pairs[half:], zeros, zeros, None, NO_PAIRS)
+    is_safe = np.arange(len(pairs)) < len(pairs) // 2
+    pools = Pools(is_safe, np.zeros(len(pairs), np.float32), None, NO_PAIRS)
     for epoch in epochs:
         for stage in defense.stages(epoch, pairs, pools):
             yield epoch, stage
+
+
+def kinds(defense: Defense, epochs: range) -> list[tuple[str, bool]]:
+    """The kinds of stages to come, in their order; they do not depend on the pairs."""
+    few = np.arange(2, dtype=np.int32)
+    return list(dict.fromkeys(stage.kind for _, stage in outline(defense, few, epochs)))

@@ -146,8 +146,9 @@ class SafeCLIP:
             return by_rule(scores, share=self.scout_share)
         if previous is None or epoch == self._first_pools:
             return by_rule(scores, threshold=self.threshold, least=least, most=most)
-        scores = self.momentum * previous.scores + (1 - self.momentum) * scores
-        share = min(len(previous.safe) / len(scores) + self.growth, self.cap)
+        scores = (1 - self.momentum) * scores
+        scores += self.momentum * previous.scores
+        share = min(np.count_nonzero(previous.is_safe) / len(scores) + self.growth, self.cap)
         if not self.adaptive:
             return by_rule(scores, share=share)
         likely = self.likely or np.inf
@@ -163,11 +164,13 @@ class SafeCLIP:
                 return [Stage("warm-up", "unimodal", pairs, True)]
             return [Stage("slow start", "clip", pairs, self.augment, self.slow_learning_rate)]
         assert pools is not None
-        risky = [Stage("risky", "unimodal", pools.risky, True)] if self.train_risky else []
-        safe = [Stage("safe", "clip", pools.safe, self.augment)]
+        safe = pools.safe
+        stages = [Stage("safe", "clip", safe, self.augment)]
+        if self.train_risky:
+            stages.insert(0, Stage("risky", "unimodal", pools.risky, True))
         if self.fill:
-            missing = min(len(pairs) - len(pools.safe), len(pools.safe))
+            missing = min(len(pairs) - len(safe), len(safe))
             rng = np.random.default_rng([self.seed, epoch, 0xF111])
-            again = np.sort(rng.choice(pools.safe, missing, replace=False))
-            safe.append(Stage("safe again", "clip", again, self.augment))
-        return [*risky, *safe]
+            again = np.sort(rng.choice(safe, missing, replace=False))
+            stages.append(Stage("safe again", "clip", again, self.augment))
+        return stages

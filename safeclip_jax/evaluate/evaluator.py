@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from safeclip_jax.data import cores
 from safeclip_jax.embed import Variables
 from safeclip_jax.evaluate import detection, tasks
 from safeclip_jax.evaluate.attack import AttackTask
@@ -33,7 +34,7 @@ class Evaluator:
             config.score.batch_size,
             config.model.image_size,
             int(config.data.cache_gib * 2**30),
-            config.data.threads,
+            cores.threads(config.data.threads),
             config.data.max_skipped_share,
         )
 
@@ -76,9 +77,9 @@ SHOWN = {
 def pool_quality(pools: Pools, poisons: np.ndarray) -> dict[str, float | int | None]:
     """Sizes of the pools and, where poisons are known, how well they are told apart."""
     return {
-        "safe_pool_size": len(pools.safe),
-        "risky_pool_size": len(pools.risky),
-        "poisons_in_safe_pool": int(np.isin(poisons, pools.safe).sum()),
+        "safe_pool_size": int(np.count_nonzero(pools.is_safe)),
+        "risky_pool_size": int(np.count_nonzero(~pools.is_safe)),
+        "poisons_in_safe_pool": int(pools.is_safe[poisons].sum()),
         "barred_pairs": len(pools.barred),
         "barred_poisons": int(np.isin(poisons, pools.barred).sum()),
         **score_quality(pools.scores, poisons),

@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import safeclip_jax
-from safeclip_jax import run_config
+from safeclip_jax import run_config, workdir
 from safeclip_jax.attacks import poison, triggers
 from safeclip_jax.attacks.poison import Manifest
 from safeclip_jax.attacks.triggers import TRIGGERS, Trigger
@@ -47,8 +47,9 @@ class Subject:
         """
         if self.config is None:
             raise UserError(f"{self.path} is no run of ours: name what to evaluate on with --data")
-        pairs = from_config.training_pairs(self.config, self.path / "index")
-        found = from_config.held_out(self.config, pairs, self.path / "index")
+        cache = workdir.indices(self.path)
+        pairs = from_config.training_pairs(self.config, cache)
+        found = from_config.held_out(self.config, pairs, cache)
         if found is None:
             raise UserError(f"the run {self.path} held nothing out: use --data")
         return found

@@ -11,6 +11,7 @@ from safeclip_jax.data.sources.array_record import ArrayRecord
 from safeclip_jax.data.sources.base import Source
 from safeclip_jax.data.sources.coco import Coco
 from safeclip_jax.data.sources.folder import Folder
+from safeclip_jax.data.sources.index import IndexCache
 from safeclip_jax.data.sources.mix import part, sample
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.data.sources.table import Table
@@ -31,7 +32,7 @@ class SourceOptions:
       count: how many scenes to draw, or other pairs to choose; 0 for all of these.
       seed: of scenes, parts and choices.
       size: side of scenes in pixels.
-      cache: folder for indices, or None to keep none.
+      cache: of indices, or None to keep none.
     """
 
     image_column: str = ""
@@ -43,11 +44,11 @@ class SourceOptions:
     count: int = 0
     seed: int = 0
     size: int = 32
-    cache: Path | None = None
+    cache: IndexCache | None = None
 
 
 def _table(path: str, o: SourceOptions) -> Source:
-    return Table(path, o.image_column, o.caption_column, o.label_column)
+    return Table(path, o.image_column, o.caption_column, o.label_column, o.cache)
 
 
 KINDS: dict[str, Callable[[str, SourceOptions], Source]] = {
@@ -57,9 +58,9 @@ KINDS: dict[str, Callable[[str, SourceOptions], Source]] = {
     "parquet": _table,
     "webdataset": lambda path, o: WebDataset(path, o.caption_column, o.label_column, o.cache),
     "tfds": lambda name, o: Tfds(name, o.split, o.data_dir, o.caption_column, o.cache),
-    "folder": lambda path, o: Folder(path),
-    "coco": lambda path, o: Coco(path, o.images),
-    "arrayrecord": lambda path, o: ArrayRecord(path),
+    "folder": lambda path, o: Folder(path, cache=o.cache),
+    "coco": lambda path, o: Coco(path, o.images, o.cache),
+    "arrayrecord": lambda path, o: ArrayRecord(path, o.cache),
 }
 _FILES = ("csv", "tsv", "parquet", "folder", "coco", "arrayrecord")
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from safeclip_jax.data import files
 from safeclip_jax.data.sources.base import Source
+from safeclip_jax.data.sources.columns import ColumnsBuilder
 from safeclip_jax.data.sources.columns_file import load_columns
-from safeclip_jax.data.sources.mix import join
+from safeclip_jax.data.sources.index import IndexCache, Recipe
 from safeclip_jax.errors import BadRecord, UserError, first_line
 
 SCHEMA = 1
@@ -24,13 +28,14 @@ class ArrayRecord(Source):
 
     Args:
       path: a local folder with `dataset.json`.
+      cache: of indices, or None to keep none.
 
     Raises:
       UserError: if it is not such a folder, or a shard is missing or has another length
         than its columns.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, cache: IndexCache | None = None):
         folder = Path(path)
         try:
             described = json.loads((folder / "dataset.json").read_text())
@@ -42,8 +47,15 @@ class ArrayRecord(Source):
             ) from None
         if schema != SCHEMA:
             raise UserError(f"{path} has schema {schema}, this version reads {SCHEMA}")
-        columns = [load_columns(shard_path(folder, n, ".npz"))[0] for n in shards]
-        super().__init__(join(columns))
+        tables = [shard_path(folder, number, ".npz") for number in shards]
+        columns = Recipe(
+            "arrayrecord",
+            (folder.name, len(tables)),
+            lambda: (path, [files.stamp(str(table)) for table in tables]),
+            partial(_read, tables),
+            labelled=True,
+        ).columns(cache)
+        super().__init__(columns)
         self._records = _open([shard_path(folder, n, ".array_record") for n in shards])
         if len(self._records) != len(self):
             raise UserError(
@@ -55,6 +67,17 @@ class ArrayRecord(Source):
             return self._records[index]
         except (ValueError, RuntimeError, IndexError) as error:
             raise BadRecord(f"record cannot be read: {first_line(error)}") from None
+
+
+def _read(tables: list[Path], columns: ColumnsBuilder) -> list[str] | None:
+    """Labels stay only where all shards have the same classes."""
+    names: list[str] | None = None
+    for table in tables:
+        found = load_columns(table)
+        names = list(found.class_names) if names is None else names
+        same = list(found.class_names) == names
+        columns.extend(found if same else replace(found, labels=None))
+    return names
 
 
 def _open(paths: list[Path]) -> Any:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from safeclip_jax.data.strings import PackedStrings
+from safeclip_jax.data.strings import Lazy
 
 MAX_CAPTION = 10_000
 
@@ -38,6 +40,19 @@ class Rejected:
     reason: str
 
 
+class RejectedRecords(Lazy[Rejected]):
+    """Rejected records, of which only the texts are kept."""
+
+    def __init__(self, keys: Sequence[str], reasons: Sequence[str]):
+        self._keys, self._reasons = keys, reasons
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def item(self, index: int) -> Rejected:
+        return Rejected(self._keys[index], self._reasons[index])
+
+
 @dataclass(frozen=True)
 class Columns:
     """What a source knows of its pairs without reading an image.
@@ -47,6 +62,7 @@ class Columns:
       labels: class indices, int32 [N], or None.
       class_names: what the labels index.
       rejected: records that have no index.
+      extra: what else its source needs of each pair, by name: integers [N, …] or texts.
     """
 
     captions: Sequence[str]
@@ -54,6 +70,7 @@ class Columns:
     labels: np.ndarray | None = None
     class_names: Sequence[str] = ()
     rejected: Sequence[Rejected] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Source(ABC):
@@ -98,60 +115,20 @@ class ImageSource(Source):
     def image(self, index: int) -> np.ndarray: ...
 
 
-@dataclass
-class ColumnsBuilder:
-    """Collects the columns of a source, record by record, and sorts out unusable captions.
+def same_numbers(names: Sequence[str]) -> np.ndarray:
+    """For each name a number, int64: its place among the different ones, by first occurrence.
 
-    Attributes:
-      labelled: whether every record needs a class name.
+    Names are told apart by 128 bits of their digests.
     """
-
-    labelled: bool = False
-    captions: list[str] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
-
-    def add(self, key: str, caption: object, label: object = None, place: str = "") -> bool:
-        """Takes a record and returns whether it got an index.
-
-        Args:
-          key: its name.
-          caption: what should be its text.
-          label: its class name.
-          place: where it stands, for the list of the rejected; empty for the key.
-        """
-        problem = caption_problem(caption)
-        if self.labelled and (label is None or not str(label).strip()):
-            problem = problem or "label is missing"
-        if problem:
-            self.reject(place or key, problem)
-            return False
-        self.captions.append(str(caption))
-        self.keys.append(key)
-        if self.labelled:
-            self.labels.append(str(label))
-        return True
-
-    def reject(self, key: str, reason: str) -> None:
-        self.rejected.append(Rejected(key, reason))
-
-    def build(self, class_names: Iterable[str] | None = None) -> Columns:
-        """The columns; classes are sorted by name unless they are given."""
-        names: list[str] = []
-        labels = None
-        if self.labels:
-            names = sorted(set(self.labels)) if class_names is None else list(class_names)
-            number = {name: i for i, name in enumerate(names)}
-            labels = np.array([number[label] for label in self.labels], np.int32)
-        captions, keys = PackedStrings.pack(self.captions), PackedStrings.pack(self.keys)
-        return Columns(captions, keys, labels, names, self.rejected)
-
-
-def same_numbers(names: Iterable[str]) -> np.ndarray:
-    """For each name a number, int64: its place among the different ones."""
-    first: dict[str, int] = {}
-    return np.fromiter((first.setdefault(name, len(first)) for name in names), np.int64)
+    digests = np.zeros(len(names), "V16")
+    for index, name in enumerate(names):
+        digests[index] = hashlib.blake2b(
+            name.encode(errors="surrogatepass"), digest_size=16
+        ).digest()
+    _, first, number = np.unique(digests, return_index=True, return_inverse=True)
+    places = np.empty(len(first), np.int64)
+    places[np.argsort(first)] = np.arange(len(first))
+    return places[number]
 
 
 def caption_problem(caption: object) -> str:

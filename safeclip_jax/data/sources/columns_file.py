@@ -1,4 +1,4 @@
-"""Columns of a source in one file, so that an index is built once."""
+"""The columns of a prepared shard in one file."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from safeclip_jax import whole_file
-from safeclip_jax.data.sources.base import Columns, Rejected
+from safeclip_jax.data.sources.base import Columns, RejectedRecords
 from safeclip_jax.data.strings import PackedStrings
 from safeclip_jax.errors import UserError, first_line
 
 _SCHEMA = 1
 
 
-def save_columns(path: Path, columns: Columns, extra: dict[str, np.ndarray] | None = None) -> None:
-    """Writes columns and further arrays; the file appears whole or not at all."""
+def save_columns(path: Path, columns: Columns) -> None:
+    """Writes columns, without those of one source only; the file appears whole or not at all."""
     arrays: dict[str, np.ndarray] = {"schema": np.array(_SCHEMA)}
     strings = {
         "captions": columns.captions,
@@ -29,13 +29,12 @@ def save_columns(path: Path, columns: Columns, extra: dict[str, np.ndarray] | No
         arrays |= {f"{name}.data": packed.data, f"{name}.ends": packed.ends}
     if columns.labels is not None:
         arrays["labels"] = columns.labels
-    arrays |= {f"extra.{name}": values for name, values in (extra or {}).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file.writing(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def load_columns(path: Path) -> tuple[Columns, dict[str, np.ndarray]]:
+def load_columns(path: Path) -> Columns:
     """Reads what `save_columns` wrote.
 
     Raises:
@@ -50,15 +49,12 @@ def load_columns(path: Path) -> tuple[Columns, dict[str, np.ndarray]]:
         def strings(name: str) -> PackedStrings:
             return PackedStrings(arrays[f"{name}.data"], arrays[f"{name}.ends"])
 
-        rejected = zip(strings("rejected_keys"), strings("rejected_reasons"), strict=True)
-        columns = Columns(
+        return Columns(
             strings("captions"),
             strings("keys"),
             arrays.get("labels"),
             list(strings("class_names")),
-            [Rejected(*pair) for pair in rejected],
+            RejectedRecords(strings("rejected_keys"), strings("rejected_reasons")),
         )
     except Exception as error:
         raise UserError(f"index {path} cannot be read ({first_line(error)}): delete it") from None
-    extra = {k.removeprefix("extra."): v for k, v in arrays.items() if k.startswith("extra.")}
-    return columns, extra

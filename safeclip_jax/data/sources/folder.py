@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from safeclip_jax.data.files import Files
 from safeclip_jax.data.prompts import TEMPLATES, readable
-from safeclip_jax.data.sources.base import ColumnsBuilder, Source
+from safeclip_jax.data.sources.base import Source
+from safeclip_jax.data.sources.columns import ColumnsBuilder
+from safeclip_jax.data.sources.index import IndexCache, Recipe
 from safeclip_jax.errors import UserError
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -22,32 +26,60 @@ class Folder(Source):
     Args:
       path: a local folder of class folders; links in it are not followed out of it.
       templates: texts with one `{}`; pair i takes one of them by chance.
+      cache: of indices, or None to keep none.
 
     Raises:
       UserError: if there is no class folder with an image.
     """
 
-    def __init__(self, path: str, templates: Sequence[str] = TEMPLATES):
+    def __init__(
+        self,
+        path: str,
+        templates: Sequence[str] = TEMPLATES,
+        cache: IndexCache | None = None,
+    ):
         root = Path(path)
         if not root.is_dir():
             raise UserError(f"{path} is not a folder of class folders")
-        columns = ColumnsBuilder(labelled=True)
-        for name in sorted(entry.name for entry in os.scandir(root) if entry.is_dir()):
-            for folder, _, names in sorted(os.walk(root / name)):
-                for image in sorted(names):
-                    key = str((Path(folder) / image).relative_to(root))
-                    if image.lower().endswith(IMAGES):
-                        columns.add(key, templated(name, templates, len(columns.keys)), name)
-                    else:
-                        columns.reject(key, "not an image by its ending")
-        if not columns.keys:
+        columns = Recipe(
+            "folder",
+            (root.name, tuple(templates)),
+            lambda: (path, _names(root)),
+            partial(_read, root, templates),
+            labelled=True,
+        ).columns(cache)
+        if not len(columns.keys):
             raise UserError(f"{path} holds no class folder with an image")
-        super().__init__(columns.build())
+        super().__init__(columns)
         self.class_names = [readable(name) for name in self.class_names]
         self._files = Files(path)
 
     def image(self, index: int) -> bytes:
         return self._files.read(self.keys[index])
+
+
+def _read(root: Path, templates: Sequence[str], columns: ColumnsBuilder) -> None:
+    for class_name, key in _walk(root):
+        if key.lower().endswith(IMAGES):
+            columns.add(key, templated(class_name, templates, len(columns)), class_name)
+        else:
+            columns.reject(key, "not an image by its ending")
+
+
+def _walk(root: Path) -> Iterator[tuple[str, str]]:
+    """The class of each file and its path from the root, sorted."""
+    for name in sorted(entry.name for entry in os.scandir(root) if entry.is_dir()):
+        for folder, _, names in sorted(os.walk(root / name)):
+            for file in sorted(names):
+                yield name, str((Path(folder) / file).relative_to(root))
+
+
+def _names(root: Path) -> str:
+    """Digest of the names of all files."""
+    digest = hashlib.sha256()
+    for _, key in _walk(root):
+        digest.update(key.encode(errors="surrogatepass") + b"\0")
+    return digest.hexdigest()
 
 
 def templated(class_name: str, templates: Sequence[str], index: int) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from safeclip_jax.data.mapped import shared
 from safeclip_jax.data.sources.base import Columns, ImageSource, Source
-from safeclip_jax.data.strings import PackedStrings
+from safeclip_jax.data.strings import Chosen, Joined
 from safeclip_jax.errors import UserError
 
 
@@ -17,13 +18,16 @@ class Subset(Source):
     """Some pairs of a source by their indices."""
 
     def __init__(self, source: Source, indices: np.ndarray):
-        labels = None if source.labels is None else source.labels[indices]
-        captions, keys = (
-            PackedStrings.pack(strings[int(i)] for i in indices)
-            for strings in (source.captions, source.keys)
+        self._source, self._indices = source, shared(indices)
+        super().__init__(
+            Columns(
+                Chosen(source.captions, self._indices),
+                Chosen(source.keys, self._indices),
+                None if source.labels is None else shared(source.labels[indices]),
+                source.class_names,
+                source.rejected,
+            )
         )
-        super().__init__(Columns(captions, keys, labels, source.class_names, source.rejected))
-        self._source, self._indices = source, indices
 
     def image_numbers(self) -> np.ndarray:
         return self._source.image_numbers()[self._indices]
@@ -55,10 +59,12 @@ def part(source: Source, start: float, stop: float, seed: int) -> Source:
         raise UserError(f"data part ({start}, {stop}) is not two rising shares between 0 and 1")
     if (start, stop) == (0, 1):
         return source
-    order = np.random.default_rng([seed, 0x9A27]).permutation(len(source))
     first, last = round(start * len(source)), round(stop * len(source))
     if first == last:
         raise UserError(f"data part ({start}, {stop}) of {len(source)} pairs holds none")
+    order = np.random.default_rng([seed, 0x9A27]).permutation(
+        np.arange(len(source), dtype=np.int32)
+    )
     return Subset(source, np.sort(order[first:last]))
 
 
@@ -71,7 +77,8 @@ def sample(source: Source, count: int, seed: int) -> Source:
     if not 0 < count <= len(source):
         raise UserError(f"data.pairs={count}, but the source holds {len(source)} pairs")
     rng = np.random.default_rng([seed, 0x5B5E7])
-    return Subset(source, np.sort(rng.choice(len(source), count, replace=False)))
+    chosen = rng.choice(len(source), count, replace=False).astype(np.int32)
+    return Subset(source, np.sort(chosen))
 
 
 def weighted(source: Source, weight: float, seed: int) -> Source:
@@ -89,7 +96,7 @@ class Concatenation(Source):
     """The pairs of several sources, one after the other."""
 
     def __init__(self, sources: Sequence[Source]):
-        super().__init__(join(sources))
+        super().__init__(_join(sources))
         self._sources = sources
         self._ends = list(itertools.accumulate(len(s) for s in sources))
 
@@ -106,16 +113,16 @@ class Concatenation(Source):
         return self._sources[number].image(index - (self._ends[number - 1] if number else 0))
 
 
-def join(parts: Sequence[Source | Columns]) -> Columns:
+def _join(parts: Sequence[Source]) -> Columns:
     """Columns one after the other; labels stay only where all have the same classes."""
     names = list(parts[0].class_names)
     labels = [p.labels for p in parts if p.labels is not None and list(p.class_names) == names]
-    chain = itertools.chain.from_iterable
     same = len(labels) == len(parts)
+    rejected = {id(part.rejected): part.rejected for part in parts}  # once where parts share them
     return Columns(
-        PackedStrings.pack(chain(p.captions for p in parts)),
-        PackedStrings.pack(chain(p.keys for p in parts)),
-        np.concatenate(labels) if same else None,
+        Joined([part.captions for part in parts]),
+        Joined([part.keys for part in parts]),
+        shared(np.concatenate(labels)) if same else None,
         names if same else (),
-        list(dict.fromkeys(chain(p.rejected for p in parts))),
+        Joined(list(rejected.values())),
     )

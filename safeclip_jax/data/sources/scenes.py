@@ -190,7 +190,12 @@ def _draw(scene: _Scene, size: int) -> np.ndarray:
     draw = ImageDraw.Draw(canvas)
     name = list(BACKGROUNDS)[scene.background]
     _draw_background(draw, name, BACKGROUNDS[name], side)
-    canvas.paste(list(COLORS.values())[scene.color], mask=_mask(scene, side))
+    color = list(COLORS.values())[scene.color]
+    outline, cut_out = list(SHAPES.values())[scene.shape]
+    if cut_out:
+        canvas.paste(color, mask=_mask(scene, side))
+    else:
+        draw.polygon(_place(outline, scene, side), fill=color)
     image = np.asarray(canvas.reduce(_OVERSAMPLE), np.float32)
     rng = np.random.default_rng([scene.noise_seed, size])
     light = 1 + 0.15 * np.linspace(-1, 1, size, dtype=np.float32) * (rng.random() - 0.5)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from safeclip_jax import whole_file
 from safeclip_jax.data import files
-from safeclip_jax.data.sources.base import ColumnsBuilder, Source, same_numbers
+from safeclip_jax.data.sources.base import Source, same_numbers
+from safeclip_jax.data.sources.columns import ColumnsBuilder
+from safeclip_jax.data.sources.index import IndexCache, Recipe
 from safeclip_jax.errors import UserError, first_line
 
 IMAGE_COLUMNS = ("image", "path", "filepath", "image_path", "file_name")
@@ -30,36 +33,33 @@ class Table(Source):
         file is found in its header; its encoding is UTF-8.
       image_column, caption_column: column names; empty for the first usual one.
       label_column: column of class names; empty for none.
+      cache: of indices, or None to keep none.
 
     Raises:
       UserError: if the file cannot be read, has no pairs, or lacks a column.
     """
 
     def __init__(
-        self, path: str, image_column: str = "", caption_column: str = "", label_column: str = ""
+        self,
+        path: str,
+        image_column: str = "",
+        caption_column: str = "",
+        label_column: str = "",
+        cache: IndexCache | None = None,
     ):
-        columns: ColumnsBuilder = ColumnsBuilder(labelled=bool(label_column))
-        header, rows = _parquet(path) if path.endswith(".parquet") else _text(path)
-        image = _column(path, header, "image", image_column, IMAGE_COLUMNS)
-        caption = _column(path, header, "caption", caption_column, CAPTION_COLUMNS)
-        label = _column(path, header, "label", label_column, ()) if label_column else None
-        places = []
-        for place, (where, row) in enumerate(rows):
-            if isinstance(row, str):
-                columns.reject(where, row)
-                continue
-            name = row[image]
-            problem = files.escapes(name) if isinstance(name, str) else "image path is missing"
-            if problem:
-                columns.reject(where, f"image: {problem}")
-            else:
-                name_of_class = None if label is None else row[label]
-                if columns.add(str(name), row[caption], name_of_class, where):
-                    places.append(place)
-        if not columns.keys and not columns.rejected:
+        names = (image_column, caption_column, label_column)
+        columns = Recipe(
+            "table",
+            (PurePosixPath(path).name, names),
+            lambda: (path, files.stamp(path)),
+            partial(_read, path, *names),
+            labelled=bool(label_column),
+            extra={"place": ()},
+        ).columns(cache)
+        if not len(columns.keys) and not columns.rejected:
             raise UserError(f"{path} holds no pairs, only a header")
-        super().__init__(columns.build())
-        self._places = np.array(places, np.int64)
+        super().__init__(columns)
+        self._places = columns.extra["place"]
         root = path.rpartition("/")[0] if files.is_remote(path) else str(PurePosixPath(path).parent)
         self._files = files.Files(root)
 
@@ -71,6 +71,26 @@ class Table(Source):
 
     def image(self, index: int) -> bytes:
         return self._files.read(self.keys[index])
+
+
+def _read(
+    path: str, image_column: str, caption_column: str, label_column: str, columns: ColumnsBuilder
+) -> None:
+    header, rows = _parquet(path) if path.endswith(".parquet") else _text(path)
+    image = _column(path, header, "image", image_column, IMAGE_COLUMNS)
+    caption = _column(path, header, "caption", caption_column, CAPTION_COLUMNS)
+    label = _column(path, header, "label", label_column, ()) if label_column else None
+    for place, (where, row) in enumerate(rows):
+        if isinstance(row, str):
+            columns.reject(where, row)
+            continue
+        name = row[image]
+        problem = files.escapes(name) if isinstance(name, str) else "image path is missing"
+        if problem:
+            columns.reject(where, f"image: {problem}")
+        else:
+            class_name = None if label is None else row[label]
+            columns.add(str(name), row[caption], class_name, where, place=place)
 
 
 def copy_rows(path: str, target: Path, places: np.ndarray) -> None:
@@ -153,8 +173,7 @@ def _text(path: str) -> tuple[list[str], Iterator[Row]]:
 
 def _open_text(path: str) -> tuple[list[str], str, Iterable[bytes]]:
     """The header, the separator found in it, and the lines after it."""
-    with files.open_bytes(path) as file:
-        lines = io.BytesIO(file.read())
+    lines = files.open_bytes(path)
     first = lines.readline().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
     separator = max(_SEPARATORS, key=first.count)
     try:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from safeclip_jax.data.prompts import TEMPLATES, readable
-from safeclip_jax.data.sources.base import Columns, ColumnsBuilder, Source
-from safeclip_jax.data.sources.columns_file import load_columns, save_columns
+from safeclip_jax.data.sources.base import Source
+from safeclip_jax.data.sources.columns import ColumnsBuilder
 from safeclip_jax.data.sources.folder import templated
+from safeclip_jax.data.sources.index import IndexCache, Recipe
 from safeclip_jax.errors import BadRecord, UserError, first_line
 
 _DECODED_AT_ONCE = 1024
@@ -30,7 +31,7 @@ class Tfds(Source):
       split: of the data set.
       data_dir: where it was prepared; empty for TFDS' own default.
       caption_column: feature with the text, dots for nesting; empty for the first usual one.
-      cache: folder for the columns, or None to keep none.
+      cache: of indices, or None to keep none.
 
     Raises:
       UserError: if TFDS is not installed, or the data set is not prepared, or it has no
@@ -43,7 +44,7 @@ class Tfds(Source):
         split: str = "train",
         data_dir: str = "",
         caption_column: str = "",
-        cache: Path | None = None,
+        cache: IndexCache | None = None,
     ):
         builder = _builder(name, data_dir)
         if split not in builder.info.splits:
@@ -59,18 +60,18 @@ class Tfds(Source):
                 f"tfds:{name} has neither captions nor a label with names: its features are "
                 f"{list(features)}; set --config.data.caption_column"
             )
-        identity = (str(builder.data_dir), split, text, builder.info.splits[split].num_examples)
-        stored = cache and cache / f"tfds-{hashlib.sha256(repr(identity).encode()).hexdigest()}.npz"
-        if stored is not None and stored.exists():
-            columns, extra = load_columns(stored)
-        else:
-            columns, extra = _read_columns(self._records, text, names)
-            if stored is not None:
-                save_columns(stored, columns, extra)
+        columns = Recipe(
+            "tfds",
+            (builder.info.full_name, split, text, builder.info.splits[split].num_examples),
+            lambda: str(builder.data_dir),
+            partial(_read, self._records, text, names),
+            labelled=bool(names),
+            extra={"record": ()},
+        ).columns(cache)
         if not len(columns.keys) and not columns.rejected:
             raise UserError(f"tfds:{name} split {split} holds no record")
         super().__init__(columns)
-        self._record = extra["record"]
+        self._record = columns.extra["record"]
 
     def image_numbers(self) -> np.ndarray:
         return self._record
@@ -130,11 +131,7 @@ def _caption_feature(features: Any) -> str:
     return ""
 
 
-def _read_columns(
-    records: Any, text: str, names: list[str]
-) -> tuple[Columns, dict[str, np.ndarray]]:
-    columns = ColumnsBuilder(labelled=bool(names))
-    numbers: list[int] = []
+def _read(records: Any, text: str, names: list[str], columns: ColumnsBuilder) -> list[str] | None:
     for number, record in enumerate(_all(records)):
         if isinstance(record, str):
             columns.reject(f"record {number}", record)
@@ -149,9 +146,8 @@ def _read_columns(
             columns.reject(f"record {number}", "caption is missing")
         for i, caption in enumerate(captions):
             key = f"{number:08d}" + (f"-{i}" if len(captions) > 1 else "")
-            if columns.add(key, caption, label):
-                numbers.append(number)
-    return columns.build(names or None), {"record": np.array(numbers, np.int64)}
+            columns.add(key, caption, label, record=number)
+    return names or None
 
 
 def _all(records: Any) -> Iterator[Any]:

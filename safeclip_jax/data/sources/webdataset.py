@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
 import tarfile
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from safeclip_jax.data import files
-from safeclip_jax.data.sources.base import ColumnsBuilder, Rejected, Source, caption_problem
-from safeclip_jax.data.sources.columns_file import load_columns, save_columns
+from safeclip_jax.data.sources.base import Rejected, Source, caption_problem
+from safeclip_jax.data.sources.columns import ColumnsBuilder
+from safeclip_jax.data.sources.index import IndexCache, Recipe
 from safeclip_jax.errors import UserError, first_line
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 _MAX_TEXT = 2**20
 _FEW_SHARDS = 8
+_AHEAD = 2  # shards a process that are read and wait to be taken
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class WebDataset(Source):
       path: a folder, a glob, or a range as `shards/{00000..00331}.tar`, local or remote.
       caption_column: field of the `.json` members, for samples without a `.txt`.
       label_column: field of the `.json` members with the class name; empty for none.
-      cache: folder for the index, or None to keep none.
+      cache: of indices, or None to keep none.
 
     Raises:
       UserError: if there is no shard, or no sample in them.
@@ -59,42 +59,40 @@ class WebDataset(Source):
         path: str,
         caption_column: str = "",
         label_column: str = "",
-        cache: Path | None = None,
+        cache: IndexCache | None = None,
     ):
         root, self._shards = files.expand(path, ".tar")
         self._files = files.Files(root)
         options = (caption_column or "caption", label_column)
-        stored = cache and cache / f"webdataset-{_fingerprint(root, self._shards, options)}.npz"
-        if stored is not None and stored.exists():
-            columns, extra = load_columns(stored)
-        else:
-            columns, extra = _index(root, self._shards, *options)
-            if stored is not None:
-                save_columns(stored, columns, extra)
+        columns = Recipe(
+            "webdataset",
+            (self._shards, options),
+            lambda: (root, _stamp(root, self._shards)),
+            partial(_read, root, self._shards, *options),
+            labelled=bool(label_column),
+            extra={"place": (3,)},
+        ).columns(cache)
         if not len(columns.keys) and not columns.rejected:
             raise UserError(f"{path}: {len(self._shards)} shard(s) without any sample")
         super().__init__(columns)
-        self._shard, self._offset, self._size = (extra[k] for k in ("shard", "offset", "size"))
+        self._place = columns.extra["place"]
 
     def image(self, index: int) -> bytes:
-        shard = self._shards[self._shard[index]]
-        return self._files.read(shard, int(self._offset[index]), int(self._size[index]))
+        shard, offset, size = self._place[index].tolist()
+        return self._files.read(self._shards[shard], offset, size)
 
 
-def _index(
-    root: str, shards: list[str], caption_field: str, label_field: str
-) -> tuple[Any, dict[str, np.ndarray]]:
-    columns = ColumnsBuilder(labelled=bool(label_field))
-    places: list[tuple[int, int, int]] = []
+def _read(
+    root: str, shards: list[str], caption_field: str, label_field: str, columns: ColumnsBuilder
+) -> None:
     read = partial(_read_shard, root, caption_field=caption_field, label_field=label_field)
     for number, samples in enumerate(_over_processes(read, shards)):
         for sample in samples:
             if isinstance(sample, Rejected):
                 columns.reject(sample.key, sample.reason)
-            elif columns.add(sample.key, sample.caption, sample.label):
-                places.append((number, sample.offset, sample.size))
-    shard, offset, size = np.array(places, np.int64).reshape(-1, 3).T
-    return columns.build(), {"shard": shard.astype(np.int32), "offset": offset, "size": size}
+            else:
+                place = (number, sample.offset, sample.size)
+                columns.add(sample.key, sample.caption, sample.label, place=place)
 
 
 def _over_processes(read: Any, shards: list[str]) -> Iterator[list[_Found | Rejected]]:
@@ -103,7 +101,13 @@ def _over_processes(read: Any, shards: list[str]) -> Iterator[list[_Found | Reje
         yield from map(read, shards)
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(read, shards)
+        ahead: deque[Future] = deque()
+        for shard in shards:
+            ahead.append(pool.submit(read, shard))
+            if len(ahead) > _AHEAD * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _read_shard(
@@ -204,13 +208,6 @@ def _json(file: Any, member: tarfile.TarInfo) -> dict:
     return fields
 
 
-def _fingerprint(root: str, shards: list[str], options: tuple[str, str]) -> str:
-    """Changes when a shard's name, size or time does, or an option."""
-    parts: list[object] = [root, options]
-    for shard in shards:
-        if files.is_remote(root):
-            parts.append(shard)
-        elif (path := Path(root) / shard).exists():
-            stat = path.stat()
-            parts.append((shard, stat.st_size, stat.st_mtime_ns))
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+def _stamp(root: str, shards: list[str]) -> list[object]:
+    """Sizes and times of the shards that are local."""
+    return [] if files.is_remote(root) else [files.stamp(f"{root}/{shard}") for shard in shards]
