@@ -11,7 +11,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["safeclip_jax", "safeclip_jax.*"]),
-    package_data={"safeclip_jax": ["templates/*"]},
+    package_data={"safeclip_jax": ["py.typed", "report/templates/*"]},
     install_requires=[
         "absl-py>=2.1",
         "flax>=0.12",

@@ -23,8 +23,9 @@ def measure(keep: bool) -> float:
     import numpy as np
 
     from configs import demo
-    from safeclip_jax import cpu, sharding
-    from safeclip_jax.experiment import build
+    from safeclip_jax.distributed import sharding
+    from safeclip_jax.runs.experiment import build
+    from safeclip_jax.system import cpu
 
     if keep:
         cpu.keep_freed_memory()

@@ -15,8 +15,9 @@ import time
 from pathlib import Path
 
 from benchmarks import audit_runs, markdown
-from safeclip_jax import command_line, cpu
-from safeclip_jax.audit import quality, report, subject
+from safeclip_jax.auditing import quality, report, subject
+from safeclip_jax.commands import command_line
+from safeclip_jax.system import cpu
 
 Name = tuple[str, str, float, int]
 

@@ -24,10 +24,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import markdown
-from safeclip_jax import command_line, cpu, sharding
-from safeclip_jax.audit import groups
-from safeclip_jax.audit.detectors import NEIGHBORS, REFERENCES, Surroundings
-from safeclip_jax.audit.vectors import Vectors
+from safeclip_jax.auditing import groups
+from safeclip_jax.auditing.detectors import NEIGHBORS, REFERENCES, Surroundings
+from safeclip_jax.auditing.vectors import Vectors
+from safeclip_jax.commands import command_line
+from safeclip_jax.distributed import sharding
+from safeclip_jax.system import cpu
 
 WIDTH, CLASSES, AT_ONCE = 512, 1000, 10_000
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from configs import audit, emoji, grid_demo
-from safeclip_jax import command_line, train
+from safeclip_jax.commands import command_line
+from safeclip_jax.training import loop
 
 ATTACKS = {
     "clean": {},
@@ -80,7 +81,7 @@ def main() -> None:
         for name in names(data, given.seeds):
             place = folder(given.folder, name)
             place.mkdir(parents=True, exist_ok=True)
-            train.run(config(*name), place)
+            loop.run(config(*name), place)
 
 
 if __name__ == "__main__":

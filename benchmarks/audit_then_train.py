@@ -13,21 +13,24 @@ from pathlib import Path
 
 from benchmarks import finished_runs
 from configs import common
-from safeclip_jax import audit, cpu, results, run_config, train
+from safeclip_jax import auditing
+from safeclip_jax.runs import old_config
+from safeclip_jax.system import cpu
+from safeclip_jax.training import loop, results
 
 
 def measure(folder: Path) -> dict:
     """Audits a run and trains without its flagged pairs."""
     out = folder / "audit"
-    found = audit.audit(audit.of_run(folder), out)
-    audit.write(found, out)
-    config, of_run = common.get_config(), run_config.read(folder)
+    found = auditing.audit(auditing.of_run(folder), out)
+    auditing.write(found, out)
+    config, of_run = common.get_config(), old_config.read(folder)
     assert of_run is not None
     config.update(of_run)  # an older run lacks keys
     config.defense, config.data.leave_out = "none", str(out / "scores.csv")
     again = folder / "audited-clip"
     again.mkdir(exist_ok=True)
-    before, after = results.read(folder / "results.json"), train.run(config, again)
+    before, after = results.read(folder / "results.json"), loop.run(config, again)
     flagged, poisons = found.findings.flagged, found.subject.poisons
     targeted = config.attack.kind == "targeted"
     success, base = (

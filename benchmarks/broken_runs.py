@@ -13,8 +13,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from safeclip_jax import checkpoint, logs
-from safeclip_jax.embed import Variables
+from safeclip_jax.checkpoints import checkpoint
+from safeclip_jax.inference.embedder import Variables
+from safeclip_jax.system import terminal
 
 SMALL = (
     *("--config=configs/demo.py", "--config.epochs=5", "--config.model.preset=nano"),
@@ -55,7 +56,7 @@ class Runs:
     def start(
         self, run: Path, *flags: str, patch: str = "", environment: dict | None = None
     ) -> subprocess.Popen:
-        code = f"{patch}\nfrom safeclip_jax import main\nmain.cli()"
+        code = f"{patch}\nfrom safeclip_jax.commands import train\ntrain.cli()"
         return subprocess.Popen(
             [sys.executable, "-c", code, *SMALL, f"--workdir={run}", *flags],
             env={**self.environment, **(environment or {})},
@@ -86,7 +87,7 @@ class Runs:
             for name, value in json.loads((run / "results.json").read_text()).items()
             if "second" not in name and "share_beyond" not in name
         }
-        lines = [x for x in logs.read(run / "metrics.jsonl") if x.get("kind") == "train"]
+        lines = [x for x in terminal.read(run / "metrics.jsonl") if x.get("kind") == "train"]
         steps = [line["step"] for line in lines]
         if steps != list(range(1, len(steps) + 1)):
             raise Failed(f"steps of the metrics: {steps}")
@@ -113,7 +114,7 @@ class Runs:
 
     def wait_for_steps(self, process: subprocess.Popen, run: Path, steps: int) -> None:
         began = time.monotonic()
-        while sum(x.get("kind") == "train" for x in logs.read(run / "metrics.jsonl")) < steps:
+        while sum(x.get("kind") == "train" for x in terminal.read(run / "metrics.jsonl")) < steps:
             if process.poll() is not None or time.monotonic() - began > LIMIT:
                 raise Failed(f"it does not come on: {process.communicate()[0][-600:]}")
             time.sleep(0.02)

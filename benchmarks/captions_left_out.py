@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import finished_runs
-from safeclip_jax import audit
+from safeclip_jax import auditing
 from safeclip_jax.data.sources.scenes import BACKGROUNDS
 
 
@@ -24,7 +24,7 @@ def names_a_background(caption: str) -> bool:
 
 def measure(folder: Path) -> list[dict]:
     """A row for each of six epochs."""
-    subject = audit.of_run(folder)
+    subject = auditing.of_run(folder)
     if subject.history is None:
         raise SystemExit(f"{folder} has no pools")
     captions = subject.pairs.captions

@@ -27,8 +27,9 @@ def measure(batch: int, chunk: int, repeats: int) -> dict:
     import jax
     import numpy as np
 
-    from safeclip_jax import losses, sharding
-    from safeclip_jax.contrastive import Chunks
+    from safeclip_jax.distributed import sharding
+    from safeclip_jax.objectives import losses
+    from safeclip_jax.objectives.chunked import Chunks
 
     chunks = Chunks(chunk, sharding.make_mesh()) if chunk else None
     rng = np.random.default_rng(0)

@@ -101,12 +101,12 @@ def _ring(kind: str, output: int, devices: int) -> float:
 
 def measure(case: Case) -> dict:
     """Compiles the case's step and counts."""
-    from safeclip_jax import sharding
-    from safeclip_jax.contrastive import Chunks
     from safeclip_jax.data.augment_image import ImageAugmentation
+    from safeclip_jax.distributed import sharding
     from safeclip_jax.models import clip
-    from safeclip_jax.objectives import Settings
-    from safeclip_jax.steps import Steps, make_optimizer
+    from safeclip_jax.objectives.chunked import Chunks
+    from safeclip_jax.objectives.objective import Settings
+    from safeclip_jax.training.steps import Steps, make_optimizer
 
     config = clip.configure(case.preset, image_size=32, context=8, vocab_size=50, end_id=49)
     mesh = sharding.make_mesh(case.fsdp, jax.devices()[: case.devices])

@@ -13,14 +13,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from safeclip_jax.attacks.triggers import (
-    Blend,
-    ColorCurve,
-    Patch,
-    Sinusoid,
-    Trigger,
-    Warp,
-)
+from safeclip_jax.attacks.triggers import Blend, ColorCurve, Patch, Sinusoid, Trigger, Warp
 from safeclip_jax.data.sources.scenes import Scenes
 
 SIZES = (32, 224)

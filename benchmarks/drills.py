@@ -28,11 +28,13 @@ from pathlib import Path
 
 from benchmarks import local_processes, markdown
 from benchmarks.broken_runs import LIMIT, SMALL, Failed, Runs, same
-from safeclip_jax import pools
+from safeclip_jax.defenses import pools
 
 DISK = 320  # MiB of the disk that gets full
 # Run in the process before the command: `broken` is what the drill breaks.
-PATIENT = "from safeclip_jax import hosts, roll\nroll.INTERVAL, roll.SILENCE = 0.5, 8\n"
+PATIENT = (
+    "from safeclip_jax.distributed import watchdog\nwatchdog.INTERVAL, watchdog.SILENCE = 0.5, 8\n"
+)
 DATA = """
 import errno
 from safeclip_jax.data import files

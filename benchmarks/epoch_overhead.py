@@ -19,7 +19,9 @@ import jax
 
 from benchmarks import markdown
 from configs import demo
-from safeclip_jax import command_line, logs, train
+from safeclip_jax.commands import command_line
+from safeclip_jax.system import terminal
+from safeclip_jax.training import loop
 
 
 def run(defense: str, reuse: bool, folder: Path, epochs: int, pairs: int) -> list[dict]:
@@ -31,13 +33,13 @@ def run(defense: str, reuse: bool, folder: Path, epochs: int, pairs: int) -> lis
     config.evaluate.every = 0
     config.keep_checkpoints = epochs
     config.attack.trigger = "wanet"
-    train.run(config, folder)
+    loop.run(config, folder)
     seconds = {0: dict.fromkeys(("train", "input", "scoring", "checkpoint", "total", "compile"), 0)}
     for path in (folder / "checkpoints").glob("*/position/metadata"):
         position = json.loads(path.read_text())
         seconds[position["epoch"]] = position["seconds"]
     rows = []
-    for line in logs.read(folder / "metrics.jsonl"):
+    for line in terminal.read(folder / "metrics.jsonl"):
         if line["kind"] != "pools":
             continue
         epoch = line["epoch"]

@@ -21,8 +21,8 @@ import zlib
 import numpy as np
 
 from benchmarks import markdown
-from safeclip_jax import sharding
-from safeclip_jax.evaluate import retrieval, zero_shot
+from safeclip_jax.distributed import sharding
+from safeclip_jax.evaluation import retrieval, zero_shot
 
 IMAGES, CLASSES, PROMPTS, SIZE = 50_000, 1_000, 80, 512
 PICTURES, CAPTIONS = 5_000, 5

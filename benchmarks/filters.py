@@ -19,16 +19,20 @@ from ml_collections import ConfigDict
 from scipy.stats import rankdata
 
 from benchmarks import score_batches
-from safeclip_jax import command_line, defenses, density, scoring, train, workdir
-from safeclip_jax.evaluate.detection import score_auroc, score_recall
-from safeclip_jax.experiment import build
+from safeclip_jax import defenses
+from safeclip_jax.commands import command_line
+from safeclip_jax.defenses.pools import Pools
+from safeclip_jax.evaluation.detection import score_auroc, score_recall
 from safeclip_jax.grid import cells as grid
-from safeclip_jax.pools import Pools
+from safeclip_jax.neighbors import density
+from safeclip_jax.runs import run_folder
+from safeclip_jax.runs.experiment import build
+from safeclip_jax.training import loop, scoring
 
 REFERENCE, NEIGHBORS = 1024, 16
 
 
-class Observer(train.Trainer):
+class Observer(loop.Trainer):
     """A trainer that measures other scores beside the one in use."""
 
     def __init__(self, *args):
@@ -98,7 +102,7 @@ def run(config: ConfigDict, folder: Path) -> list[dict]:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         experiment = build(config, folder)
-        workdir.claim(folder, config)
+        run_folder.claim(folder, config)
         trainer = Observer(experiment, folder)
         trainer.train()
         found = trainer.finish()

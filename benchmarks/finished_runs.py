@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import markdown
-from safeclip_jax import command_line
+from safeclip_jax.commands import command_line
 
 
 def print_table(about: str, measure: Callable[[Path], list[dict]]) -> None:

@@ -49,7 +49,7 @@ from safeclip_jax.data.sources.array_record import ArrayRecord
 from safeclip_jax.data.sources.base import Source
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.data.sources.table import Table
-from safeclip_jax.steps import caption_views
+from safeclip_jax.training.steps import caption_views
 
 SIDE, BATCH = 224, 64
 CORES = len(os.sched_getaffinity(0))

@@ -23,7 +23,9 @@ import jax
 import numpy as np
 
 from benchmarks import local_processes, markdown
-from safeclip_jax import checkpoint, logs, pools
+from safeclip_jax.checkpoints import checkpoint
+from safeclip_jax.defenses import pools
+from safeclip_jax.system import terminal
 
 RUN = """--config.model.preset=nano --config.data.pairs=800 --config.batch_size=64
 --config.score.batch_size=128 --config.unimodal.bank_size=128 --config.epochs=5
@@ -102,7 +104,7 @@ def differences(found: Path, expected: Path) -> dict:
 
 
 def _losses(folder: Path) -> list[float]:
-    return [line["loss"] for line in logs.read(folder / "metrics.jsonl") if "loss" in line]
+    return [line["loss"] for line in terminal.read(folder / "metrics.jsonl") if "loss" in line]
 
 
 def _pool_digests(folder: Path) -> list[tuple[bytes, bytes]]:

@@ -97,7 +97,9 @@ def run(pairs: int, folder: Path) -> None:
     from absl import flags
 
     from configs import demo
-    from safeclip_jax import command_line, cpu, scoring, train
+    from safeclip_jax.commands import command_line
+    from safeclip_jax.system import cpu
+    from safeclip_jax.training import loop, scoring
 
     flags.FLAGS.mark_as_parsed()  # Grain reads its own
     cpu.keep_freed_memory()
@@ -109,19 +111,19 @@ def run(pairs: int, folder: Path) -> None:
     config.attack.rate, config.evaluate.source, config.evaluate.every = 0.0, "", 0
     scoring.score = lambda x, state, epoch, *_: drawn(pairs, epoch)
     scoring.distances = lambda x, state, epoch, *_: drawn(pairs, epoch)
-    taken = train.Trainer._next
+    taken = loop.Trainer._next
 
-    def first(trainer: train.Trainer, batches: Iterator) -> dict:
+    def first(trainer: loop.Trainer, batches: Iterator) -> dict:
         batch = taken(trainer, batches)
-        train.Trainer._next = taken
+        loop.Trainer._next = taken
         until_first.close()
         return batch
 
     until_first, whole = contextlib.ExitStack(), contextlib.ExitStack()
     whole.enter_context(step("run"))
     until_first.enter_context(step("first batch"))
-    train.Trainer._next = first
-    train.run(config, folder / "run")
+    loop.Trainer._next = first
+    loop.run(config, folder / "run")
     whole.close()
 
 
@@ -138,10 +140,10 @@ def drawn(pairs: int, seed: int) -> np.ndarray:
 
 def pools(pairs: int, folder: Path) -> None:
     """What a run does with all pairs between its stages."""
-    from safeclip_jax import pool_history
-    from safeclip_jax import pools as module
     from safeclip_jax.data.pipeline import stage_order
+    from safeclip_jax.defenses import pools as module
     from safeclip_jax.defenses.safeclip import SafeCLIP
+    from safeclip_jax.report import pool_history
 
     pairs_of_stage = np.arange(pairs, dtype=np.int32)
     with step("order"):

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safeclip_jax import whole_file
+from safeclip_jax.system import atomic_file
 
 FOLDER = Path(__file__).parent.parent / "results"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "grain", "numpy", "torch", "transformers")
@@ -43,7 +43,7 @@ class ResultFile:
         self._write()
 
     def _write(self) -> None:
-        whole_file.write_text(
+        atomic_file.write_text(
             self.path, json.dumps(self._header | {"rows": self.rows}, indent=1) + "\n"
         )
 

@@ -18,9 +18,9 @@ import jax
 import numpy as np
 
 from benchmarks import finished_runs
-from safeclip_jax import audit
-from safeclip_jax.evaluate.detection import score_auroc
-from safeclip_jax.steps import score_pairs
+from safeclip_jax import auditing
+from safeclip_jax.evaluation.detection import score_auroc
+from safeclip_jax.training.steps import score_pairs
 
 SIZES = (32, 128, 512, 1024)
 DRAWS = 2
@@ -44,7 +44,7 @@ def in_batches(
 
 def measure(folder: Path) -> list[dict]:
     """A row for each score and size."""
-    subject = audit.of_run(folder)
+    subject = auditing.of_run(folder)
     model, pairs, poisons = subject.model, subject.pairs, subject.poisons
     images = model.embed_images([pairs.image(i) for i in range(len(pairs))], 256)
     texts = model.embed_texts(list(pairs.captions), 256)

@@ -36,12 +36,13 @@ import numpy as np
 
 from benchmarks import apart, forward_pass, markdown
 from benchmarks.result_file import FOLDER, ResultFile
-from safeclip_jax import cpu, sharding
-from safeclip_jax.contrastive import Chunks
 from safeclip_jax.data.augment_image import ImageAugmentation
+from safeclip_jax.distributed import sharding
 from safeclip_jax.models import attention, clip, remat
-from safeclip_jax.objectives import OBJECTIVES, Settings
-from safeclip_jax.steps import Steps, caption_views, make_optimizer
+from safeclip_jax.objectives.chunked import Chunks
+from safeclip_jax.objectives.objective import OBJECTIVES, Settings
+from safeclip_jax.system import cpu
+from safeclip_jax.training.steps import Steps, caption_views, make_optimizer
 
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "TPU v5 lite": 197e12, "TPU v4": 275e12}
 CONTEXT, VOCABULARY, BANK = 77, 49_408, 65_536

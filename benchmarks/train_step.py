@@ -21,9 +21,9 @@ import torch
 from rich.table import Table
 
 from benchmarks import steps
-from safeclip_jax import cpu
-from safeclip_jax.logs import console
 from safeclip_jax.models import clip
+from safeclip_jax.system import cpu
+from safeclip_jax.system.terminal import console
 from safeclip_jax.weights import huggingface
 
 SIZE = 224

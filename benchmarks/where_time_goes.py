@@ -17,7 +17,7 @@ from pathlib import Path
 import jax
 
 from benchmarks import train_step
-from safeclip_jax import cpu
+from safeclip_jax.system import cpu
 
 STEPS = 2
 KINDS = (  # the first pattern that the name of an operation fits

@@ -53,23 +53,26 @@ def train(changes: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Trains in this process, and returns the device."""
     import jax
 
-    from safeclip_jax import command_line, cpu, train
+    from safeclip_jax.commands import command_line
     from safeclip_jax.data.sources import KINDS
+    from safeclip_jax.system import cpu
+    from safeclip_jax.training import loop
 
     logging.getLogger("absl").setLevel(logging.WARNING)
     cpu.keep_freed_memory()
     command_line.set_up_jax()
     flags.FLAGS.mark_as_parsed()  # Grain reads its own
     KINDS["drawn"] = lambda path, options: drawn_scenes.DrawnScenes(Path(path))
-    train.run(config_of(changes), folder)
+    loop.run(config_of(changes), folder)
     return {"device": jax.devices()[0].device_kind}
 
 
 def reached(folder: Path) -> dict[str, Any]:
     """The figures of a run, or of its last evaluated epoch if it was cut off."""
-    from safeclip_jax import logs, results
+    from safeclip_jax.system import terminal
+    from safeclip_jax.training import results
 
-    lines = logs.read(folder / "metrics.jsonl")
+    lines = terminal.read(folder / "metrics.jsonl")
     evaluations = [line for line in lines if line["kind"] == "evaluation"]
     course = [(line["epoch"] + 1, line["zero_shot_accuracy"], line["attack_success_rate"])
               for line in evaluations]  # fmt: skip

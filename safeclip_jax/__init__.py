@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from safeclip_jax.model import Model
+    from safeclip_jax.inference.model import Model
 
 __all__ = ["load"]
 
@@ -21,7 +21,7 @@ def load(path: str | Path, preset: str = "", activation: str = "") -> Model:
     Raises:
       UserError: if there is no model, or it is not like ours.
     """
-    from safeclip_jax.model import Model
+    from safeclip_jax.inference.model import Model
     from safeclip_jax.weights import pretrained
 
     return Model(pretrained.read(Path(path), preset, activation))

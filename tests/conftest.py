@@ -8,7 +8,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 
-from safeclip_jax import cpu
+from safeclip_jax.system import cpu
 
 jax.config.update("jax_num_cpu_devices", 8)
 cpu.allow_many_devices(8)

@@ -4,7 +4,7 @@ import numpy as np
 
 from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.data.sources.base import Columns, ImageSource
-from safeclip_jax.evaluate.task import Embedded
+from safeclip_jax.evaluation.task import Embedded
 
 SIDE = 4
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from safeclip_jax.audit.vectors import Vectors
+from safeclip_jax.auditing.vectors import Vectors
 from safeclip_jax.data.sources.base import Columns, ImageSource
 
 CLASSES, SIDE, WIDTH = 12, 32, 48

@@ -8,10 +8,11 @@ from benchmarks import local_processes
 
 ROOT = Path(__file__).parent.parent
 COMMAND = """
-from safeclip_jax import hosts, roll
-hosts.JOIN_SECONDS, roll.INTERVAL, roll.SILENCE, roll.REMINDER = {join}, 0.5, {silence}, 3
-from safeclip_jax import main
-main.cli()
+from safeclip_jax.distributed import hosts, watchdog
+hosts.JOIN_SECONDS = {join}
+watchdog.INTERVAL, watchdog.SILENCE, watchdog.REMINDER = 0.5, {silence}, 3
+from safeclip_jax.commands import train
+train.cli()
 """
 
 

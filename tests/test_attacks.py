@@ -123,7 +123,7 @@ def test_a_surrogate_chooses_the_most_similar_images_and_captions():
 
 def test_a_surrogates_similarities_are_its_models(tmp_path):
     from safeclip_jax import load
-    from safeclip_jax.surrogate import matcher
+    from safeclip_jax.attacks.surrogate import matcher
     from safeclip_jax.weights.write import write
     from tests.test_weights import random_model
 

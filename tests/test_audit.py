@@ -6,8 +6,7 @@ from scipy.stats import fisher_exact, kstest
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
 
-from safeclip_jax import sharding
-from safeclip_jax.audit import (
+from safeclip_jax.auditing import (
     detectors,
     findings,
     groups,
@@ -18,7 +17,8 @@ from safeclip_jax.audit import (
     verdict,
     words,
 )
-from safeclip_jax.audit.detectors import Surroundings
+from safeclip_jax.auditing.detectors import Surroundings
+from safeclip_jax.distributed import sharding
 from tests.made_up_pairs import made
 
 SCALE = 20.0

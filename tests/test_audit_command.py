@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safeclip_jax import train
-from safeclip_jax.audit import __main__ as command
-from safeclip_jax.audit import detectors, subject, tables, vectors
+from safeclip_jax.auditing import detectors, subject, tables, vectors
+from safeclip_jax.commands import audit as command
 from safeclip_jax.errors import UserError
-from safeclip_jax.evaluate.embedding import Reading
+from safeclip_jax.evaluation.embedding import Reading
+from safeclip_jax.training import loop
 from tests import browser, every_stage
 from tests.data_files import scene_files, write_csv
 from tests.untrained import untrained
@@ -160,7 +160,7 @@ def test_without_a_model_one_is_trained(table, tmp_path, monkeypatch):
         trained.append(config)
         untrained(config, folder)
 
-    monkeypatch.setattr(train, "run", instead)
+    monkeypatch.setattr(loop, "run", instead)
     config = tmp_path / "own.py"
     config.write_text(
         "from tests import every_stage\n"

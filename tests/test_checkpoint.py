@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from safeclip_jax import checkpoint, score_memory
-from safeclip_jax.checkpoint import Checkpoints, Position
+from safeclip_jax.checkpoints import checkpoint
+from safeclip_jax.checkpoints.checkpoint import Checkpoints, Position
 from safeclip_jax.errors import UserError
-from safeclip_jax.experiment import build
+from safeclip_jax.runs.experiment import build
+from safeclip_jax.training import score_memory
 
 
 @pytest.fixture(scope="module")

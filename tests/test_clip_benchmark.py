@@ -10,8 +10,8 @@ import json
 import pytest
 from PIL import Image
 
+from safeclip_jax.commands import evaluate as command
 from safeclip_jax.data.sources.scenes import Scenes
-from safeclip_jax.evaluate import __main__ as command
 from safeclip_jax.weights import pretrained
 from safeclip_jax.weights.write import write
 from tests.data_files import encoded

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from safeclip_jax import density, sharding
+from safeclip_jax.distributed import sharding
+from safeclip_jax.neighbors import density
 
 K = 7
 

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from safeclip_jax import sharding
 from safeclip_jax.attacks.poison import ChosenImage
-from safeclip_jax.evaluate import attack, detection, zero_shot
-from safeclip_jax.evaluate.share import Share
-from safeclip_jax.evaluate.task import summary
+from safeclip_jax.distributed import sharding
+from safeclip_jax.evaluation import attack, detection, zero_shot
+from safeclip_jax.evaluation.share import Share
+from safeclip_jax.evaluation.task import summary
 from tests.embedded import fake_source
 
 

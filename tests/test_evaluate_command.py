@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from safeclip_jax.attacks.triggers import Patch
+from safeclip_jax.commands import evaluate as command
 from safeclip_jax.data.decode import Resized
 from safeclip_jax.data.sources.folder import Folder
 from safeclip_jax.data.sources.scenes import PROMPTS, Scenes
 from safeclip_jax.errors import UserError
-from safeclip_jax.evaluate import __main__ as command
-from safeclip_jax.evaluate import features, subject, zero_shot
-from safeclip_jax.evaluate.embedding import Embedding
-from safeclip_jax.evaluate.evaluator import Evaluator
-from safeclip_jax.experiment import build
+from safeclip_jax.evaluation import features, subject, zero_shot
+from safeclip_jax.evaluation.embedding import Embedding
+from safeclip_jax.runs.experiment import build
+from safeclip_jax.training.evaluator import Evaluator
 from safeclip_jax.weights.write import write
 from tests.data_files import encoded, picture
 from tests.test_weights import random_model

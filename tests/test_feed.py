@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from safeclip_jax import feed, sharding
+from safeclip_jax.distributed import sharding
+from safeclip_jax.training import feed
 
 
 def batches(count, fails=False):

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from configs import demo
-from safeclip_jax import checksums, logs, pools, results, run_config, whole_file, workdir
 from safeclip_jax.attacks import poison
+from safeclip_jax.checkpoints import checksums
 from safeclip_jax.data import prompts, tokenizer
 from safeclip_jax.data.skipped import SkippedRecords
 from safeclip_jax.data.sources import index
@@ -20,8 +20,12 @@ from safeclip_jax.data.sources.columns import ColumnsBuilder
 from safeclip_jax.data.sources.columns_file import load_columns, save_columns
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.data.sources.table import Table
+from safeclip_jax.defenses import pools
 from safeclip_jax.errors import BadRecord, UserError
-from safeclip_jax.evaluate import features
+from safeclip_jax.evaluation import features
+from safeclip_jax.runs import old_config, run_folder
+from safeclip_jax.system import atomic_file, terminal
+from safeclip_jax.training import results
 from safeclip_jax.weights import pretrained
 from safeclip_jax.weights.write import write
 from tests.test_weights import random_model
@@ -107,17 +111,17 @@ def cases(tmp_path_factory):
     (folder / "index").symlink_to(an_index(folder / "indices"))
     for name in INDEX:
         add(name, lambda p: index.read(p.parent), is_json=name.endswith("json"))
-    whole_file.write_text(
-        add("metrics.jsonl", logs.read), '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0}\n'
+    atomic_file.write_text(
+        add("metrics.jsonl", terminal.read), '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0}\n'
     )
     add("skipped.jsonl", read_skipped, b'{"index": 3, "key": "a", "reason": "b"}\n' * 2)
     tokenizer.train(["a red circle"] * 4, 300, 16).save(
         add("tokenizer.json", lambda p: tokenizer.load(p, 16), is_json=True)
     )
     config = demo.get_config()
-    add("run/config.json", lambda p: workdir.check_config(p.parent, config),
-        workdir.as_json(config), True)  # fmt: skip
-    add("other/config.json", lambda p: run_config.read(p.parent), workdir.as_json(config), True)
+    add("run/config.json", lambda p: run_folder.check_config(p.parent, config),
+        run_folder.as_json(config), True)  # fmt: skip
+    add("other/config.json", lambda p: old_config.read(p.parent), run_folder.as_json(config), True)
     add("results.json", results.read, {"seconds": 1.0}, True)
     (folder / "run/state/x").mkdir(parents=True)
     (folder / "run/state/x/file").write_bytes(b"content")

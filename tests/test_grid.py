@@ -14,8 +14,8 @@ import pytest
 import scipy.stats
 
 from configs import grid_demo
+from safeclip_jax.commands import grid as command
 from safeclip_jax.errors import UserError
-from safeclip_jax.grid import __main__ as command
 from safeclip_jax.grid import cells as grid
 from safeclip_jax.grid import overall, report
 

@@ -9,9 +9,9 @@ from safeclip_jax.data import left_out
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.defenses.none import NoDefense
 from safeclip_jax.defenses.plan import Without, outline
+from safeclip_jax.defenses.pools import split
 from safeclip_jax.defenses.safeclip import SafeCLIP
 from safeclip_jax.errors import UserError
-from safeclip_jax.pools import split
 
 SCENES = Scenes(50, 0)
 

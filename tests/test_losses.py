@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from safeclip_jax import contrastive, losses, sharding
+from safeclip_jax.distributed import sharding
+from safeclip_jax.objectives import chunked, losses
 
 
 def unit(rng, *shape):
@@ -125,7 +126,7 @@ def test_clip_and_unimodal_loss_equals_pytorchs_cross_entropy(weight):
 
 def chunks_of(size, devices, fsdp=1, split_banks=False):
     mesh = sharding.make_mesh(fsdp, jax.devices()[:devices])
-    return contrastive.Chunks(size, mesh, split_banks)
+    return chunked.Chunks(size, mesh, split_banks)
 
 
 @pytest.mark.parametrize("devices, fsdp", [(1, 1), (2, 1), (4, 2)])

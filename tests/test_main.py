@@ -10,7 +10,7 @@ import jax
 import pytest
 from absl import flags
 
-from safeclip_jax import main
+from safeclip_jax.commands import train
 
 DEMO = "--config=configs/demo.py"
 
@@ -21,7 +21,7 @@ def cli(capsys, monkeypatch, *arguments):
     status = 0
     with flag_values():
         try:
-            main.cli()
+            train.cli()
         except SystemExit as stop:
             status = stop.code
     out, err = capsys.readouterr()

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from safeclip_jax import losses
 from safeclip_jax.data.sources.scenes import PROMPTS, Scenes
-from safeclip_jax.evaluate import zero_shot
-from safeclip_jax.model import Model
+from safeclip_jax.evaluation import zero_shot
+from safeclip_jax.inference.model import Model
 from safeclip_jax.models import clip
+from safeclip_jax.objectives import losses
 from safeclip_jax.weights import links, pretrained
 from safeclip_jax.weights import open_clip as layout
 from safeclip_jax.weights.pretrained import Pretrained
@@ -110,13 +110,13 @@ def test_gradients_in_float64(tmp_path, preset):
 def test_both_programs_count_the_same_correct_answers_on_scenes(tmp_path):
     """A few epochs on scenes, exported."""
     from configs import demo
-    from safeclip_jax import train
+    from safeclip_jax.training import loop
 
     config = demo.get_config()
     config.model.preset, config.defense, config.epochs = "vit_nano8", "none", 10
     config.data.pairs, config.evaluate.pairs, config.attack.rate = 6000, 500, 0.0
     config.score.batch_size = 128
-    results = train.run(config, tmp_path / "run")
+    results = loop.run(config, tmp_path / "run")
     scenes = Scenes(500, seed=0, split="test", size=32)
     pictures = [Image.fromarray(scenes.image(i)) for i in range(500)]
     prompts = [[t.format(name) for t in PROMPTS] for name in scenes.class_names]

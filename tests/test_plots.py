@@ -4,10 +4,10 @@ import xml.dom.minidom
 
 import numpy as np
 
-from safeclip_jax import plots
-from safeclip_jax.evaluate import records
-from safeclip_jax.evaluate.share import Share
+from safeclip_jax.evaluation import records
+from safeclip_jax.evaluation.share import Share
 from safeclip_jax.grid.plots import bars
+from safeclip_jax.report import plots
 
 HOSTILE = ["$\\frac{", "$5 and $6", "<script>alert(1)</script>", "a & b", "[red]x[/red]"]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from safeclip_jax import pools
+from safeclip_jax.defenses import pools
 from safeclip_jax.defenses.safeclip import SafeCLIP
 from safeclip_jax.errors import UserError
 

@@ -6,13 +6,13 @@ import re
 import numpy as np
 import pytest
 
-from safeclip_jax import sharding
 from safeclip_jax.data import presets, prompts
 from safeclip_jax.data.held_out import Request, open_held_out
 from safeclip_jax.data.presets import PRESETS
 from safeclip_jax.data.sources import SourceOptions
+from safeclip_jax.distributed import sharding
 from safeclip_jax.errors import UserError
-from safeclip_jax.evaluate import retrieval, zero_shot
+from safeclip_jax.evaluation import retrieval, zero_shot
 from tests.data_files import encoded, picture, write_tfds
 
 COLORS = ("red", "green", "blue", "yellow")
@@ -39,7 +39,7 @@ def labels_of(name):
 
 def by_color(images, trigger=None):
     """Vectors of images that are of one colour each: the colour."""
-    from safeclip_jax.evaluate.task import Embedded
+    from safeclip_jax.evaluation.task import Embedded
 
     means = np.stack([images.image(i).mean((0, 1)) - 100.0 for i in range(len(images))])
     vectors = means / np.linalg.norm(means, axis=1, keepdims=True)

@@ -5,10 +5,10 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from safeclip_jax import nearest as search
-from safeclip_jax import sharding
+from safeclip_jax.distributed import sharding
 from safeclip_jax.errors import UserError
-from safeclip_jax.evaluate import knn, linear_probe
+from safeclip_jax.evaluation import knn, linear_probe
+from safeclip_jax.neighbors import nearest as search
 from tests.embedded import Pictures, fake_source
 
 MESH = sharding.make_mesh()

@@ -9,14 +9,17 @@ import jax
 import numpy as np
 import pytest
 
-from safeclip_jax import checkpoint, logs, pools, train
-from safeclip_jax.evaluate import __main__ as evaluate
+from safeclip_jax.checkpoints import checkpoint
+from safeclip_jax.commands import evaluate
+from safeclip_jax.defenses import pools
+from safeclip_jax.system import terminal
+from safeclip_jax.training import loop
 from tests import every_stage, processes
 from tests.test_sources import bad_csv
 
 
 def losses_of(folder):
-    return [line["loss"] for line in logs.read(folder / "metrics.jsonl") if "loss" in line]
+    return [line["loss"] for line in terminal.read(folder / "metrics.jsonl") if "loss" in line]
 
 
 def wait_for_steps(started, folder, count, seconds=200):
@@ -48,14 +51,14 @@ def test_a_signal_to_one_host_stops_all_of_them_at_one_step_and_they_go_on(two):
     assert ended == [0, 0], more
     assert "resumed in epoch" in more[0] and "figures:" in more[0]
     assert "figures:" not in more[1]
-    steps = [x["step"] for x in logs.read(folder / "run" / "metrics.jsonl") if "loss" in x]
+    steps = [x["step"] for x in terminal.read(folder / "run" / "metrics.jsonl") if "loss" in x]
     assert steps == list(range(1, len(steps) + 1))
     assert not (folder / "run" / "hosts").exists()
 
 
 def test_two_processes_agree_with_one_on_dirty_data(two, tmp_path):
     folder, table, expected, _, _ = two
-    train.run(every_stage.get_config(table), tmp_path / "run")
+    loop.run(every_stage.get_config(table), tmp_path / "run")
     skipped = []
     for parent in (tmp_path, folder):
         lines = (parent / "run" / "skipped.jsonl").read_text().splitlines()
@@ -135,5 +138,5 @@ def test_a_killed_host_is_named_in_bounded_time_and_both_go_on(tmp_path):
     assert "error: host 1 (" in outputs[0] and "is lost: silent for" in outputs[0]
     codes, outputs = processes.finish(processes.start(config, workdirs))
     assert codes == [0, 0], outputs
-    steps = [x["step"] for x in logs.read(tmp_path / "run" / "metrics.jsonl") if "loss" in x]
+    steps = [x["step"] for x in terminal.read(tmp_path / "run" / "metrics.jsonl") if "loss" in x]
     assert steps == list(range(1, len(steps) + 1))

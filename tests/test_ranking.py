@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from safeclip_jax import ranking
+from safeclip_jax.defenses import ranking
 
 VALUES = st.lists(
     st.one_of(st.sampled_from([-np.inf, -1.0, -0.0, 0.0, 2.0]), st.floats(-9, 9, width=32)),

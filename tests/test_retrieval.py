@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from safeclip_jax import sharding
-from safeclip_jax.evaluate import retrieval
+from safeclip_jax.distributed import sharding
+from safeclip_jax.evaluation import retrieval
 from tests.embedded import fake_source
 
 MESH = sharding.make_mesh()

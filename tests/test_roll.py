@@ -3,15 +3,15 @@ import time
 
 import pytest
 
-from safeclip_jax import roll
+from safeclip_jax.distributed import watchdog
+from safeclip_jax.distributed.hosts import place
 from safeclip_jax.errors import UserError
-from safeclip_jax.hosts import place
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(roll, "INTERVAL", 0.05)
-    monkeypatch.setattr(roll, "SILENCE", 0.5)
+    monkeypatch.setattr(watchdog, "INTERVAL", 0.05)
+    monkeypatch.setattr(watchdog, "SILENCE", 0.5)
 
 
 class Ended:
@@ -32,7 +32,7 @@ class Ended:
 
 def watches(folder, count):
     ends = [Ended() for _ in range(count)]
-    return [roll.Watch(folder, n, count, ends[n]) for n in range(count)], ends
+    return [watchdog.Watch(folder, n, count, ends[n]) for n in range(count)], ends
 
 
 def test_hosts_that_write_are_left_in_peace_and_leave_nothing(tmp_path):
@@ -58,7 +58,7 @@ def test_a_silent_host_is_named_to_all_the_others(tmp_path):
 
 
 def test_a_run_without_progress_ends_and_says_where_each_host_is(tmp_path, monkeypatch):
-    monkeypatch.setattr(roll, "STALL", 0.6)
+    monkeypatch.setattr(watchdog, "STALL", 0.6)
     found, ends = watches(tmp_path / "hosts", 2)
     found[1].beat("waits for its disk")
     assert ends[0].wait() and ends[0].code == 75
@@ -68,7 +68,7 @@ def test_a_run_without_progress_ends_and_says_where_each_host_is(tmp_path, monke
 
 
 def test_progress_keeps_a_run_alive(tmp_path, monkeypatch):
-    monkeypatch.setattr(roll, "STALL", 0.6)
+    monkeypatch.setattr(watchdog, "STALL", 0.6)
     (watch,), (end,) = watches(tmp_path / "hosts", 1)
     for step in range(12):
         watch.beat(f"step {step}")
@@ -94,10 +94,10 @@ def test_a_reason_told_by_one_host_ends_all_but_not_the_next_attempt(tmp_path):
 
 
 def test_the_roll_call_ends_with_the_names_of_those_who_did_not_come(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(roll, "REMINDER", 0.1)
+    monkeypatch.setattr(watchdog, "REMINDER", 0.1)
     end = Ended()
     (tmp_path / "00003").write_text("old\t9\tfrom another attempt")
-    calls = [roll.Call(tmp_path, n, 4, 1.0, end if n == 0 else Ended()) for n in (0, 2)]
+    calls = [watchdog.Call(tmp_path, n, 4, 1.0, end if n == 0 else Ended()) for n in (0, 2)]
     assert end.wait() and end.code == 75
     assert end.reason == "hosts 1, 3 of 4 did not come within 1 s"
     assert "waiting for hosts 1, 3 of 4" in capsys.readouterr().out

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from safeclip_jax import score_memory, sharding
+from safeclip_jax.distributed import sharding
+from safeclip_jax.training import score_memory
 
 
 @pytest.mark.parametrize("devices, fsdp", [(1, 1), (2, 1), (8, 4), (8, 1), (5, 1)])

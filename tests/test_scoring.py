@@ -8,9 +8,12 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from configs import demo
-from safeclip_jax import checkpoint, logs, pools, scoring, train
-from safeclip_jax.experiment import build
-from safeclip_jax.signals import Interrupted
+from safeclip_jax.checkpoints import checkpoint
+from safeclip_jax.defenses import pools
+from safeclip_jax.runs.experiment import build
+from safeclip_jax.system import terminal
+from safeclip_jax.system.signals import Interrupted
+from safeclip_jax.training import loop, scoring
 from tests import every_stage
 from tests.test_sources import bad_csv
 
@@ -60,8 +63,8 @@ def test_remembered_scores_outlive_a_stop(config, tmp_path, monkeypatch):
     config.safeclip.warmup_epochs, config.safeclip.growth = 0, 0.5
     config.safeclip.train_risky = config.safeclip.augment = False  # one step to compile
     config.evaluate.source = ""
-    train.run(config, tmp_path / "whole")
-    advance = train.Trainer._advance
+    loop.run(config, tmp_path / "whole")
+    advance = loop.Trainer._advance
 
     def stopping(trainer, **changes):
         advance(trainer, **changes)
@@ -69,12 +72,12 @@ def test_remembered_scores_outlive_a_stop(config, tmp_path, monkeypatch):
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.Trainer, "_advance", stopping)
+        patch.setattr(loop.Trainer, "_advance", stopping)
         with pytest.raises(Interrupted):
-            train.run(config, tmp_path / "stopped")
-    train.run(config, tmp_path / "stopped")
+            loop.run(config, tmp_path / "stopped")
+    loop.run(config, tmp_path / "stopped")
     runs = [tmp_path / "whole", tmp_path / "stopped"]
-    lines = logs.read(runs[1] / "metrics.jsonl")
+    lines = terminal.read(runs[1] / "metrics.jsonl")
     assert [line["epoch"] for line in lines if line.get("step") == 8 and "loss" in line] == [1]
     for epoch in (1, 2):
         one, other = (pools.load(pools.path(run, epoch)) for run in runs)

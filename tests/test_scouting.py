@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from safeclip_jax import pools, train
+from safeclip_jax.defenses import pools
 from safeclip_jax.defenses.plan import Stage
-from safeclip_jax.experiment import build
+from safeclip_jax.runs.experiment import build
+from safeclip_jax.training import loop
 
 
 def test_the_rate_rises_as_long_as_the_defence_or_the_schedule_says(scouting, tmp_path):
@@ -26,7 +27,7 @@ def test_the_rate_rises_as_long_as_the_defence_or_the_schedule_says(scouting, tm
     np.testing.assert_allclose(rates[0.5], [0.3125, 1.0], atol=1e-6)
 
 
-class Learner(train.Trainer):
+class Learner(loop.Trainer):
     """A trainer whose stages add 1 to every parameter, and skip a step."""
 
     def _stage(self, *_):

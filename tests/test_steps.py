@@ -6,13 +6,14 @@ import numpy as np
 import optax
 import pytest
 
-from safeclip_jax import losses, sharding
-from safeclip_jax.contrastive import Chunks
 from safeclip_jax.data.augment_image import ImageAugmentation
+from safeclip_jax.distributed import sharding
 from safeclip_jax.errors import UserError
 from safeclip_jax.models import clip
-from safeclip_jax.objectives import Settings
-from safeclip_jax.steps import SCORES, Steps, make_optimizer
+from safeclip_jax.objectives import losses
+from safeclip_jax.objectives.chunked import Chunks
+from safeclip_jax.objectives.objective import Settings
+from safeclip_jax.training.steps import SCORES, Steps, make_optimizer
 
 
 def mesh_of(devices, fsdp=1):

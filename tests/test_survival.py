@@ -9,12 +9,16 @@ import jax
 import numpy as np
 import pytest
 
-from safeclip_jax import checkpoint, logs, pools, train, workdir
-from safeclip_jax.checkpoint import Position
+from safeclip_jax.checkpoints import checkpoint
+from safeclip_jax.checkpoints.checkpoint import Position
 from safeclip_jax.data import files
 from safeclip_jax.data.files import Files
+from safeclip_jax.defenses import pools
 from safeclip_jax.errors import BadRecord, Outage, UserError
-from safeclip_jax.signals import CHECKPOINT, Interrupted, Signals
+from safeclip_jax.runs import run_folder
+from safeclip_jax.system import terminal
+from safeclip_jax.system.signals import CHECKPOINT, Interrupted, Signals
+from safeclip_jax.training import loop
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def test_what_the_file_is_to_blame_for_is_a_bad_record_at_once(failing, number):
 
 def spoil(monkeypatch, step, again):
     """Makes all parameters NaN after a step, once or whenever the run comes by."""
-    advance = train.Trainer._advance
+    advance = loop.Trainer._advance
 
     def spoilt(self, **changes):
         advance(self, **changes)
@@ -64,32 +68,32 @@ def spoil(monkeypatch, step, again):
             params = jax.tree.map(lambda x: x * float("nan"), self.state.params)
             self.state = self.state.replace(params=params)
 
-    monkeypatch.setattr(train.Trainer, "_advance", spoilt)
+    monkeypatch.setattr(loop.Trainer, "_advance", spoilt)
 
 
 @pytest.mark.slow
 def test_a_run_goes_back_once_and_ends_as_if_nothing_had_been(config, tmp_path, monkeypatch):
     config.optimizer.max_skipped_steps, config.epochs, config.defense = 3, 4, "none"
-    train.run(config, tmp_path / "whole")
+    loop.run(config, tmp_path / "whole")
     with monkeypatch.context() as patch:
         spoil(patch, 14, again=False)
-        train.run(config, tmp_path / "spoilt")
+        loop.run(config, tmp_path / "spoilt")
     here, there = (checkpoint.read_variables(tmp_path / r) for r in ("whole", "spoilt"))
     jax.tree.map(np.testing.assert_array_equal, here, there)
-    lines = logs.read(tmp_path / "spoilt/metrics.jsonl")
+    lines = terminal.read(tmp_path / "spoilt/metrics.jsonl")
     assert [line["step"] for line in lines if line["kind"] == "rollback"] == [12]
     losses = [
-        [line["loss"] for line in logs.read(tmp_path / r / "metrics.jsonl") if "loss" in line]
+        [line["loss"] for line in terminal.read(tmp_path / r / "metrics.jsonl") if "loss" in line]
         for r in ("whole", "spoilt")
     ]
     assert losses[0] == losses[1]
     spoil(monkeypatch, 14, again=True)
     with pytest.raises(UserError, match=r"not finite for 3 steps .* after 1 return\(s\)"):
-        train.run(config, tmp_path / "again")
+        loop.run(config, tmp_path / "again")
 
 
 def trainer_at(folder, position):
-    trainer = train.Trainer.__new__(train.Trainer)
+    trainer = loop.Trainer.__new__(loop.Trainer)
     trainer.folder, trainer.position = folder, position
     return trainer
 
@@ -112,7 +116,7 @@ def test_a_signal_during_a_checkpoint_is_heeded_after_the_next_step(config, tmp_
     config.checkpoint_minutes = 0.0
     trainer = trainer_at(tmp_path, Position())
     trainer.x, trainer.signals = SimpleNamespace(config=config), Signals()
-    trainer.clock, trainer.checkpoints = logs.Clock({}), SimpleNamespace(close=lambda: None)
+    trainer.clock, trainer.checkpoints = terminal.Clock({}), SimpleNamespace(close=lambda: None)
     trainer._flight, trainer._answered, trainer._saved_at = [], 0, 0.0
     with trainer.signals.heard():
         trainer._save = lambda: signal.raise_signal(signal.SIGTERM)
@@ -144,25 +148,25 @@ def test_signals_checkpoint_as_often_as_they_like_and_stop_once(request):
 
 def test_a_run_goes_on_with_other_values_of_keys_that_are_named(config, tmp_path):
     path = tmp_path / "config.json"
-    path.write_text(json.dumps(workdir.as_json(config)))
+    path.write_text(json.dumps(run_folder.as_json(config)))
     config.data.threads, config.keep_checkpoints = 7, 5  # change nothing that is computed
-    assert len(workdir.check_config(tmp_path, config)) == 2
+    assert len(run_folder.check_config(tmp_path, config)) == 2
     config.epochs, config.mesh.fsdp = 9, 2
     with pytest.raises(UserError, match=r"epochs: there 5, here 9.*--accept=epochs,mesh\.fsdp"):
-        workdir.check_config(tmp_path, config)
+        run_folder.check_config(tmp_path, config)
     with pytest.raises(UserError, match=r"--accept=mesh\.fsdp"):
-        workdir.check_config(tmp_path, config, ["epochs"])
-    found = workdir.check_config(tmp_path, config, ["epochs", "mesh.fsdp"])
+        run_folder.check_config(tmp_path, config, ["epochs"])
+    found = run_folder.check_config(tmp_path, config, ["epochs", "mesh.fsdp"])
     assert "epochs: there 5, here 9" in found and len(found) == 4
     path.write_text("[")
     with pytest.raises(UserError, match=r"config\.json cannot be read"):
-        workdir.check_config(tmp_path, config)
+        run_folder.check_config(tmp_path, config)
 
 
 def test_a_damaged_config_is_refused_in_one_line(config, tmp_path):
     (tmp_path / "config.json").write_text('{"\\n": null, "\\ud800": {"\\t": 1}}')
     with pytest.raises(UserError) as refused:
-        workdir.check_config(tmp_path, config)
+        run_folder.check_config(tmp_path, config)
     assert str(refused.value).isprintable()
 
 
@@ -170,7 +174,7 @@ def test_a_full_disk_is_one_line_that_says_what_is_kept(config, tmp_path, monkey
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "metrics.jsonl"))
 
-    monkeypatch.setattr(logs.MetricsLog, "write", full)
+    monkeypatch.setattr(terminal.MetricsLog, "write", full)
     config.epochs, config.defense = 1, "none"
     with pytest.raises(UserError, match=r"metrics\.jsonl: No space left on device; all up to"):
-        train.run(config, tmp_path)
+        loop.run(config, tmp_path)

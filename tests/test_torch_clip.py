@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from benchmarks import steps
-from safeclip_jax import losses
 from safeclip_jax.models import clip
+from safeclip_jax.objectives import losses
 from safeclip_jax.weights import links, open_clip
 
 torch = pytest.importorskip("torch")

@@ -16,9 +16,12 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from safeclip_jax import logs, pools, train, workdir
+from safeclip_jax.commands import evaluate
+from safeclip_jax.defenses import pools
 from safeclip_jax.errors import UserError
-from safeclip_jax.evaluate import __main__ as evaluate
+from safeclip_jax.runs import run_folder
+from safeclip_jax.system import terminal
+from safeclip_jax.training import loop
 from tests import browser
 
 ROOT = Path(__file__).parent.parent
@@ -64,7 +67,7 @@ def outcome(workdir):
 
     with ocp.StandardCheckpointer() as reader:
         state = reader.restore(workdir / "checkpoints" / str(step) / "state")
-    return results, state, logs.read(workdir / "metrics.jsonl")
+    return results, state, terminal.read(workdir / "metrics.jsonl")
 
 
 def assert_same(a, b):
@@ -104,7 +107,7 @@ def test_a_run_leaves_what_it_promises(finished):
 
 
 def test_metrics_cover_every_step_and_stage(finished):
-    lines = logs.read(finished[0] / "metrics.jsonl")
+    lines = terminal.read(finished[0] / "metrics.jsonl")
     steps = [line["step"] for line in lines if line["kind"] == "train"]
     assert steps == list(range(1, len(steps) + 1))
     stages = {(line["epoch"], line["stage"]) for line in lines if line["kind"] == "train"}
@@ -169,7 +172,7 @@ def kill_after(folder, steps, number):
     )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        lines = logs.read(folder / "metrics.jsonl")
+        lines = terminal.read(folder / "metrics.jsonl")
         if lines and lines[-1]["step"] >= steps:
             process.send_signal(number)
             return process.wait(60)
@@ -198,11 +201,11 @@ def test_a_finished_run_is_only_read(finished):
 
 def test_two_runs_do_not_share_a_folder(tmp_path, config):
     with (
-        workdir.held(tmp_path),
+        run_folder.held(tmp_path),
         pytest.raises(UserError, match=r"another process trains in .*choose another --workdir"),
     ):
-        train.run(config, tmp_path)
-    with workdir.held(tmp_path):
+        loop.run(config, tmp_path)
+    with run_folder.held(tmp_path):
         assert not list(tmp_path.iterdir())
 
 
@@ -227,16 +230,16 @@ def test_too_many_non_finite_steps_stop_the_run(config, tmp_path):
     config.optimizer.warmup_pairs = 1
     config.optimizer.max_skipped_steps = 3
     with pytest.raises(UserError, match="not finite for 3 steps in a row"):
-        train.run(config, tmp_path)
+        loop.run(config, tmp_path)
 
 
 def test_schedule_is_linear_then_cosine_over_pairs():
-    rates = [train.schedule(pairs, 1100, 2.0, 100) for pairs in (0, 50, 100, 600, 1100)]
+    rates = [loop.schedule(pairs, 1100, 2.0, 100) for pairs in (0, 50, 100, 600, 1100)]
     np.testing.assert_allclose(rates, [0, 1, 2, 1, 0], atol=1e-12)
 
 
 def test_training_starts_from_another_runs_weights_and_tokenizer(finished, config, tmp_path):
-    from safeclip_jax.experiment import build
+    from safeclip_jax.runs.experiment import build
 
     folder = finished[0]
     config.init_from, config.defense, config.data.seed = str(folder), "none", 5
@@ -296,7 +299,7 @@ def test_other_defences_train_to_the_end(tmp_path, defense):
     assert result.returncode == 0, result.stderr[-3000:]
     found = json.loads((tmp_path / defense / "results.json").read_text())
     assert found["attack_success_rate"] is None and 0 <= found["poison_success_rate"] <= 1
-    stages = {m.get("stage") for m in logs.read(tmp_path / defense / "metrics.jsonl")}
+    stages = {m.get("stage") for m in terminal.read(tmp_path / defense / "metrics.jsonl")}
     expected = {"matched", "clip"}
     if defense == "safeclip_plus":
         expected = {"scouting", "slow start", "safe", "safe again"}

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from safeclip_jax import train
-from safeclip_jax.checkpoint import Checkpoints
+from safeclip_jax.checkpoints.checkpoint import Checkpoints
 from safeclip_jax.data import prepare
 from safeclip_jax.data.sources import SourceOptions, open_source
 from safeclip_jax.errors import UserError
-from safeclip_jax.experiment import build
+from safeclip_jax.runs.experiment import build
+from safeclip_jax.training import loop
 from tests import data_files
 from tests.test_sources import bad_csv, bad_shards
 from tests.test_train import TIMES
@@ -58,7 +58,7 @@ def reading(config, spec, evaluated=""):
 
 
 def outcome(config, folder):
-    results = train.run(config, folder)
+    results = loop.run(config, folder)
     x = build(config, folder)
     steps = x.steps
     state = steps.init(config.unimodal.bank_size, config.batch_size)
@@ -121,7 +121,7 @@ def test_a_run_on_dirty_data_skips_and_lists_what_is_bad(config, tmp_path):
     reasons = {line["key"]: line["reason"] for line in found}
     assert len(found) == results["skipped_records"] >= len(expected) + len(bad_in_shards)
     assert set(expected) <= set(reasons) and all(reasons.values())
-    from safeclip_jax import pools
+    from safeclip_jax.defenses import pools
 
     last = pools.load(pools.path(tmp_path / "run", 2))
     unreadable = [line["index"] for line in found if line["index"] is not None]
@@ -132,7 +132,7 @@ def test_a_run_on_dirty_data_skips_and_lists_what_is_bad(config, tmp_path):
     assert len(again.skipped) == len(found)
     config.data.max_skipped_share = 0.2
     with pytest.raises(UserError, match=r"max_skipped_share=0\.2"):
-        train.run(config, tmp_path / "strict")
+        loop.run(config, tmp_path / "strict")
 
 
 def test_other_images_are_not_needed_to_be_square(config, tmp_path):

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 import safeclip_jax
-from safeclip_jax import losses
 from safeclip_jax.data import tokenizer as tokenizers
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.errors import UserError
-from safeclip_jax.model import Model
+from safeclip_jax.inference.model import Model
 from safeclip_jax.models import clip
+from safeclip_jax.objectives import losses
 from safeclip_jax.weights import huggingface, links, open_clip, pretrained, tensor_files
 from safeclip_jax.weights.pretrained import Pretrained, shapes_of
 from safeclip_jax.weights.write import write
@@ -418,7 +418,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
 
 
 def test_training_starts_from_an_export_at_another_resolution(config, tmp_path):
-    from safeclip_jax.experiment import build
+    from safeclip_jax.runs.experiment import build
 
     model = random_model(end_last=True)
     write(model, tmp_path / "hf", "huggingface")

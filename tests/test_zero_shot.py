@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
-from safeclip_jax import sharding
+from safeclip_jax.distributed import sharding
 from safeclip_jax.errors import UserError
-from safeclip_jax.evaluate import zero_shot
+from safeclip_jax.evaluation import zero_shot
 from tests.embedded import fake_source, unit
 
 MESH = sharding.make_mesh()

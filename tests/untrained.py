@@ -2,17 +2,19 @@
 
 import numpy as np
 
-from safeclip_jax import pools, train, workdir
-from safeclip_jax.experiment import build
+from safeclip_jax.defenses import pools
+from safeclip_jax.runs import run_folder
+from safeclip_jax.runs.experiment import build
+from safeclip_jax.training import loop
 
 
 def untrained(config, folder):
     """A run as it is after its last step, except that there were none."""
     folder.mkdir(parents=True, exist_ok=True)
     experiment = build(config, folder)
-    workdir.claim(folder, config)
+    run_folder.claim(folder, config)
     experiment.tokenizer.save(folder / "tokenizer.json")
-    trainer = train.Trainer(experiment, folder)
+    trainer = loop.Trainer(experiment, folder)
     trainer._save()
     trainer.close()
     rng = np.random.default_rng(0)

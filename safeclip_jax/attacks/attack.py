@@ -11,11 +11,11 @@ from ml_collections import ConfigDict
 from safeclip_jax.attacks import poison, triggers
 from safeclip_jax.attacks.captions import CAPTIONS, TEMPLATES, Match
 from safeclip_jax.attacks.triggers import Trigger
-from safeclip_jax.data import from_config
 from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.data.sources.index import IndexCache
 from safeclip_jax.errors import UserError, unknown
+from safeclip_jax.runs import run_data
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def planned(
     Raises:
       UserError: if either cannot be used.
     """
-    held_out = from_config.held_out(config, clean, cache)
-    seed = from_config.own_seed(config, config.attack.seed)
+    held_out = run_data.held_out(config, clean, cache)
+    seed = run_data.own_seed(config, config.attack.seed)
     images = held_out.images if held_out else None
     return held_out, create(config.attack, seed, clean, images, match)
 

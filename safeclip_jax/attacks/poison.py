@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from safeclip_jax import whole_file
 from safeclip_jax.attacks.captions import Match, choose
 from safeclip_jax.data.sources.base import Columns, ImageSource, Source
 from safeclip_jax.data.strings import Changed
 from safeclip_jax.errors import BadRecord, UserError, first_line
+from safeclip_jax.system import atomic_file
 
 KINDS = ("backdoor", "label_consistent", "targeted")
 Change = Callable[["PoisonedPair", np.ndarray], np.ndarray]
@@ -86,7 +86,7 @@ class Manifest:
         return np.array([pair.index for pair in self.pairs], np.int32)
 
     def save(self, path: Path) -> None:
-        whole_file.write_text(path, json.dumps(asdict(self), indent=1) + "\n")
+        atomic_file.write_text(path, json.dumps(asdict(self), indent=1) + "\n")
 
     def claim(self, path: Path) -> None:
         """Writes it where none is.

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from safeclip_jax import whole_file
 from safeclip_jax.data.decode import open_image
 from safeclip_jax.data.skipped import write_rejected
 from safeclip_jax.data.sources.array_record import SCHEMA, shard_path
@@ -22,6 +21,7 @@ from safeclip_jax.data.sources.base import Columns, Rejected, Source
 from safeclip_jax.data.sources.columns_file import load_columns, save_columns
 from safeclip_jax.data.strings import Chosen
 from safeclip_jax.errors import BadRecord, UserError, first_line
+from safeclip_jax.system import atomic_file
 
 MAX_SIDE = 2**14
 _AT_ONCE = 512
@@ -181,5 +181,5 @@ def _finish(source: Source, folder: Path, shards: int) -> dict:
         "skipped": reasons.total(),
         "reasons": dict(reasons.most_common(50)),
     }
-    whole_file.write_text(folder / "dataset.json", json.dumps(described, indent=1) + "\n")
+    atomic_file.write_text(folder / "dataset.json", json.dumps(described, indent=1) + "\n")
     return described

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from safeclip_jax import whole_file
 from safeclip_jax.data.sources.base import Rejected, Source
 from safeclip_jax.errors import UserError
+from safeclip_jax.system import atomic_file
 
 Exchange = Callable[[str], list[str]]
 
@@ -52,7 +52,7 @@ class SkippedRecords:
                 self.reasons.setdefault(line["index"], str(line["reason"]))
         rejected = ({"index": None, **asdict(r)} for r in self._source.rejected)
         known = (self._line(i, reason) for i, reason in self.reasons.items())
-        with whole_file.writing_text(path) as file:
+        with atomic_file.writing_text(path) as file:
             file.writelines(json.dumps(line) + "\n" for line in itertools.chain(rejected, known))
 
     def note(self, found: Mapping[int, str]) -> None:
@@ -99,7 +99,7 @@ class SkippedRecords:
 def write_rejected(path: Path, rejected: Iterable[Rejected]) -> Counter[str]:
     """Lists records that have no index in a file of JSON lines; returns how many by reason."""
     reasons = Counter[str]()
-    with whole_file.writing_text(path) as file:
+    with atomic_file.writing_text(path) as file:
         for record in rejected:
             reasons[record.reason] += 1
             file.write(json.dumps(asdict(record)) + "\n")

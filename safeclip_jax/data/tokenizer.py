@@ -11,8 +11,8 @@ import numpy as np
 from tokenizers import Tokenizer as BackendTokenizer
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
-from safeclip_jax import whole_file
 from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.system import atomic_file
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 CLIP_TOKENIZER = "openai/clip-vit-base-patch32"
@@ -58,7 +58,7 @@ class Tokenizer:
 
     def save(self, path: Path) -> None:
         """Writes the tokenizer as one JSON file."""
-        whole_file.write_text(path, self._backend.to_str(pretty=True))
+        atomic_file.write_text(path, self._backend.to_str(pretty=True))
 
     def end_last(self) -> tuple[Tokenizer, np.ndarray]:
         """The same tokenizer with the end token's id moved to the last one.

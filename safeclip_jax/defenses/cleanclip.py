@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from safeclip_jax.defenses.plan import Stage, Unscored
-from safeclip_jax.pools import Pools
+from safeclip_jax.defenses.pools import Pools
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from safeclip_jax.pools import NO_PAIRS, Pools
+from safeclip_jax.defenses.pools import NO_PAIRS, Pools
 
 Objective = Literal["clip", "unimodal", "clip_and_unimodal", "bank_matched"]
 

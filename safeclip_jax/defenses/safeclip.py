@@ -8,9 +8,9 @@ from functools import partial
 import numpy as np
 
 from safeclip_jax.defenses.plan import Before, Stage
-from safeclip_jax.density import beyond_fence
+from safeclip_jax.defenses.pools import NO_PAIRS, RULES, Pools, split
 from safeclip_jax.errors import UserError, unknown
-from safeclip_jax.pools import NO_PAIRS, RULES, Pools, split
+from safeclip_jax.neighbors.density import beyond_fence
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from safeclip_jax import config_file
 from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.runs import config_file
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from scipy.stats import t
 
-from safeclip_jax.results import success
+from safeclip_jax.training.results import success
 
 Result = dict
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from safeclip_jax.plots import as_svg
-from safeclip_jax.results import success
+from safeclip_jax.report.plots import as_svg
+from safeclip_jax.training.results import success
 
 COLORS = ("#b3261e", "#d98a29", "#8a6fb0", "#c9b8a0", "#2a78b5", "#2b8a57", "#101418")
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from rich.table import Table
 
-from safeclip_jax import pages, whole_file
-from safeclip_jax.evaluate.attack import JUDGEABLE
+from safeclip_jax.evaluation.attack import JUDGEABLE
 from safeclip_jax.grid import overall, plots
-from safeclip_jax.logs import console
-from safeclip_jax.results import success
+from safeclip_jax.report import pages
+from safeclip_jax.system import atomic_file
+from safeclip_jax.system.terminal import console
+from safeclip_jax.training.results import success
 
 Result = dict
 Rows = list[list[str]]
@@ -65,7 +66,7 @@ def write(
     if weak:
         console().print(_warning(weak))
     text = "\n\n".join(_markdown(n, NOTES[n], rows, defenses) for n, rows in tables.items())
-    whole_file.write_text(folder / "grid.md", f"{text}\n\n{_footer(found, weak)}\n")
+    atomic_file.write_text(folder / "grid.md", f"{text}\n\n{_footer(found, weak)}\n")
     _write_csv(folder / "grid.csv", found)
     pages.write(
         folder / "grid.html",

@@ -14,11 +14,12 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
-from safeclip_jax import results, workdir
 from safeclip_jax.errors import UserError, first_line
 from safeclip_jax.grid import report
 from safeclip_jax.grid.cells import Cell
-from safeclip_jax.signals import Interrupted
+from safeclip_jax.runs import run_folder
+from safeclip_jax.system.signals import Interrupted
+from safeclip_jax.training import results
 
 
 def run(grid_cells: Sequence[Cell], workers: int, threads: int) -> dict[Path, str]:
@@ -72,7 +73,7 @@ def _finished(grid_cells: Sequence[Cell]) -> tuple[set[Path], dict[Path, str]]:
     for cell in grid_cells:
         if (cell.folder / "results.json").exists():
             try:
-                workdir.check_config(cell.folder, cell.config)
+                run_folder.check_config(cell.folder, cell.config)
                 done.add(cell.folder)
             except UserError as error:
                 failed[cell.folder] = f"{error}, or delete it"
@@ -119,7 +120,8 @@ def _start_worker(cores: list[int]) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if cores:
         os.sched_setaffinity(0, cores)
-    from safeclip_jax import command_line, cpu
+    from safeclip_jax.commands import command_line
+    from safeclip_jax.system import cpu
 
     cpu.keep_freed_memory()
     command_line.set_up_jax()
@@ -143,14 +145,14 @@ def _run_cell(cell: Cell) -> str:
 
 
 def _train(cell: Cell) -> str:
-    from safeclip_jax import train
+    from safeclip_jax.training import loop
 
     cell.folder.mkdir(parents=True, exist_ok=True)
     with (cell.folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log):
         try:
             if cell.audit and cell.after is not None:
                 _audit(cell.after, Path(cell.config.data.leave_out))
-            train.run(cell.config, cell.folder)
+            loop.run(cell.config, cell.folder)
         except (UserError, Interrupted) as error:
             return str(error)
         except Exception as error:
@@ -161,10 +163,10 @@ def _train(cell: Cell) -> str:
 
 def _audit(run: Path, scores: Path) -> None:
     """Audits a finished run, if the table of scores is not there yet."""
-    from safeclip_jax import audit
+    from safeclip_jax import auditing
 
     if not scores.exists():
-        audit.write(audit.audit(audit.of_run(run), scores.parent), scores.parent)
+        auditing.write(auditing.audit(auditing.of_run(run), scores.parent), scores.parent)
 
 
 def _say(cell: Cell, reason: str, ended: int, total: int, seconds: float) -> None:

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from safeclip_jax import checkpoint
+from safeclip_jax.checkpoints import checkpoint
 from safeclip_jax.data import tokenizer as tokenizers
 from safeclip_jax.data.tokenizer import Tokenizer
-from safeclip_jax.embed import Variables
 from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.inference.embedder import Variables
 from safeclip_jax.models import clip
 from safeclip_jax.models.clip import CLIP, CLIPConfig
 from safeclip_jax.weights import huggingface, links, native, open_clip, positions, tensor_files

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from safeclip_jax import whole_file
 from safeclip_jax.data.sources.base import Columns, RejectedRecords
 from safeclip_jax.data.strings import PackedStrings
 from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.system import atomic_file
 
 _SCHEMA = 1
 
@@ -30,7 +30,7 @@ def save_columns(path: Path, columns: Columns) -> None:
     if columns.labels is not None:
         arrays["labels"] = columns.labels
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file.writing(path) as file:
+    with atomic_file.writing(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 

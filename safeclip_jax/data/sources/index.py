@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from safeclip_jax import whole_file
 from safeclip_jax.data.mapped import open_array
 from safeclip_jax.data.sources.base import Columns, RejectedRecords
 from safeclip_jax.data.sources.columns import ColumnsBuilder, Extra
 from safeclip_jax.data.strings import PackedStrings
 from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.system import atomic_file
 
 _SCHEMA = 1
 _LOOK = 1.0  # seconds between two looks for an index that another host builds
@@ -132,7 +132,7 @@ def _build(folder: Path, recipe: Recipe, beat: Callable[[str], None]) -> None:
                 name: "texts" if row is str else "numbers" for name, row in recipe.extra.items()
             },
         }
-        whole_file.write_text(partial / "index.json", json.dumps(described, indent=1) + "\n")
+        atomic_file.write_text(partial / "index.json", json.dumps(described, indent=1) + "\n")
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

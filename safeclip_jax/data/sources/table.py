@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from safeclip_jax import whole_file
 from safeclip_jax.data import files
 from safeclip_jax.data.sources.base import Source, same_numbers
 from safeclip_jax.data.sources.columns import ColumnsBuilder
 from safeclip_jax.data.sources.index import IndexCache, Recipe
 from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.system import atomic_file
 
 IMAGE_COLUMNS = ("image", "path", "filepath", "image_path", "file_name")
 CAPTION_COLUMNS = ("caption", "title", "text")
@@ -108,7 +108,7 @@ def copy_rows(path: str, target: Path, places: np.ndarray) -> None:
         return
     header, separator, lines = _open_text(path)
     rows = _rows(lines, separator, len(header))
-    with whole_file.writing_text(target) as text:
+    with atomic_file.writing_text(target) as text:
         writer = csv.writer(text, delimiter=separator, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(row for (_, row), keep in zip(rows, wanted, strict=False) if keep)
@@ -119,7 +119,7 @@ def _copy_parquet(path: str, target: Path, wanted: np.ndarray) -> None:
 
     table, start = parquet.ParquetFile(files.open_bytes(path)), 0
     with (
-        whole_file.writing(target) as file,
+        atomic_file.writing(target) as file,
         parquet.ParquetWriter(file, table.schema_arrow) as writer,
     ):
         for batch in table.iter_batches():

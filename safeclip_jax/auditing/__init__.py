@@ -1,0 +1,13 @@
+"""Which pairs of a data set are poisoned? Scores, traces of attacks, tables and a page.
+
+from safeclip_jax import audit
+
+found = audit.audit(audit.of_run(Path("runs/demo-safeclip-seed0")), Path("audit"))
+print(found.verdict.lines)
+audit.write(found, Path("audit"))
+"""
+
+from safeclip_jax.auditing.report import Audit, audit, write
+from safeclip_jax.auditing.subject import Subject, of_model, of_run
+
+__all__ = ["Audit", "Subject", "audit", "of_model", "of_run", "write"]

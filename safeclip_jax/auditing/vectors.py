@@ -1,0 +1,145 @@
+"""Vectors of all pairs in two files, computed some thousand at a time; a stopped run goes on."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from safeclip_jax.data.sources.base import ImageSource
+from safeclip_jax.data.sources.mix import ImageSubset
+from safeclip_jax.errors import UserError
+from safeclip_jax.evaluation import features
+from safeclip_jax.evaluation.embedding import Embedding, Reading
+from safeclip_jax.inference.model import Model
+from safeclip_jax.system import atomic_file
+
+Progress = Callable[[int, int], None]
+AT_ONCE = 16_384
+LEAST = 100  # pairs that say anything about each other
+_FILES = ("images.npy", "texts.npy")
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What a model makes of N pairs.
+
+    Attributes:
+      images, texts: unit vectors, float32 [N, D], in memory or mapped from files.
+      usable: which pairs can be used, bool [N]; the image vectors of the others are zero.
+    """
+
+    images: np.ndarray
+    texts: np.ndarray
+    usable: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.usable)
+
+
+def compute(
+    model: Model, source: ImageSource, folder: Path, reading: Reading, progress: Progress
+) -> tuple[Vectors, dict[int, str]]:
+    """Embeds the pairs that are not yet in a folder's files.
+
+    Args:
+      model: makes the vectors.
+      source: the pairs, at the model's image size.
+      folder: made if it is not there; vectors of another model or of other pairs are replaced.
+      reading: how images are read.
+      progress: hears how many pairs of how many are done.
+
+    Returns:
+      The vectors, and why pairs cannot be used, by index.
+
+    Raises:
+      UserError: if too many pairs cannot be used, or too few can.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pairs = features.digest_of(itertools.chain(source.keys, source.captions))
+    mark = f"{features.of_model(model)} {pairs}"
+    shape = len(source), model.config.embedding
+    state = _read_state(folder, mark, shape)
+    if not state["rows"]:
+        _make(folder, shape)
+    images, texts = (np.lib.format.open_memmap(folder / name, "r+") for name in _FILES)
+    skipped = {int(i): str(why) for i, why in state["skipped"].items()}
+    for start in range(state["rows"], len(source), AT_ONCE):
+        rows = np.arange(start, min(start + AT_ONCE, len(source)))
+        part = ImageSubset(source, rows)
+        reasons: dict[str, str] = {}
+        embedding = Embedding(
+            model.embedder,
+            model.variables,
+            model.tokenizer,
+            replace(
+                reading,
+                skipped=reasons,
+                max_skipped_share=1.0,
+                progress=_after(start, len(source), progress),
+                _readers={},
+            ),
+        )
+        found = embedding.images(part)
+        images[rows] = 0
+        images[rows[found.usable]] = found.vectors
+        texts[rows] = embedding.texts(part.captions)
+        bad = np.setdiff1d(rows, rows[found.usable]).tolist()
+        skipped |= {i: reasons.get(source.keys[i], "") for i in bad}
+        images.flush()
+        texts.flush()
+        state = {"mark": mark, "rows": int(rows[-1]) + 1, "skipped": skipped}
+        atomic_file.write_text(folder / "state.json", json.dumps(state))
+    usable = np.ones(len(source), bool)
+    usable[list(skipped)] = False
+    _check(source, skipped, reading.max_skipped_share)
+    return Vectors(images, texts, usable), skipped
+
+
+def _after(start: int, total: int, progress: Progress) -> Progress:
+    """Progress of a part, as that of the whole."""
+    return lambda done, _: progress(start + done, total)
+
+
+def _make(folder: Path, shape: tuple[int, int]) -> None:
+    """Makes the files; the disk must have room, for a mapped file cannot say that it has not."""
+    for name in _FILES:
+        (folder / name).unlink(missing_ok=True)
+    needed, free = len(_FILES) * 4 * math.prod(shape), shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{folder} needs {needed / 2**30:.1f} GiB for the vectors of {shape[0]} pairs, and "
+            f"{free / 2**30:.1f} GiB are free: choose another --out"
+        )
+    for name in _FILES:
+        np.lib.format.open_memmap(folder / name, "w+", np.float32, shape)
+
+
+def _read_state(folder: Path, mark: str, shape: tuple[int, int]) -> dict:
+    """How far the files go; not at all if they are damaged, or of another model or other pairs."""
+    try:
+        state = json.loads((folder / "state.json").read_bytes())
+        shapes = {np.load(folder / name, mmap_mode="r").shape for name in _FILES}
+        if state["mark"] == mark and shapes == {shape}:
+            return {"rows": int(state["rows"]), "skipped": dict(state["skipped"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return {"rows": 0, "skipped": {}}
+
+
+def _check(source: ImageSource, skipped: dict[int, str], limit: float) -> None:
+    if len(skipped) > limit * len(source):
+        index, why = next(iter(skipped.items()))
+        raise UserError(
+            f"{len(skipped)} of {len(source)} pairs cannot be used, more than "
+            f"--max-skipped-share={limit} allows ({source.keys[index]}: {why})"
+        )
+    left = len(source) - len(skipped)
+    if left < LEAST:
+        raise UserError(f"an audit needs at least {LEAST} pairs, and {left} can be used")

@@ -1,0 +1,124 @@
+"""Which pairs of a data set are poisoned? `python -m safeclip_jax.audit`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from rich.table import Table
+
+from safeclip_jax.auditing import own_model, page, report, subject, tables
+from safeclip_jax.auditing.report import Audit
+from safeclip_jax.auditing.subject import Subject
+from safeclip_jax.commands import command_line, data_flags
+from safeclip_jax.distributed.sharding import nearest_batch
+from safeclip_jax.errors import UserError
+from safeclip_jax.evaluation.embedding import Reading
+from safeclip_jax.runs import run_folder
+from safeclip_jax.system import cpu
+from safeclip_jax.system.terminal import Passes, console
+
+_EXAMPLE = """
+examples:
+  python -m safeclip_jax.audit --run runs/demo-safeclip-seed0
+  python -m safeclip_jax.audit --data csv:pairs.csv --checkpoint my-clip
+  python -m safeclip_jax.audit --data webdataset:shards --out audits/shards
+
+Without a checkpoint a small model is trained on the pairs first, by SafeCLIP, as --config says.
+It is what tells best: a model that learned the poisons finds them normal.
+
+It writes to --out:
+  audit.html      what was found, and the most suspicious pairs, to look through
+  suspects.csv    those pairs with scores, ranks and reasons
+  scores.csv      all pairs with their scores
+  clean.csv       the pairs to keep, in the input's own format if it is a table; of WebDataset
+                  samples their keys, SHARD/SAMPLE
+  vectors/        so that the same command goes on where it stopped
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = command_line.parser(
+        "audit",
+        "Scores every pair of a data set and says whether somebody poisoned it.",
+        _EXAMPLE,
+    )
+    add = made.add_argument
+    add("--run", type=Path, help="a run of ours: its data, its model and its pools")
+    add("--data", default="", help="KIND:PATH of the pairs, as data.source; docs/data.md")
+    add("--checkpoint", type=Path, help="a trained model, ours or not; default: train one")
+    add("--config", default="configs/audit.py", help="how to train it; configs/audit.py")
+    add("--split", default="train", help="of scenes or tfds data")
+    data_flags.add(made)
+    add("--out", type=Path, help="folder to write; default: RUN/audit, else audit")
+    add("--suspects", type=int, default=1000, help="pairs to show; default: 1000")
+    add("--format", choices=tables.FORMATS, default="csv", help="of suspects and scores")
+    add("--batch", type=int, default=256, help="images at a time, all devices together")
+    add("--seed", type=int, default=0, help="of the pairs that others are compared with")
+    add("--max-skipped-share", type=float, default=0.1, help="of the pairs (0.1)")
+    return made
+
+
+def main(given: argparse.Namespace) -> int:
+    if bool(given.run) == bool(given.data):
+        raise UserError("name what to audit: either --run FOLDER or --data KIND:PATH")
+    for name in ("batch", "suspects"):
+        if getattr(given, name) < 1:
+            raise UserError(f"--{name}={getattr(given, name)}: at least 1 is needed")
+    out = given.out or (given.run / "audit" if given.run else Path("audit"))
+    run_folder.check_writable(out)
+    audited = _subject(given, out)
+    reading = Reading(
+        nearest_batch(given.batch, audited.model.embedder.mesh),
+        audited.model.config.image.image_size,
+        threads=os.cpu_count() or 2,
+        max_skipped_share=given.max_skipped_share,
+    )
+    audit = report.audit(audited, out, reading, given.seed, _say())
+    clean = report.write(audit, out, given.suspects, given.format)
+    _show(audit)
+    print(f"page: {out}/audit.html   suspects: {out}/suspects.{given.format}   keep: {clean}")
+    return 0
+
+
+def _subject(given: argparse.Namespace, out: Path) -> Subject:
+    if given.run:
+        return subject.of_run(given.run)
+    drawn = 12_000 if given.data == "scenes" else 0
+    options = data_flags.options(given, given.split, given.pairs or drawn, 32)
+    if given.checkpoint:
+        return subject.of_model(given.checkpoint, given.data, options)
+    return own_model.trained(given.config, given.data, options, out / "model")
+
+
+def _say() -> report.Say:
+    passes: dict[str, Passes] = {}
+
+    def say(what: str, done: int, total: int) -> None:
+        passes.setdefault(what, Passes(what))(done, total)
+
+    return say
+
+
+def _show(audit: Audit) -> None:
+    table = Table("", "", title=audit.verdict.lines[0], show_header=False)
+    for name, value in page.facts(audit.findings, audit.subject.poisons):
+        table.add_row(name, value)
+    console().print(table)
+    for line in audit.verdict.lines[1:]:
+        print(line)
+
+
+def cli() -> None:
+    """Runs the command with the program's arguments."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    given = _parser().parse_args()
+    cpu.keep_freed_memory()
+    command_line.set_up_jax()
+    sys.exit(command_line.resumable(lambda: main(given)))
+
+
+if __name__ == "__main__":
+    cli()

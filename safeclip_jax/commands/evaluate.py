@@ -1,0 +1,144 @@
+"""Evaluates trained models: `python -m safeclip_jax.evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from safeclip_jax.commands import command_line, data_flags
+from safeclip_jax.data.held_out import HeldOut, Request, open_held_out
+from safeclip_jax.data.presets import PRESETS
+from safeclip_jax.distributed.sharding import nearest_batch
+from safeclip_jax.errors import UserError
+from safeclip_jax.evaluation import features, records, tasks
+from safeclip_jax.evaluation.embedding import Embedding, Reading
+from safeclip_jax.evaluation.features import KeptFeatures
+from safeclip_jax.evaluation.records import Record
+from safeclip_jax.evaluation.subject import Subject, by_name, open_subject
+from safeclip_jax.system import atomic_file
+from safeclip_jax.system.terminal import Passes
+
+_EXAMPLE = f"""
+examples:
+  python -m safeclip_jax.evaluate --checkpoint runs/demo-safeclip-seed0
+  python -m safeclip_jax.evaluate --checkpoint runs/A runs/B --tasks zero_shot attack \\
+      --triggers all
+  python -m safeclip_jax.evaluate --checkpoint my-hf-clip --data cifar10 dtd imagenet1k \\
+      --data-dir ~/tensorflow_datasets --tasks zero_shot linear_probe
+  python -m safeclip_jax.evaluate --checkpoint my-hf-clip --tasks retrieval \\
+      --data coco:annotations/captions_val2017.json --images val2017
+
+data sets by name: {", ".join(PRESETS)}
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = command_line.parser(
+        "evaluate",
+        "Evaluates trained models, ours or not, and compares them in one table.",
+        _EXAMPLE,
+    )
+    add = made.add_argument
+    add("--checkpoint", nargs="+", type=Path, required=True, help="folders of runs or models")
+    add(
+        "--tasks",
+        nargs="+",
+        default=["zero_shot"],
+        metavar="TASK",
+        help="zero_shot retrieval linear_probe knn attack; default: zero_shot",
+    )
+    add("--data", nargs="+", default=[], help="names below or KIND:PATH; default: the run's own")
+    add("--split", default="test", help="of scenes or tfds data; default: the data set's own")
+    data_flags.add(made)
+    add("--prompts", default="", help="JSON file with templates, classes, prompts")
+    add("--learn", default="", help="KIND:PATH that probes learn from; default: training split")
+    add("--triggers", nargs="+", default=[], help="of attack; all; default: those of the run")
+    add("--target", default="", help="class of the attack; default: that of the run")
+    add("--batch", type=int, default=256, help="images at a time, all devices together")
+    add("--max-skipped-share", type=float, default=0.1, help="of a data set's images (0.1)")
+    add("--cache", type=Path, help="folder for image features; default: the user's cache")
+    add("--no-cache", action="store_true", help="keep no image features")
+    add("--preset", default="", help="of a bare file of tensors: vit_b32, rn50, …")
+    add("--activation", default="", help="of a bare file: gelu or quick_gelu")
+    add("--out", type=Path, default=Path("evaluation"), help="folder to write; evaluation")
+    return made  # fmt: skip
+
+
+def main(arguments: argparse.Namespace) -> int:
+    if arguments.batch < 1:
+        raise UserError(f"--batch={arguments.batch}: at least 1 is needed")
+    for task in arguments.tasks:
+        if task != "attack":
+            tasks.create([task], tasks.NO_ATTACK)
+    found: list[Record] = []
+    skipped: dict[str, str] = {}
+    for name, path in by_name(arguments.checkpoint).items():
+        subject = open_subject(name, path, arguments.preset, arguments.activation)
+        for held_out in _held_out(arguments, subject):
+            found += _evaluate(arguments, subject, held_out, skipped)
+    records.write(arguments.out, found)
+    lines = [json.dumps({"key": key, "reason": why}) + "\n" for key, why in skipped.items()]
+    atomic_file.write_text(arguments.out / "skipped.jsonl", "".join(lines))
+    if skipped:
+        print(f"{len(skipped)} images could not be used: {arguments.out}/skipped.jsonl")
+    print(f"tables: {arguments.out}/results.md, results.csv   report: {arguments.out}/report.html")
+    return 0
+
+
+def _held_out(arguments: argparse.Namespace, subject: Subject) -> Iterator[HeldOut]:
+    if not arguments.data:
+        yield subject.own_held_out()
+    for source in arguments.data:
+        count = arguments.pairs or (2000 if source == "scenes" else 0)
+        side = subject.model.config.image.image_size
+        options = data_flags.options(arguments, arguments.split, count, side)
+        yield open_held_out(
+            Request(source, options, prompts=arguments.prompts, learn=arguments.learn)
+        )
+
+
+def _evaluate(
+    arguments: argparse.Namespace, subject: Subject, held_out: HeldOut, skipped: dict[str, str]
+) -> Iterator[Record]:
+    model, mesh = subject.model, subject.model.embedder.mesh
+    progress = Passes(f"{subject.name}, {held_out.name}")
+    reading = Reading(
+        nearest_batch(arguments.batch, mesh),
+        model.config.image.image_size,
+        threads=os.cpu_count() or 2,
+        max_skipped_share=arguments.max_skipped_share,
+        progress=progress,
+        skipped=skipped,
+    )
+    embedding = Embedding(model.embedder, model.variables, model.tokenizer, reading)
+    embed_images = embedding.images
+    if not arguments.no_cache:
+        folder = arguments.cache or command_line.cache_folder() / "features"
+        embed_images = KeptFeatures(embedding.images, features.of_model(model), folder)
+    attack = tasks.NO_ATTACK
+    if "attack" in arguments.tasks:
+        attack = subject.attack(arguments.triggers, arguments.target, not arguments.data)
+    for name, task in tasks.create(arguments.tasks, attack).items():
+        metrics = task(embed_images, embedding.texts, held_out, mesh)
+        if not metrics:
+            print(f"note: {name} has nothing to measure on {held_out.name}")
+            continue
+        yield Record(
+            subject.name, str(subject.path), held_out.name, name, metrics, held_out.class_names
+        )
+
+
+def cli() -> None:
+    """Runs the command with the program's arguments."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    arguments = _parser().parse_args()
+    command_line.set_up_jax()
+    sys.exit(command_line.resumable(lambda: main(arguments)))
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,98 @@
+"""Writes a data set once in the form that trains fastest: `python -m safeclip_jax.prepare`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from rich.table import Table
+
+from safeclip_jax.commands import command_line
+from safeclip_jax.data import prepare
+from safeclip_jax.data.sources import KINDS, SourceOptions, open_source
+from safeclip_jax.data.sources.index import IndexCache
+from safeclip_jax.errors import UserError
+from safeclip_jax.system.terminal import ProgressLine, console
+
+_EXAMPLE = """
+example:
+  python -m safeclip_jax.prepare --source=csv:cc3m/train.tsv --out=cc3m-256 --threads=16
+  python -m safeclip_jax.main --config=configs/vitb32.py --config.data.source=arrayrecord:cc3m-256
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command_line.parser(
+        "prepare",
+        "Any source to ArrayRecord shards with reduced JPEGs. An interrupted run goes "
+        "on where it stopped; the same input gives the same files.",
+        _EXAMPLE,
+    )
+    parser.add_argument("--source", required=True, help=f"KIND:PATH; kinds: {', '.join(KINDS)}")
+    parser.add_argument("--out", required=True, type=Path, help="folder to write")
+    size = "smaller side of the stored images in pixels (256); 0 keeps every file as it is"
+    parser.add_argument("--size", type=int, default=256, help=size)
+    parser.add_argument("--quality", type=int, default=95, help="of the JPEGs, 1 to 95 (95)")
+    shard = "pairs of the source in a shard (10000)"
+    parser.add_argument("--pairs-a-shard", type=int, default=10_000, help=shard)
+    cores = os.cpu_count() or 1
+    parser.add_argument("--threads", type=int, default=cores, help=f"that decode ({cores})")
+    parser.add_argument("--count", type=int, default=1000, help="scenes: how many (1000)")
+    for name, text in (
+        ("image-column", "csv, tsv, parquet: of image paths"),
+        ("caption-column", "column, .json field or feature of captions"),
+        ("label-column", "column or .json field of class names"),
+        ("images", "coco: folder of the images"),
+        ("split", "of a tfds data set (train)"),
+        ("data-dir", "where tfds data sets were prepared"),
+    ):
+        default = "train" if name == "split" else ""
+        parser.add_argument(f"--{name}", default=default, help=text)
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> int:
+    for name, least, most in (("size", 0, 4096), ("quality", 1, 95), ("pairs_a_shard", 1, 10**7)):
+        if not least <= getattr(arguments, name) <= most:
+            raise UserError(f"--{name.replace('_', '-')} is not between {least} and {most}")
+    named = ("image_column", "caption_column", "label_column", "images", "split", "data_dir")
+    options = {name: getattr(arguments, name) for name in named}
+    size = arguments.size or 256
+    cache = IndexCache(arguments.out / "index")
+    source = open_source(
+        arguments.source, SourceOptions(**options, count=arguments.count, size=size, cache=cache)
+    )
+    progress, start = ProgressLine(len(source), 0, True), time.monotonic()
+    try:
+        written = prepare.run(
+            source,
+            arguments.out,
+            size=arguments.size,
+            quality=arguments.quality,
+            pairs_a_shard=arguments.pairs_a_shard,
+            threads=arguments.threads,
+            progress=lambda pairs: progress.advance_to(pairs, "pairs prepared"),
+        )
+    finally:
+        progress.close()
+    table = Table("", "", title=str(arguments.out), show_header=False)
+    table.add_row("pairs", f"{written['pairs']} in {written['shards']} shard(s)")
+    table.add_row("seconds", f"{time.monotonic() - start:.1f}")
+    table.add_row("skipped", f"{written['skipped']}, listed in {arguments.out}/skipped.jsonl")
+    for reason, count in list(written["reasons"].items())[:10]:
+        table.add_row("", f"{count} × {reason[:80]}")
+    console().print(table)
+    print(f"train on it with --config.data.source=arrayrecord:{arguments.out}")
+    return 0
+
+
+def cli() -> None:
+    """Runs the command with the program's arguments."""
+    sys.exit(command_line.resumable(lambda: main(_parser().parse_args())))
+
+
+if __name__ == "__main__":
+    cli()

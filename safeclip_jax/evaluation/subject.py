@@ -1,0 +1,115 @@
+"""A trained model under evaluation, whoever trained it, with what its run was attacked by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+import safeclip_jax
+from safeclip_jax.attacks import poison, triggers
+from safeclip_jax.attacks.poison import Manifest
+from safeclip_jax.attacks.triggers import TRIGGERS, Trigger
+from safeclip_jax.data.held_out import HeldOut
+from safeclip_jax.errors import UserError
+from safeclip_jax.evaluation.attack import AttackTask
+from safeclip_jax.inference.model import Model
+from safeclip_jax.runs import old_config, run_data, run_folder
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to evaluate.
+
+    Attributes:
+      name: for tables.
+      path: where it was read.
+      model: with its weights.
+      config: of its run; None if it is no run of ours.
+      manifest: of its run's attack, or None.
+    """
+
+    name: str
+    path: Path
+    model: Model
+    config: ConfigDict | None
+    manifest: Manifest | None
+
+    def own_held_out(self) -> HeldOut:
+        """What its run held out.
+
+        Raises:
+          UserError: if it is no run, or it held nothing out.
+        """
+        if self.config is None:
+            raise UserError(f"{self.path} is no run of ours: name what to evaluate on with --data")
+        cache = run_folder.indices(self.path)
+        pairs = run_data.training_pairs(self.config, cache)
+        found = run_data.held_out(self.config, pairs, cache)
+        if found is None:
+            raise UserError(f"the run {self.path} held nothing out: use --data")
+        return found
+
+    def attack(self, names: Sequence[str], target: str, own: bool) -> AttackTask:
+        """The attack to test it with.
+
+        Args:
+          names: of triggers, `all` for every one; empty for those of its run.
+          target: class to be taken for; empty for that of its run.
+          own: whether the images are those that its run held out, among which targeted
+            poisoning chose.
+
+        Raises:
+          UserError: if there is no target, or a trigger is not known.
+        """
+        target = target or (self.manifest.target if self.manifest else "")
+        chosen = self.manifest.chosen if self.manifest and own else ()
+        made = {} if self._is_targeted and not names else self._triggers(names)
+        if made and not target:
+            raise UserError("attack: which class should triggers be taken for? Give --target")
+        victims = self.config.attack.get("victims", "") if self.config else ""
+        return AttackTask(target, made, chosen, victims)
+
+    @property
+    def _is_targeted(self) -> bool:
+        return self.config is not None and self.config.attack.kind == "targeted"
+
+    def _triggers(self, names: Sequence[str]) -> dict[str, Trigger]:
+        if names == ["all"]:
+            names = list(TRIGGERS)
+        if self.config is None:
+            defaults: dict[str, dict[str, Any]] = {name: {} for name in TRIGGERS}
+            return triggers.create("+".join(names or TRIGGERS), defaults, 0)
+        attack = self.config.attack
+        options = {name: attack[name].to_dict() for name in TRIGGERS}
+        seed = run_data.own_seed(self.config, attack.seed)
+        return triggers.create("+".join(names) or attack.trigger, options, seed)
+
+
+def by_name(paths: Sequence[Path]) -> dict[str, Path]:
+    """The different paths, each by as much of its end as tells it from the others."""
+    places = {path.resolve(): path for path in paths}
+    for parts in range(1, 1 + max(len(place.parts) for place in places)):
+        named = {"/".join(place.parts[-parts:]): path for place, path in places.items()}
+        if len(named) == len(places):
+            break
+    return named
+
+
+def open_subject(name: str, path: Path, preset: str = "", activation: str = "") -> Subject:
+    """Reads a run's folder or a model, see `safeclip_jax.load`.
+
+    Args:
+      name: for tables.
+      path, preset, activation: as there.
+
+    Raises:
+      UserError: if it cannot be read.
+    """
+    model = safeclip_jax.load(path, preset, activation)
+    config = old_config.read(path)
+    manifest = path / "poison_manifest.json"
+    return Subject(name, path, model, config, poison.load(manifest) if manifest.exists() else None)

@@ -1,0 +1,115 @@
+"""A run's evaluation: its tasks on its held-out images, and the quality of its pools."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from safeclip_jax.data import cores
+from safeclip_jax.defenses.pools import Pools
+from safeclip_jax.evaluation import detection, tasks
+from safeclip_jax.evaluation.attack import AttackTask
+from safeclip_jax.evaluation.embedding import Embedding, Reading
+from safeclip_jax.evaluation.share import Share
+from safeclip_jax.evaluation.task import Metrics
+from safeclip_jax.inference.embedder import Variables
+from safeclip_jax.runs.experiment import Experiment
+
+
+class Evaluator:
+    """Evaluates parameters on what the experiment holds out."""
+
+    def __init__(self, experiment: Experiment):
+        self._x = x = experiment
+        config = x.config
+        manifest = x.attack.manifest
+        attack = AttackTask(
+            manifest.target, x.attack.triggers, manifest.chosen, config.attack.victims
+        )
+        self._tasks = tasks.create(config.evaluate.tasks, attack)
+        self._elsewhere = tasks.create(config.evaluate.tasks, replace(attack, chosen=()))
+        self._reading = Reading(
+            config.score.batch_size,
+            config.model.image_size,
+            int(config.data.cache_gib * 2**30),
+            cores.threads(config.data.threads),
+            config.data.max_skipped_share,
+        )
+
+    def __call__(self, variables: Variables) -> Metrics:
+        """Figures by name; those of `evaluate.also` begin with its name and a slash."""
+        x, found = self._x, Metrics()
+        embedding = Embedding(x.steps.embedder, variables, x.tokenizer, self._reading)
+        if x.held_out is not None:
+            for task in self._tasks.values():
+                found |= task(embedding.images, embedding.texts, x.held_out, x.mesh)
+        for source in x.also_held_out:
+            for task in self._elsewhere.values():
+                figures = task(embedding.images, embedding.texts, source, x.mesh)
+                found |= {f"{source.name}/{name}": value for name, value in figures.items()}
+        return found
+
+
+def line(metrics: Metrics) -> str:
+    """The figures that a reader of a log wants, in words."""
+    parts = []
+    for name, shown in SHOWN.items():
+        found = metrics.get(name)
+        if isinstance(found, Share):
+            parts.append(f"{shown} {found.value:.1%}")
+    return ", ".join(parts) or "nothing to evaluate on"
+
+
+SHOWN = {
+    "zero_shot_accuracy": "zero-shot accuracy",
+    "attack_success_rate": "attack success",
+    "target_base_rate": "base rate",
+    "poison_success_rate": "poison success",
+    "image_recall_at_1": "image recall@1",
+    "text_recall_at_1": "text recall@1",
+    "linear_probe_accuracy": "linear probe",
+    "knn_accuracy": "k-NN",
+}
+
+
+def pool_quality(pools: Pools, poisons: np.ndarray) -> dict[str, float | int | None]:
+    """Sizes of the pools and, where poisons are known, how well they are told apart."""
+    return {
+        "safe_pool_size": int(np.count_nonzero(pools.is_safe)),
+        "risky_pool_size": int(np.count_nonzero(~pools.is_safe)),
+        "poisons_in_safe_pool": int(pools.is_safe[poisons].sum()),
+        "barred_pairs": len(pools.barred),
+        "barred_poisons": int(np.isin(poisons, pools.barred).sum()),
+        **score_quality(pools.scores, poisons),
+    }
+
+
+def score_quality(scores: np.ndarray, poisons: np.ndarray) -> dict[str, float | int | None]:
+    """How well low scores tell the poisons; None without poisons."""
+    return {
+        "score_auroc": detection.score_auroc(scores, poisons),
+        "score_recall_at_1_percent": detection.score_recall(scores, poisons),
+    }
+
+
+# What a run's results always name, measured or not.
+SHARES = (
+    "zero_shot_accuracy",
+    "attack_success_rate",
+    "target_base_rate",
+    "poison_success_rate",
+)
+NOTHING: dict[str, Any] = dict.fromkeys(
+    [*SHARES, *(f"{name}_interval" for name in SHARES), "poison_base_rate"]
+)
+NO_POOLS: dict[str, float | int | None] = {
+    "safe_pool_size": None,
+    "risky_pool_size": None,
+    "poisons_in_safe_pool": None,
+    "barred_pairs": None,
+    "barred_poisons": None,
+    "score_auroc": None,
+    "score_recall_at_1_percent": None,
+}

@@ -1,0 +1,128 @@
+"""What can be checked before training, and the plan of a run (`--dry-run`)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+from rich.table import Table
+
+from safeclip_jax.data.pipeline import steps_in_stage
+from safeclip_jax.defenses.plan import Stage, outline
+from safeclip_jax.errors import BadRecord, UserError
+from safeclip_jax.runs import run_folder
+from safeclip_jax.runs.experiment import Experiment, build
+from safeclip_jax.system.terminal import console
+from safeclip_jax.training.steps import TrainState
+
+_GIB = 2**30
+
+
+def check(config: ConfigDict, folder: Path) -> None:
+    """Checks, within moments, that the run's folder can take its checkpoints.
+
+    Raises:
+      UserError: if the folder cannot be written or its disk is too full.
+    """
+    run_folder.check_writable(folder)
+    free = shutil.disk_usage(folder).free
+    if free < 256 * 2**20:
+        raise UserError(f"workdir {folder}: {free / 2**20:.0f} MiB free on its disk, need 256 MiB")
+
+
+def dry_run(config: ConfigDict, folder: Path, accept: Collection[str] = ()) -> None:
+    """Checks config, data, devices, disk and memory, and prints the plan of the run.
+
+    Compiles the step of every objective, so memory is what the compiler says.
+
+    Raises:
+      UserError: at the first thing that would stop the run.
+    """
+    run_folder.check_config(folder, config, accept)
+    x = build(config)
+    state = x.steps.init(config.unimodal.bank_size, config.batch_size, len(x.source))
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    on_device = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state))
+    disk = state_bytes * (config.keep_checkpoints + 1) + 5 * len(x.source) * config.epochs
+    free = shutil.disk_usage(folder).free
+    if disk > free:
+        raise UserError(
+            f"workdir {folder}: the run needs {disk / _GIB:.1f} GiB, {free / _GIB:.1f} are free"
+        )
+    out = console()
+    out.print(_data_table(x, parameters, on_device, disk, free))
+    stages = _plan(x)
+    out.print(_plan_table(x, stages))
+    kinds = list(dict.fromkeys(stage.kind for _, _, stage in stages))
+    out.print(_memory_table(x, state, kinds))
+    out.print("all checks passed; nothing was trained")
+
+
+def _data_table(x: Experiment, parameters: int, state: int, disk: int, free: int) -> Table:
+    table = Table("", "", title="what runs", show_header=False)
+    devices = f"{x.mesh.size} × {jax.devices()[0].device_kind}, {jax.process_count()} process(es)"
+    table.add_row("devices", devices)
+    table.add_row("batch", f"{x.config.batch_size}, {x.config.batch_size // x.mesh.size} a device")
+    table.add_row("pairs", f"{len(x.source)}, {len(x.attack.manifest.pairs)} of them poisoned")
+    if x.source.rejected:
+        first = x.source.rejected[0]
+        text = f"{len(x.source.rejected)}, the first: {first.key}: {first.reason}"
+        table.add_row("rejected records", text)
+    table.add_row("first pair", _first_pair(x))
+    table.add_row("vocabulary", f"{x.tokenizer.vocab_size} tokens, context {x.tokenizer.context}")
+    table.add_row("parameters", f"{parameters / 1e6:.1f} M")
+    table.add_row("train state", f"{state / 2**20:.0f} MiB a device")
+    table.add_row("disk", f"{disk / _GIB:.2f} GiB needed, {free / _GIB:.1f} free")
+    return table
+
+
+def _first_pair(x: Experiment) -> str:
+    key = x.source.keys[0]
+    try:
+        image = x.source.image(0)
+    except BadRecord as reason:
+        return f"{key} cannot be used: {reason}"
+    return f"{key}: {image.shape[1]}×{image.shape[0]} pixels, {x.source.captions[0][:60]!r}"
+
+
+def _plan(x: Experiment) -> list[tuple[int, int, Stage]]:
+    """Stages of the run as (first epoch, last epoch, stage)."""
+    runs: dict[str, tuple[int, int, Stage]] = {}
+    for epoch, stage in outline(x.defense, x.pairs, range(x.config.epochs)):
+        first = runs[stage.name][0] if stage.name in runs else epoch
+        runs[stage.name] = (first, epoch, stage)
+    return list(runs.values())
+
+
+def _plan_table(x: Experiment, stages: list[tuple[int, int, Stage]]) -> Table:
+    table = Table("epochs", "stage", "loss", "augmented", "rate", "pairs", "steps", title="plan")
+    for first, last, stage in stages:
+        pairs, steps = len(stage.pairs), steps_in_stage(len(stage.pairs), x.config.batch_size)
+        depends = stage.name in ("safe", "risky")
+        rate = "schedule" if stage.learning_rate is None else f"{stage.learning_rate:g}"
+        table.add_row(
+            f"{first + 1}–{last + 1}",
+            stage.name,
+            stage.objective,
+            "yes" if stage.augment else "no",
+            rate,
+            "by the scores" if depends else f"{pairs}",
+            "by the scores" if depends else f"{steps}",
+        )
+    return table
+
+
+def _memory_table(x: Experiment, state: TrainState, kinds: list[tuple[str, bool]]) -> Table:
+    table = Table("step", "GiB a device, by the compiler", title="memory")
+    for objective, augmented in kinds:
+        step = x.steps.lower_train((objective, augmented), state, x.config.batch_size)
+        memory: Any = step.compile().memory_analysis()
+        used = memory.temp_size_in_bytes + memory.argument_size_in_bytes
+        name = f"{objective}, {'augmented' if augmented else 'plain'}"
+        table.add_row(name, f"{used / _GIB:.2f}")
+    return table

@@ -1,0 +1,118 @@
+"""`report.html`: one self-contained page about a run, readable offline.
+
+After its figures it lists the pairs with their way through the pools, as an audit's page does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from safeclip_jax.defenses import pools, ranking
+from safeclip_jax.errors import BadRecord
+from safeclip_jax.evaluation.task import Metrics
+from safeclip_jax.report import pages, pair_browser, plots, pool_history
+from safeclip_jax.report.pool_history import History
+from safeclip_jax.runs.experiment import Experiment
+from safeclip_jax.system import terminal
+from safeclip_jax.training.results import rows
+
+EXAMPLES = 8
+PAIRS = 20_000  # on the page, the worst scores first
+_PICTURES = 1000  # of them have one, beside the poisons
+_SIDE = 96  # pixels of an example
+_BARRED = "risky for good: before the model had learnt it, its picture was far from all others"
+
+
+def write(folder: Path, experiment: Experiment, results: dict, evaluation: Metrics) -> None:
+    """Writes the report of a finished run from what its folder holds.
+
+    Args:
+      folder: of the run.
+      experiment: for examples of pairs.
+      results: as in `results.json`.
+      evaluation: the last one's figures.
+    """
+    metrics = terminal.read(folder / "metrics.jsonl")
+    history = pool_history.read(folder, len(experiment.source))
+    files = () if history is None else history.files
+    last = pools.load(files[-1]) if files else None
+    poisons = experiment.attack.manifest.indices
+    figures = [("Loss", plots.losses(metrics, results["steps"]))]
+    if any(line.get("kind") == "evaluation" for line in metrics):
+        figures.append(("Accuracy and attack success", plots.evaluations(metrics)))
+    if files:
+        figures.append(("Safe pool", plots.pool_sizes(metrics, len(poisons))))
+        figures.append(("Scores of all pairs", plots.similarities(files, poisons)))
+    confusion = evaluation.get("confusion")
+    if isinstance(confusion, np.ndarray) and experiment.held_out is not None:
+        names = experiment.held_out.class_names
+        figures.append(("Zero-shot confusion", plots.confusion(confusion, names)))
+    pages.write(
+        folder / "report.html",
+        "report.html",
+        title=f"{results['defense']}, seed {results['seed']}",
+        folder=folder,
+        rows=rows(results),
+        figures=figures,
+        groups=_examples(experiment, last),
+        data=None if history is None or last is None else _pairs(experiment, history, last),
+        left_out=max(len(experiment.source) - PAIRS, 0),
+        config=(folder / "config.json").read_text(),
+    )
+
+
+def _pairs(experiment: Experiment, history: History, last: pools.Pools) -> str:
+    """The pairs with their scores and pools, for the page's script."""
+    order = ranking.first(history.suspicion, PAIRS)
+    shown = pair_browser.Shown(
+        order,
+        ~last.is_safe[order],
+        "risky at the end",
+        {
+            "mean rank of the scores": history.suspicion[order],
+            "rank of the last score": history.last[order],
+        },
+        experiment.attack.manifest.indices,
+        [[_BARRED] if barred else [] for barred in np.isin(order, last.barred)],
+    )
+    return pair_browser.data(shown, experiment.source, history, _PICTURES)
+
+
+def _examples(experiment: Experiment, last: pools.Pools | None) -> list[tuple[str, list[dict]]]:
+    """Groups of example pairs: the poisons, and both ends of both pools."""
+    poisons = experiment.attack.manifest.indices
+    groups = [("Poisoned pairs", poisons)]
+    if last is not None:
+        safe, low = last.is_safe, -last.scores
+        nearest = len(safe) - 1 - ranking.first(low[::-1], EXAMPLES, safe[::-1])
+        groups += [
+            ("Poisons that reached the safe pool", poisons[safe[poisons]]),
+            ("Safest pairs", ranking.first(last.scores, EXAMPLES, safe)),
+            ("Safe pairs nearest to the border", nearest),
+            ("Riskiest pairs", ranking.first(low, EXAMPLES, ~safe)),
+            ("Barred for a strange picture", last.barred),
+        ]
+    scores = None if last is None else last.scores
+    shown = [
+        (name, [_example(experiment, int(i), scores) for i in indices[:EXAMPLES]])
+        for name, indices in groups
+    ]
+    return [(name, examples) for name, examples in shown if examples]
+
+
+def _example(experiment: Experiment, index: int, scores: np.ndarray | None) -> dict:
+    source = experiment.source
+    try:
+        image = pair_browser.thumbnail(source.image(index), _SIDE)
+    except BadRecord:
+        image = None
+    score = "" if scores is None else f"score {scores[index]:.3f}"
+    return {
+        "image": image,
+        "caption": source.captions[index][:200],
+        "key": source.keys[index],
+        "score": score,
+        "poisoned": bool(np.isin(index, experiment.attack.manifest.indices)),
+    }

@@ -1,0 +1,105 @@
+"""Scores of all pairs, and how strange their images are, with the current weights; forward only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from safeclip_jax.defenses import score_batch, score_kind
+from safeclip_jax.distributed import sharding
+from safeclip_jax.distributed.watchdog import Beat, nobody
+from safeclip_jax.neighbors import density
+from safeclip_jax.runs.experiment import Experiment
+from safeclip_jax.training import feed, score_memory
+from safeclip_jax.training.feed import Placed
+from safeclip_jax.training.steps import TrainState
+
+_REFERENCE, _NEIGHBORS = 1024, 4  # a pair is far from others if not one in 256 is near
+
+
+def score(
+    experiment: Experiment, state: TrainState, epoch: int, reuse: bool, beat: Beat
+) -> np.ndarray:
+    """Scores every pair, float32 [N]; NaN for unusable pairs.
+
+    Args:
+      experiment: its config says which score, of which view of the images.
+      state: with the weights.
+      epoch: from which the order and the views derive.
+      reuse: whether pairs with a remembered score, from when they last trained, keep it.
+      beat: hears of each batch.
+    """
+    config, kind = experiment.config.score, score_kind(experiment.config)
+    view = epoch if config.view == "augmented" else None
+    order = np.random.default_rng([experiment.config.seed, epoch]).permutation(experiment.pairs)
+    if reuse and state.remembered is not None:
+        scores = score_memory.read(state.remembered, len(order), experiment.mesh)
+        order = order[np.isnan(scores[order])]
+    else:
+        scores = np.empty(len(order), np.float32)
+
+    def scored() -> Iterator[jax.Array]:
+        for batch in _placed(experiment, order):
+            beat(f"epoch {epoch + 1}, scoring")
+            (length,) = batch.largest()
+            cut = batch.arrays | {"tokens": batch.arrays["tokens"][:, :length]}
+            yield experiment.steps.score(kind, state.variables, cut, view)
+
+    start = 0
+    for values in sharding.gathered(scored(), experiment.mesh):
+        pairs = order[start : start + len(values)]
+        scores[pairs] = values[: len(pairs)]
+        start += len(values)
+    experiment.skipped.share()
+    return scores
+
+
+def distances(
+    experiment: Experiment, state: TrainState, epoch: int, beat: Beat = nobody
+) -> np.ndarray:
+    """How far every pair's image is from others, float32 [N]; NaN for unusable pairs.
+
+    The distance of its embedding from the 4th nearest of 1024 pairs drawn at random, see
+    `density.k_distance`.
+
+    Args:
+      experiment: with the pairs.
+      state: with the weights.
+      epoch: from which the draw derives.
+      beat: hears of each batch.
+    """
+    x = experiment
+    drawn = np.random.default_rng([x.config.seed, epoch, 0xFA2]).permutation(x.pairs)
+    reference = np.sort(drawn[:_REFERENCE])
+    points = np.concatenate([vectors for _, vectors in images(x, state, reference)])
+    usable = ~np.isnan(points[:, 0])
+    if usable.sum() <= _NEIGHBORS:
+        return np.full(len(x.pairs), np.nan, np.float32)
+    among = density.References(points[usable], reference[usable], _NEIGHBORS, x.mesh)
+    found = np.empty(len(x.pairs), np.float32)
+    for numbers, vectors in images(x, state, x.pairs):
+        beat(f"epoch {epoch + 1}, distances")
+        found[numbers] = among.nearest(vectors, numbers)[0][:, -1]
+    return found
+
+
+def images(
+    x: Experiment, state: TrainState, pairs: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pair indices [n] and image embeddings [n, D], some at a time; NaN for unusable pairs."""
+    size = score_batch(x.config)
+    for start, batch in enumerate(_placed(x, pairs)):
+        vectors = x.steps.embedder.on_images(state.variables, batch.arrays["image"])
+        embedded, valid = sharding.to_host(vectors), sharding.to_host(batch.arrays["valid"])
+        numbers = pairs[start * size : (start + 1) * size]
+        whole = np.where(valid[:, None], embedded, np.nan)
+        yield numbers, whole[: len(numbers)]
+
+
+def _placed(x: Experiment, pairs: np.ndarray) -> Iterator[Placed]:
+    """Batches of pairs on the devices, with the tokens that their captions need."""
+    text = x.steps.model.config.text
+    batches = x.loader.scoring_batches(pairs, score_batch(x.config))
+    return feed.ahead(batches, x.mesh, lambda batch: (text.length(batch["tokens"]),))
