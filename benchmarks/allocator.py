@@ -24,8 +24,8 @@ def measure(keep: bool) -> float:
 
     from configs import demo
     from safeclip_jax.distributed import sharding
-    from safeclip_jax.runs.experiment import build
     from safeclip_jax.system import cpu
+    from safeclip_jax.training.experiment import build
 
     if keep:
         cpu.keep_freed_memory()

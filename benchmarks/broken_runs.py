@@ -13,9 +13,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from safeclip_jax.checkpoints import checkpoint
+from safeclip_jax.checkpoints import variables
 from safeclip_jax.inference.embedder import Variables
-from safeclip_jax.system import terminal
+from safeclip_jax.training import metrics as run_metrics
 
 SMALL = (
     *("--config=configs/demo.py", "--config.epochs=5", "--config.model.preset=nano"),
@@ -87,11 +87,11 @@ class Runs:
             for name, value in json.loads((run / "results.json").read_text()).items()
             if "second" not in name and "share_beyond" not in name
         }
-        lines = [x for x in terminal.read(run / "metrics.jsonl") if x.get("kind") == "train"]
+        lines = [x for x in run_metrics.read(run / "metrics.jsonl") if x.get("kind") == "train"]
         steps = [line["step"] for line in lines]
         if steps != list(range(1, len(steps) + 1)):
             raise Failed(f"steps of the metrics: {steps}")
-        return figures, {line["step"]: line for line in lines}, checkpoint.read_variables(run)
+        return figures, {line["step"]: line for line in lines}, variables.read_variables(run)
 
     def check(self, run: Path) -> None:
         """Compares a run's end with the reference's, and looks for stray files."""
@@ -114,7 +114,9 @@ class Runs:
 
     def wait_for_steps(self, process: subprocess.Popen, run: Path, steps: int) -> None:
         began = time.monotonic()
-        while sum(x.get("kind") == "train" for x in terminal.read(run / "metrics.jsonl")) < steps:
+        while (
+            sum(x.get("kind") == "train" for x in run_metrics.read(run / "metrics.jsonl")) < steps
+        ):
             if process.poll() is not None or time.monotonic() - began > LIMIT:
                 raise Failed(f"it does not come on: {process.communicate()[0][-600:]}")
             time.sleep(0.02)

@@ -20,8 +20,8 @@ import jax
 from benchmarks import markdown
 from configs import demo
 from safeclip_jax.commands import command_line
-from safeclip_jax.system import terminal
 from safeclip_jax.training import loop
+from safeclip_jax.training import metrics as run_metrics
 
 
 def run(defense: str, reuse: bool, folder: Path, epochs: int, pairs: int) -> list[dict]:
@@ -39,7 +39,7 @@ def run(defense: str, reuse: bool, folder: Path, epochs: int, pairs: int) -> lis
         position = json.loads(path.read_text())
         seconds[position["epoch"]] = position["seconds"]
     rows = []
-    for line in terminal.read(folder / "metrics.jsonl"):
+    for line in run_metrics.read(folder / "metrics.jsonl"):
         if line["kind"] != "pools":
             continue
         epoch = line["epoch"]

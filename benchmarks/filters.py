@@ -26,8 +26,8 @@ from safeclip_jax.evaluation.detection import score_auroc, score_recall
 from safeclip_jax.grid import cells as grid
 from safeclip_jax.neighbors import density
 from safeclip_jax.runs import run_folder
-from safeclip_jax.runs.experiment import build
 from safeclip_jax.training import loop, scoring
+from safeclip_jax.training.experiment import build
 
 REFERENCE, NEIGHBORS = 1024, 16
 

@@ -23,9 +23,9 @@ import jax
 import numpy as np
 
 from benchmarks import local_processes, markdown
-from safeclip_jax.checkpoints import checkpoint
+from safeclip_jax.checkpoints import variables
 from safeclip_jax.defenses import pools
-from safeclip_jax.system import terminal
+from safeclip_jax.training import metrics as run_metrics
 
 RUN = """--config.model.preset=nano --config.data.pairs=800 --config.batch_size=64
 --config.score.batch_size=128 --config.unimodal.bank_size=128 --config.epochs=5
@@ -91,7 +91,7 @@ def differences(found: Path, expected: Path) -> dict:
     """Of losses, pools and final parameters."""
     a, b = (np.array(_losses(path)) for path in (found, expected))
     same = [_pool_digests(path) for path in (found, expected)]
-    x, y = (checkpoint.read_variables(path) for path in (found, expected))
+    x, y = (variables.read_variables(path) for path in (found, expected))
     apart = jax.tree.leaves_with_path(jax.tree.map(lambda p, q: float(np.abs(p - q).max()), x, y))
     named = {jax.tree_util.keystr(path): value for path, value in apart}
     return {
@@ -104,7 +104,7 @@ def differences(found: Path, expected: Path) -> dict:
 
 
 def _losses(folder: Path) -> list[float]:
-    return [line["loss"] for line in terminal.read(folder / "metrics.jsonl") if "loss" in line]
+    return [line["loss"] for line in run_metrics.read(folder / "metrics.jsonl") if "loss" in line]
 
 
 def _pool_digests(folder: Path) -> list[tuple[bytes, bytes]]:

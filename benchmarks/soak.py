@@ -25,7 +25,7 @@ import numpy as np
 from scipy.stats import linregress
 
 from benchmarks import markdown
-from safeclip_jax.system import terminal
+from safeclip_jax.training import metrics as run_metrics
 
 FLAGS = (
     *("--config=configs/demo.py", "--config.epochs=100000", "--config.model.preset=nano"),
@@ -83,7 +83,7 @@ def main() -> int:
         process.send_signal(signal.SIGTERM)
         status = process.wait(timeout=120)
         left = subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, text=True)
-        epochs = terminal.read(run / "metrics.jsonl")[-1]["epoch"]
+        epochs = run_metrics.read(run / "metrics.jsonl")[-1]["epoch"]
         partial = [p for p in run.rglob("*") if "partial" in p.name or "tmp" in p.name]
     rows, leaks = [], status != 143 or bool(left.stdout) or bool(partial)
     for name in samples[0]:

@@ -69,10 +69,10 @@ def train(changes: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def reached(folder: Path) -> dict[str, Any]:
     """The figures of a run, or of its last evaluated epoch if it was cut off."""
-    from safeclip_jax.system import terminal
+    from safeclip_jax.training import metrics as run_metrics
     from safeclip_jax.training import results
 
-    lines = terminal.read(folder / "metrics.jsonl")
+    lines = run_metrics.read(folder / "metrics.jsonl")
     evaluations = [line for line in lines if line["kind"] == "evaluation"]
     course = [(line["epoch"] + 1, line["zero_shot_accuracy"], line["attack_success_rate"])
               for line in evaluations]  # fmt: skip

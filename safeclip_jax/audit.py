@@ -1,4 +1,4 @@
-"""Tells whether a data set or a model is poisoned: `python -m safeclip_jax.audit`, or `safeclip-jax audit`."""
+"""`python -m safeclip_jax.audit` tells whether data is poisoned."""
 
 from safeclip_jax.commands.audit import cli
 

@@ -31,9 +31,14 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ ": did you mean …?" for a name that is not known, or nothing if none is like it."""
+    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.4)
+    return f": did you mean {near[0]!r}?" if near else ""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """A `UserError` for a name that is not in a registry, with the nearest known one."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return UserError(f"unknown {kind} {name!r}: {hint}known: {', '.join(known)}")
+    hint = nearest(name, known).removeprefix(": ")
+    return UserError(f"unknown {kind} {name!r}: {hint and hint + ' '}known: {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""Evaluates trained models: `python -m safeclip_jax.evaluate`, or `safeclip-jax evaluate`."""
+"""`python -m safeclip_jax.evaluate` evaluates trained models."""
 
 from safeclip_jax.commands.evaluate import cli
 

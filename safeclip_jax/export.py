@@ -1,4 +1,4 @@
-"""Writes a trained model for another program: `python -m safeclip_jax.export`, or `safeclip-jax export`."""
+"""`python -m safeclip_jax.export` writes a trained model for another program."""
 
 from safeclip_jax.commands.export import cli
 

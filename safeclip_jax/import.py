@@ -1,4 +1,4 @@
-"""Takes in another program's model: `python -m safeclip_jax.import`, or `safeclip-jax import`."""
+"""`python -m safeclip_jax.import` takes in another program's model."""
 
 from safeclip_jax.commands.import_ import cli
 

@@ -1,4 +1,4 @@
-"""Trains CLIP, defended or not: `python -m safeclip_jax.main`, or `safeclip-jax train`."""
+"""`python -m safeclip_jax.main` trains CLIP, defended or not."""
 
 from safeclip_jax.commands.train import cli
 

@@ -1,4 +1,4 @@
-"""Writes a poisoned copy of a data set: `python -m safeclip_jax.poison`, or `safeclip-jax poison`."""
+"""`python -m safeclip_jax.poison` writes a poisoned copy of a data set."""
 
 from safeclip_jax.commands.poison import cli
 

@@ -1,4 +1,4 @@
-"""Writes data once in the form that trains fastest: `python -m safeclip_jax.prepare`, or `safeclip-jax prepare`."""
+"""`python -m safeclip_jax.prepare` writes data once in the form that trains fastest."""
 
 from safeclip_jax.commands.prepare import cli
 

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from safeclip_jax.checkpoints import checkpoint
-from safeclip_jax.checkpoints.checkpoint import Checkpoints, Position
+from safeclip_jax.checkpoints import variables
 from safeclip_jax.errors import UserError
-from safeclip_jax.runs.experiment import build
 from safeclip_jax.training import score_memory
+from safeclip_jax.training.checkpoint import Checkpoints, Position
+from safeclip_jax.training.experiment import build
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(steps, tmp
     checkpoints.save(state_of(steps, 20), Position(2, 0, 0, 20))
     checkpoints.close()
     assert kept(tmp_path) == [10, 20]
-    params = checkpoint.read_variables(tmp_path)["params"]
+    params = variables.read_variables(tmp_path)["params"]
     assert_same(params, jax.device_get(state_of(steps, 20).params["params"]))
 
 
@@ -115,11 +115,11 @@ def test_a_model_is_read_from_the_newest_whole_checkpoint(steps, tmp_path):
     saved(tmp_path, steps, Position(1, 0, 0, 10), Position(2, 0, 0, 20))
     file = next(p for p in (tmp_path / "checkpoints/20/state").rglob("*") if p.is_file())
     file.write_bytes(b"x")
-    params = checkpoint.read_variables(tmp_path)["params"]
+    params = variables.read_variables(tmp_path)["params"]
     assert_same(params, jax.device_get(state_of(steps, 10).params["params"]))
     shutil.rmtree(tmp_path / "checkpoints/10")
     with pytest.raises(UserError, match=r"no checkpoint of .* can be read \(20: .*not what was"):
-        checkpoint.read_variables(tmp_path)
+        variables.read_variables(tmp_path)
 
 
 def test_nothing_that_can_be_read_is_said(steps, tmp_path):

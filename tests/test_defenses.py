@@ -5,7 +5,7 @@ import pytest
 
 from configs import common
 from safeclip_jax import defenses
-from safeclip_jax.defenses.plan import Before, Without
+from safeclip_jax.defenses.defense import Before, Without
 from safeclip_jax.defenses.pools import split
 from safeclip_jax.defenses.safeclip import SafeCLIP
 from safeclip_jax.errors import UserError

@@ -17,8 +17,8 @@ from safeclip_jax.data.sources.scenes import PROMPTS, Scenes
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluation import features, subject, zero_shot
 from safeclip_jax.evaluation.embedding import Embedding
-from safeclip_jax.runs.experiment import build
 from safeclip_jax.training.evaluator import Evaluator
+from safeclip_jax.training.experiment import build
 from safeclip_jax.weights.write import write
 from tests.data_files import encoded, picture
 from tests.test_weights import random_model

@@ -24,7 +24,8 @@ from safeclip_jax.defenses import pools
 from safeclip_jax.errors import BadRecord, UserError
 from safeclip_jax.evaluation import features
 from safeclip_jax.runs import old_config, run_folder
-from safeclip_jax.system import atomic_file, terminal
+from safeclip_jax.system import atomic_file
+from safeclip_jax.training import metrics as run_metrics
 from safeclip_jax.training import results
 from safeclip_jax.weights import pretrained
 from safeclip_jax.weights.write import write
@@ -112,7 +113,8 @@ def cases(tmp_path_factory):
     for name in INDEX:
         add(name, lambda p: index.read(p.parent), is_json=name.endswith("json"))
     atomic_file.write_text(
-        add("metrics.jsonl", terminal.read), '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0}\n'
+        add("metrics.jsonl", run_metrics.read),
+        '{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0}\n',
     )
     add("skipped.jsonl", read_skipped, b'{"index": 3, "key": "a", "reason": "b"}\n' * 2)
     tokenizer.train(["a red circle"] * 4, 300, 16).save(

@@ -193,7 +193,7 @@ def until_a_signal(config, folder):
             time.sleep(0.05)
     (folder / "checkpoint").touch()
     if sys.argv[1] == "train_a_cell":
-        raise Interrupted(signals.wish)
+        raise Interrupted(signals.request)
 
 if __name__ == "__main__":
     pool = ProcessPoolExecutor(1, get_context("spawn"), runner._start_worker, ([],))

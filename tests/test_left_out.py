@@ -7,8 +7,8 @@ import pytest
 
 from safeclip_jax.data import left_out
 from safeclip_jax.data.sources.scenes import Scenes
+from safeclip_jax.defenses.defense import Without, outline
 from safeclip_jax.defenses.none import NoDefense
-from safeclip_jax.defenses.plan import Without, outline
 from safeclip_jax.defenses.pools import split
 from safeclip_jax.defenses.safeclip import SafeCLIP
 from safeclip_jax.errors import UserError

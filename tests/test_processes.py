@@ -9,17 +9,17 @@ import jax
 import numpy as np
 import pytest
 
-from safeclip_jax.checkpoints import checkpoint
+from safeclip_jax.checkpoints import variables
 from safeclip_jax.commands import evaluate
 from safeclip_jax.defenses import pools
-from safeclip_jax.system import terminal
 from safeclip_jax.training import loop
+from safeclip_jax.training import metrics as run_metrics
 from tests import every_stage, processes
 from tests.test_sources import bad_csv
 
 
 def losses_of(folder):
-    return [line["loss"] for line in terminal.read(folder / "metrics.jsonl") if "loss" in line]
+    return [line["loss"] for line in run_metrics.read(folder / "metrics.jsonl") if "loss" in line]
 
 
 def wait_for_steps(started, folder, count, seconds=200):
@@ -51,7 +51,7 @@ def test_a_signal_to_one_host_stops_all_of_them_at_one_step_and_they_go_on(two):
     assert ended == [0, 0], more
     assert "resumed in epoch" in more[0] and "figures:" in more[0]
     assert "figures:" not in more[1]
-    steps = [x["step"] for x in terminal.read(folder / "run" / "metrics.jsonl") if "loss" in x]
+    steps = [x["step"] for x in run_metrics.read(folder / "run" / "metrics.jsonl") if "loss" in x]
     assert steps == list(range(1, len(steps) + 1))
     assert not (folder / "run" / "hosts").exists()
 
@@ -75,7 +75,7 @@ def test_two_processes_agree_with_one_on_dirty_data(two, tmp_path):
         assert len(first.barred) and first.barred.tolist() == second.barred.tolist()
     first, second = (losses_of(parent / "run") for parent in (tmp_path, folder))
     assert len(first) == len(second) > 12
-    here, there = (checkpoint.read_variables(p / "run") for p in (tmp_path, folder))
+    here, there = (variables.read_variables(p / "run") for p in (tmp_path, folder))
     assert jax.tree.map(np.shape, here) == jax.tree.map(np.shape, there)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(there))
     np.testing.assert_allclose(first[:6], second[:6], rtol=1e-4)
@@ -138,5 +138,5 @@ def test_a_killed_host_is_named_in_bounded_time_and_both_go_on(tmp_path):
     assert "error: host 1 (" in outputs[0] and "is lost: silent for" in outputs[0]
     codes, outputs = processes.finish(processes.start(config, workdirs))
     assert codes == [0, 0], outputs
-    steps = [x["step"] for x in terminal.read(tmp_path / "run" / "metrics.jsonl") if "loss" in x]
+    steps = [x["step"] for x in run_metrics.read(tmp_path / "run" / "metrics.jsonl") if "loss" in x]
     assert steps == list(range(1, len(steps) + 1))

@@ -32,7 +32,7 @@ class Ended:
 
 def watches(folder, count):
     ends = [Ended() for _ in range(count)]
-    return [watchdog.Watch(folder, n, count, ends[n]) for n in range(count)], ends
+    return [watchdog.Watchdog(folder, n, count, ends[n]) for n in range(count)], ends
 
 
 def test_hosts_that_write_are_left_in_peace_and_leave_nothing(tmp_path):
@@ -46,7 +46,7 @@ def test_hosts_that_write_are_left_in_peace_and_leave_nothing(tmp_path):
 
 def test_a_silent_host_is_named_to_all_the_others(tmp_path):
     found, ends = watches(tmp_path / "hosts", 3)
-    found[1].beat("epoch 2, safe step 7")
+    found[1].heartbeat("epoch 2, safe step 7")
     time.sleep(0.3)
     found[1]._thread.close()
     for number in (0, 2):
@@ -60,7 +60,7 @@ def test_a_silent_host_is_named_to_all_the_others(tmp_path):
 def test_a_run_without_progress_ends_and_says_where_each_host_is(tmp_path, monkeypatch):
     monkeypatch.setattr(watchdog, "STALL", 0.6)
     found, ends = watches(tmp_path / "hosts", 2)
-    found[1].beat("waits for its disk")
+    found[1].heartbeat("waits for its disk")
     assert ends[0].wait() and ends[0].code == 75
     assert "no progress for" in ends[0].reason and "waits for its disk" in ends[0].reason
     for watch in found:
@@ -71,7 +71,7 @@ def test_progress_keeps_a_run_alive(tmp_path, monkeypatch):
     monkeypatch.setattr(watchdog, "STALL", 0.6)
     (watch,), (end,) = watches(tmp_path / "hosts", 1)
     for step in range(12):
-        watch.beat(f"step {step}")
+        watch.heartbeat(f"step {step}")
         time.sleep(0.1)
     assert not end.wait(0)
     watch.close()
@@ -97,7 +97,7 @@ def test_the_roll_call_ends_with_the_names_of_those_who_did_not_come(tmp_path, c
     monkeypatch.setattr(watchdog, "REMINDER", 0.1)
     end = Ended()
     (tmp_path / "00003").write_text("old\t9\tfrom another attempt")
-    calls = [watchdog.Call(tmp_path, n, 4, 1.0, end if n == 0 else Ended()) for n in (0, 2)]
+    calls = [watchdog.JoinWatch(tmp_path, n, 4, 1.0, end if n == 0 else Ended()) for n in (0, 2)]
     assert end.wait() and end.code == 75
     assert end.reason == "hosts 1, 3 of 4 did not come within 1 s"
     assert "waiting for hosts 1, 3 of 4" in capsys.readouterr().out

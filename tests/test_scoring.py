@@ -8,12 +8,12 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from configs import demo
-from safeclip_jax.checkpoints import checkpoint
+from safeclip_jax.checkpoints import variables
 from safeclip_jax.defenses import pools
-from safeclip_jax.runs.experiment import build
-from safeclip_jax.system import terminal
 from safeclip_jax.system.signals import Interrupted
 from safeclip_jax.training import loop, scoring
+from safeclip_jax.training import metrics as run_metrics
+from safeclip_jax.training.experiment import build
 from tests import every_stage
 from tests.test_sources import bad_csv
 
@@ -77,10 +77,10 @@ def test_remembered_scores_outlive_a_stop(config, tmp_path, monkeypatch):
             loop.run(config, tmp_path / "stopped")
     loop.run(config, tmp_path / "stopped")
     runs = [tmp_path / "whole", tmp_path / "stopped"]
-    lines = terminal.read(runs[1] / "metrics.jsonl")
+    lines = run_metrics.read(runs[1] / "metrics.jsonl")
     assert [line["epoch"] for line in lines if line.get("step") == 8 and "loss" in line] == [1]
     for epoch in (1, 2):
         one, other = (pools.load(pools.path(run, epoch)) for run in runs)
         np.testing.assert_array_equal(one.scores, other.scores)
         assert one.digest() == other.digest()
-    jax.tree.map(np.testing.assert_array_equal, *map(checkpoint.read_variables, runs))
+    jax.tree.map(np.testing.assert_array_equal, *map(variables.read_variables, runs))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from safeclip_jax.defenses import pools
-from safeclip_jax.defenses.plan import Stage
-from safeclip_jax.runs.experiment import build
+from safeclip_jax.defenses.defense import Stage
 from safeclip_jax.training import loop
+from safeclip_jax.training.experiment import build
 
 
 def test_the_rate_rises_as_long_as_the_defence_or_the_schedule_says(scouting, tmp_path):

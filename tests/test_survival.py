@@ -9,16 +9,16 @@ import jax
 import numpy as np
 import pytest
 
-from safeclip_jax.checkpoints import checkpoint
-from safeclip_jax.checkpoints.checkpoint import Position
+from safeclip_jax.checkpoints import variables
 from safeclip_jax.data import files
 from safeclip_jax.data.files import Files
 from safeclip_jax.defenses import pools
 from safeclip_jax.errors import BadRecord, Outage, UserError
 from safeclip_jax.runs import run_folder
-from safeclip_jax.system import terminal
 from safeclip_jax.system.signals import CHECKPOINT, Interrupted, Signals
 from safeclip_jax.training import loop
+from safeclip_jax.training import metrics as run_metrics
+from safeclip_jax.training.checkpoint import Position
 
 
 @pytest.fixture
@@ -78,12 +78,16 @@ def test_a_run_goes_back_once_and_ends_as_if_nothing_had_been(config, tmp_path, 
     with monkeypatch.context() as patch:
         spoil(patch, 14, again=False)
         loop.run(config, tmp_path / "spoilt")
-    here, there = (checkpoint.read_variables(tmp_path / r) for r in ("whole", "spoilt"))
+    here, there = (variables.read_variables(tmp_path / r) for r in ("whole", "spoilt"))
     jax.tree.map(np.testing.assert_array_equal, here, there)
-    lines = terminal.read(tmp_path / "spoilt/metrics.jsonl")
+    lines = run_metrics.read(tmp_path / "spoilt/metrics.jsonl")
     assert [line["step"] for line in lines if line["kind"] == "rollback"] == [12]
     losses = [
-        [line["loss"] for line in terminal.read(tmp_path / r / "metrics.jsonl") if "loss" in line]
+        [
+            line["loss"]
+            for line in run_metrics.read(tmp_path / r / "metrics.jsonl")
+            if "loss" in line
+        ]
         for r in ("whole", "spoilt")
     ]
     assert losses[0] == losses[1]
@@ -116,7 +120,7 @@ def test_a_signal_during_a_checkpoint_is_heeded_after_the_next_step(config, tmp_
     config.checkpoint_minutes = 0.0
     trainer = trainer_at(tmp_path, Position())
     trainer.x, trainer.signals = SimpleNamespace(config=config), Signals()
-    trainer.clock, trainer.checkpoints = terminal.Clock({}), SimpleNamespace(close=lambda: None)
+    trainer.clock, trainer.checkpoints = run_metrics.Clock({}), SimpleNamespace(close=lambda: None)
     trainer._flight, trainer._answered, trainer._saved_at = [], 0, 0.0
     with trainer.signals.heard():
         trainer._save = lambda: signal.raise_signal(signal.SIGTERM)
@@ -135,13 +139,13 @@ def test_signals_checkpoint_as_often_as_they_like_and_stop_once(request):
     with signals.heard():
         for _ in range(2):
             signal.raise_signal(signal.SIGUSR1)
-            assert signals.wish == CHECKPOINT
+            assert signals.request == CHECKPOINT
             signals.checkpoint_begins()
-            assert signals.wish == 0
+            assert signals.request == 0
         signal.raise_signal(signal.SIGINT)
-        assert signals.wish == 130
+        assert signals.request == 130
         signals.checkpoint_begins()
-        assert signals.wish == 130
+        assert signals.request == 130
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 
@@ -174,7 +178,7 @@ def test_a_full_disk_is_one_line_that_says_what_is_kept(config, tmp_path, monkey
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "metrics.jsonl"))
 
-    monkeypatch.setattr(terminal.MetricsLog, "write", full)
+    monkeypatch.setattr(run_metrics.MetricsLog, "write", full)
     config.epochs, config.defense = 1, "none"
     with pytest.raises(UserError, match=r"metrics\.jsonl: No space left on device; all up to"):
         loop.run(config, tmp_path)

@@ -20,8 +20,8 @@ from safeclip_jax.commands import evaluate
 from safeclip_jax.defenses import pools
 from safeclip_jax.errors import UserError
 from safeclip_jax.runs import run_folder
-from safeclip_jax.system import terminal
 from safeclip_jax.training import loop
+from safeclip_jax.training import metrics as run_metrics
 from tests import browser
 
 ROOT = Path(__file__).parent.parent
@@ -67,7 +67,7 @@ def outcome(workdir):
 
     with ocp.StandardCheckpointer() as reader:
         state = reader.restore(workdir / "checkpoints" / str(step) / "state")
-    return results, state, terminal.read(workdir / "metrics.jsonl")
+    return results, state, run_metrics.read(workdir / "metrics.jsonl")
 
 
 def assert_same(a, b):
@@ -107,7 +107,7 @@ def test_a_run_leaves_what_it_promises(finished):
 
 
 def test_metrics_cover_every_step_and_stage(finished):
-    lines = terminal.read(finished[0] / "metrics.jsonl")
+    lines = run_metrics.read(finished[0] / "metrics.jsonl")
     steps = [line["step"] for line in lines if line["kind"] == "train"]
     assert steps == list(range(1, len(steps) + 1))
     stages = {(line["epoch"], line["stage"]) for line in lines if line["kind"] == "train"}
@@ -172,7 +172,7 @@ def kill_after(folder, steps, number):
     )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        lines = terminal.read(folder / "metrics.jsonl")
+        lines = run_metrics.read(folder / "metrics.jsonl")
         if lines and lines[-1]["step"] >= steps:
             process.send_signal(number)
             return process.wait(60)
@@ -239,7 +239,7 @@ def test_schedule_is_linear_then_cosine_over_pairs():
 
 
 def test_training_starts_from_another_runs_weights_and_tokenizer(finished, config, tmp_path):
-    from safeclip_jax.runs.experiment import build
+    from safeclip_jax.training.experiment import build
 
     folder = finished[0]
     config.init_from, config.defense, config.data.seed = str(folder), "none", 5
@@ -299,7 +299,7 @@ def test_other_defences_train_to_the_end(tmp_path, defense):
     assert result.returncode == 0, result.stderr[-3000:]
     found = json.loads((tmp_path / defense / "results.json").read_text())
     assert found["attack_success_rate"] is None and 0 <= found["poison_success_rate"] <= 1
-    stages = {m.get("stage") for m in terminal.read(tmp_path / defense / "metrics.jsonl")}
+    stages = {m.get("stage") for m in run_metrics.read(tmp_path / defense / "metrics.jsonl")}
     expected = {"matched", "clip"}
     if defense == "safeclip_plus":
         expected = {"scouting", "slow start", "safe", "safe again"}

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from safeclip_jax.checkpoints.checkpoint import Checkpoints
 from safeclip_jax.data import prepare
 from safeclip_jax.data.sources import SourceOptions, open_source
 from safeclip_jax.errors import UserError
-from safeclip_jax.runs.experiment import build
 from safeclip_jax.training import loop
+from safeclip_jax.training.checkpoint import Checkpoints
+from safeclip_jax.training.experiment import build
 from tests import data_files
 from tests.test_sources import bad_csv, bad_shards
 from tests.test_train import TIMES

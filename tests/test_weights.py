@@ -418,7 +418,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
 
 
 def test_training_starts_from_an_export_at_another_resolution(config, tmp_path):
-    from safeclip_jax.runs.experiment import build
+    from safeclip_jax.training.experiment import build
 
     model = random_model(end_last=True)
     write(model, tmp_path / "hf", "huggingface")

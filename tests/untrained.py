@@ -4,8 +4,8 @@ import numpy as np
 
 from safeclip_jax.defenses import pools
 from safeclip_jax.runs import run_folder
-from safeclip_jax.runs.experiment import build
 from safeclip_jax.training import loop
+from safeclip_jax.training.experiment import build
 
 
 def untrained(config, folder):

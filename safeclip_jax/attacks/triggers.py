@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from PIL import Image
 from scipy.ndimage import map_coordinates
 
 from safeclip_jax.errors import UserError, first_line, unknown
+from safeclip_jax.settings.fields import SHARE, SettingError, above, between, one_of, setting
 
 
 class Trigger(Protocol):
@@ -52,7 +53,6 @@ class Patch:
       pattern: a name in `PATTERNS`.
       position: a corner, `four_corners`, `center`, or `random` (drawn anew for each image).
       size: side of the patch as a share of the image's shorter side; 1/14 is 16 of 224 pixels.
-      margin: distance from the edges, same unit.
       seed: of the noise pattern and of random positions.
 
     References:
@@ -60,37 +60,22 @@ class Patch:
       Contrastive Learning", 2022.
     """
 
-    pattern: str = "checkerboard"
-    position: str = "bottom_right"
-    size: float = 1 / 14
-    margin: float = 0.0
+    pattern: str = setting("checkerboard", "what the patch shows", one_of(PATTERNS))
+    position: str = setting("bottom_right", "where it is pasted", one_of(POSITIONS))
+    size: float = setting(0.0714, "its side over the image's: 16 of 224 pixels", above(0), SHARE)
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.pattern not in PATTERNS:
-            raise unknown("attack.badnets.pattern", self.pattern, PATTERNS)
-        if self.position not in POSITIONS:
-            raise unknown("attack.badnets.position", self.position, POSITIONS)
-        if not (self.size > 0 and self.margin >= 0 and self.size + self.margin <= 1):
-            raise UserError(
-                f"attack.badnets.size={self.size} with attack.badnets.margin={self.margin} does "
-                "not fit the image"
-            )
 
     def __call__(self, image: np.ndarray, index: int) -> np.ndarray:
         height, width = image.shape[:2]
-        short = min(height, width)
-        side, margin = max(1, round(self.size * short)), round(self.margin * short)
+        side = max(1, round(self.size * min(height, width)))
         patched = image.copy()
         patch = PATTERNS[self.pattern](side, np.random.default_rng(self.seed))
         for position in CORNERS if self.position == "four_corners" else (self.position,):
-            top, left = self._place(position, height - side, width - side, margin, index)
+            top, left = self._place(position, height - side, width - side, index)
             patched[top : top + side, left : left + side] = patch
         return patched
 
-    def _place(
-        self, position: str, height: int, width: int, margin: int, index: int
-    ) -> tuple[int, int]:
+    def _place(self, position: str, height: int, width: int, index: int) -> tuple[int, int]:
         """Top-left corner of the patch, given the largest possible one."""
         if position == "random":
             rng = np.random.default_rng([self.seed, index])
@@ -98,9 +83,7 @@ class Patch:
         if position == "center":
             return height // 2, width // 2
         vertical, horizontal = position.split("_")
-        top = margin if vertical == "top" else height - margin
-        left = margin if horizontal == "left" else width - margin
-        return max(0, top), max(0, left)
+        return 0 if vertical == "top" else height, 0 if horizontal == "left" else width
 
 
 @dataclass(frozen=True)
@@ -118,13 +101,11 @@ class Blend:
       Poisoning", 2017.
     """
 
-    alpha: float = 0.2
-    pattern: str = "noise"
+    alpha: float = setting(0.2, "weight of the pattern", above(0), SHARE)
+    pattern: str = setting("noise", "noise, or the path of an image")
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha <= 1:
-            raise UserError(f"attack.blended.alpha={self.alpha} is not above 0 and at most 1")
         _pattern(self.pattern, 8, 8, self.seed)
 
     def __call__(self, image: np.ndarray, index: int) -> np.ndarray:
@@ -141,9 +122,8 @@ def _pattern(name: str, height: int, width: int, seed: int) -> np.ndarray:
         with Image.open(Path(name)) as file:
             picture = file.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"attack.blended.pattern={name!r} is neither 'noise' nor an image ({first_line(error)})"
-        ) from None
+        problem = f"neither 'noise' nor an image ({first_line(error)})"
+        raise SettingError("pattern", problem) from None
     return np.asarray(picture, float)
 
 
@@ -160,13 +140,8 @@ class Sinusoid:
       Poisoning", 2019.
     """
 
-    delta: float = 60.0
-    frequency: float = 6.0
-
-    def __post_init__(self) -> None:
-        for name in ("delta", "frequency"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"attack.sig.{name}={getattr(self, name)} is not above 0")
+    delta: float = setting(60.0, "amplitude of the sinusoid, in 0 to 255", above(0))
+    frequency: float = setting(6.0, "waves over the image's width", above(0))
 
     def __call__(self, image: np.ndarray, index: int) -> np.ndarray:
         width = image.shape[1]
@@ -191,15 +166,9 @@ class Warp:
       Nguyen & Tran, "WaNet: Imperceptible Warping-based Backdoor Attack", 2021, section 3.
     """
 
-    grid: int = 4
-    strength: float = 0.5
+    grid: int = setting(4, "points of the random field a side", between(2, 1024))
+    strength: float = setting(0.5, "mean shift, twice, in pixels of an image of 32", above(0))
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.grid <= 1024:
-            raise UserError(f"attack.wanet.grid={self.grid} is not between 2 and 1024")
-        if self.strength <= 0:
-            raise UserError(f"attack.wanet.strength={self.strength} is not above 0")
 
     def __call__(self, image: np.ndarray, index: int) -> np.ndarray:
         rows, columns = _warped_places(self.grid, self.strength, self.seed, *image.shape[:2])
@@ -270,15 +239,11 @@ class ColorCurve:
       filters of a photograph-sharing service are triggers.
     """
 
-    strength: float = 1.0
+    strength: float = setting(1.0, "of the colour curve", above(0), SHARE)
 
     LOW = np.array((0.20, 0.12, 0.36))
     HIGH = np.array((1.00, 0.92, 0.72))
     GAMMA = np.array((0.85, 1.0, 1.15))
-
-    def __post_init__(self) -> None:
-        if not 0 < self.strength <= 1:
-            raise UserError(f"attack.nashville.strength={self.strength} is not above 0, at most 1")
 
     def __call__(self, image: np.ndarray, index: int) -> np.ndarray:
         x = image / 255
@@ -290,33 +255,32 @@ def _to_uint8(values: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-TRIGGERS: dict[str, Callable[..., Trigger]] = {
+TRIGGERS: dict[str, type[Trigger]] = {
     "badnets": Patch,
     "blended": Blend,
     "sig": Sinusoid,
     "wanet": Warp,
     "nashville": ColorCurve,
 }
-SEEDED = ("badnets", "blended", "wanet")
 
 
-def create(names: str, options: Mapping[str, Mapping[str, Any]], seed: int) -> dict[str, Trigger]:
+def named(names: str, parameters: Mapping[str, Trigger], seed: int) -> dict[str, Trigger]:
     """The triggers of an attack by name.
 
     Args:
       names: names in `TRIGGERS`, joined by "+" where there are several.
-      options: parameters of each trigger.
+      parameters: a trigger of each name, with its parameters.
       seed: of what the triggers draw.
 
     Raises:
-      UserError: if a name is not known or comes twice, or a parameter is out of range.
+      UserError: if a name is not known or comes twice.
     """
     found: dict[str, Trigger] = {}
     for name in names.split("+"):
-        if name not in TRIGGERS:
-            raise unknown("attack.trigger", name, TRIGGERS)
+        if name not in parameters:
+            raise unknown("attack.trigger", name, parameters)
         if name in found:
             raise UserError(f"attack.trigger={names!r} names {name!r} twice")
-        seeded = {"seed": seed} if name in SEEDED else {}
-        found[name] = TRIGGERS[name](**options[name], **seeded)
+        trigger: Any = parameters[name]
+        found[name] = replace(trigger, seed=seed) if hasattr(trigger, "seed") else trigger
     return found

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 import safeclip_jax
-from safeclip_jax.attacks import attack as attacks
 from safeclip_jax.attacks import surrogate
 from safeclip_jax.data.decode import Resized
 from safeclip_jax.data.sources import SourceOptions, open_part
@@ -17,7 +16,7 @@ from safeclip_jax.errors import UserError
 from safeclip_jax.inference.model import Model
 from safeclip_jax.report import pool_history
 from safeclip_jax.report.pool_history import History
-from safeclip_jax.runs import old_config, run_data, run_folder
+from safeclip_jax.runs import run_attack, run_data, run_folder
 
 
 @dataclass(frozen=True)
@@ -49,20 +48,20 @@ def of_run(folder: Path) -> Subject:
     Raises:
       UserError: if it is none, or its data cannot be opened.
     """
-    config = old_config.read(folder)
-    if config is None:
+    run = run_folder.read(folder)
+    if run is None:
         raise UserError(f"{folder} is no run of ours")
     cache = run_folder.indices(folder)
-    stored = run_data.raw_pairs(config, cache)
-    pairs: ImageSource = Resized(stored, config.model.image_size)
+    stored = run_data.raw_pairs(run, cache)
+    pairs: ImageSource = Resized(stored, run.model.image_size)
     poisons = None
-    if config.attack.rate or config.attack.count:
-        match = surrogate.matcher(config.attack.surrogate)
-        _, attack = attacks.planned(config, pairs, cache, match)
+    if run.attack.rate or run.attack.count:
+        match = surrogate.matcher(run.attack.surrogate)
+        _, attack = run_attack.planned(run, pairs, cache, match)
         pairs, poisons = attack.poisoned(pairs), attack.manifest.indices
     model = safeclip_jax.load(folder)
     past = pool_history.read(folder, len(pairs))
-    spec = "mix" if config.data.mix else config.data.source
+    spec = "mix" if run.data.mix else run.data.source
     name = "/".join(folder.resolve().parts[-3:])
     return Subject(name, spec, stored, pairs, model, past, poisons)
 

@@ -1,10 +1,11 @@
-"""Which pairs of a data set are poisoned? `python -m safeclip_jax.audit`."""
+"""`safeclip-jax audit`: which pairs of a data set are poisoned?"""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -13,19 +14,19 @@ from safeclip_jax.auditing import own_model, page, report, subject, tables
 from safeclip_jax.auditing.report import Audit
 from safeclip_jax.auditing.subject import Subject
 from safeclip_jax.commands import command_line, data_flags
+from safeclip_jax.commands.command_line import GivenConfig, Parser
 from safeclip_jax.distributed.sharding import nearest_batch
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluation.embedding import Reading
-from safeclip_jax.runs import run_folder
-from safeclip_jax.system import cpu
+from safeclip_jax.runs import run_folder, settings
 from safeclip_jax.system.terminal import Passes, console
 
-_EXAMPLE = """
-examples:
-  python -m safeclip_jax.audit --run runs/demo-safeclip-seed0
-  python -m safeclip_jax.audit --data csv:pairs.csv --checkpoint my-clip
-  python -m safeclip_jax.audit --data webdataset:shards --out audits/shards
-
+_EXAMPLES = """
+--run runs/demo-safeclip-seed0
+--data csv:pairs.csv --checkpoint my-clip
+--data webdataset:shards --out audits/shards
+"""
+_MORE = """
 Without a checkpoint a small model is trained on the pairs first, by SafeCLIP, as --config says.
 It is what tells best: a model that learned the poisons finds them normal.
 
@@ -39,17 +40,19 @@ It writes to --out:
 """
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     made = command_line.parser(
         "audit",
         "Scores every pair of a data set and says whether somebody poisoned it.",
-        _EXAMPLE,
+        _EXAMPLES,
+        _MORE,
     )
     add = made.add_argument
     add("--run", type=Path, help="a run of ours: its data, its model and its pools")
     add("--data", default="", help="KIND:PATH of the pairs, as data.source; docs/data.md")
     add("--checkpoint", type=Path, help="a trained model, ours or not; default: train one")
-    add("--config", default="configs/audit.py", help="how to train it; configs/audit.py")
+    add("--config", metavar="NAME|FILE.py", help="how to train it; default: audit")
+    add("--config.KEY", metavar="VALUE", help="changes a key of that")
     add("--split", default="train", help="of scenes or tfds data")
     data_flags.add(made)
     add("--out", type=Path, help="folder to write; default: RUN/audit, else audit")
@@ -61,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     return made
 
 
-def main(given: argparse.Namespace) -> int:
+def main(argv: Sequence[str]) -> int:
+    given, config = command_line.parse(_parser(), argv)
+    command_line.set_up_jax()
     if bool(given.run) == bool(given.data):
         raise UserError("name what to audit: either --run FOLDER or --data KIND:PATH")
     for name in ("batch", "suspects"):
@@ -69,7 +74,7 @@ def main(given: argparse.Namespace) -> int:
             raise UserError(f"--{name}={getattr(given, name)}: at least 1 is needed")
     out = given.out or (given.run / "audit" if given.run else Path("audit"))
     run_folder.check_writable(out)
-    audited = _subject(given, out)
+    audited = _subject(given, config, out)
     reading = Reading(
         nearest_batch(given.batch, audited.model.embedder.mesh),
         audited.model.config.image.image_size,
@@ -83,14 +88,14 @@ def main(given: argparse.Namespace) -> int:
     return 0
 
 
-def _subject(given: argparse.Namespace, out: Path) -> Subject:
+def _subject(given: argparse.Namespace, config: GivenConfig, out: Path) -> Subject:
     if given.run:
         return subject.of_run(given.run)
     drawn = 12_000 if given.data == "scenes" else 0
     options = data_flags.options(given, given.split, given.pairs or drawn, 32)
     if given.checkpoint:
         return subject.of_model(given.checkpoint, given.data, options)
-    return own_model.trained(given.config, given.data, options, out / "model")
+    return own_model.trained(settings.of(config.read("audit")), given.data, options, out / "model")
 
 
 def _say() -> report.Say:
@@ -113,12 +118,4 @@ def _show(audit: Audit) -> None:
 
 def cli() -> None:
     """Runs the command with the program's arguments."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    given = _parser().parse_args()
-    cpu.keep_freed_memory()
-    command_line.set_up_jax()
-    sys.exit(command_line.resumable(lambda: main(given)))
-
-
-if __name__ == "__main__":
-    cli()
+    command_line.run(lambda: main(sys.argv[1:]))

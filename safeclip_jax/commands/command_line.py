@@ -1,4 +1,4 @@
-"""What the commands that take a config share: its flag, one-line errors, JAX's settings."""
+"""What all commands share: their flags, `--config.KEY=VALUE`, errors in one line, exit statuses."""
 
 from __future__ import annotations
 
@@ -7,102 +7,187 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
-from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import UserError, nearest
+from safeclip_jax.runs import config_file, settings
+from safeclip_jax.runs.settings import RunSettings
+from safeclip_jax.settings import values
 from safeclip_jax.system import cpu
 from safeclip_jax.system.signals import Interrupted
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment's file.")
+PROGRAM = "safeclip-jax"
+_CONFIG = re.compile(r"--?config(?:\.([\w.]+))?(?:=(.*))?", re.DOTALL)
 
 
-def config() -> ConfigDict:
-    """The config that `--config` names, with the changes of `--config.KEY=VALUE`.
+@dataclass
+class GivenConfig:
+    """What a command was given of a configuration.
 
-    Raises:
-      UserError: if there is none or its file cannot be read.
+    Attributes:
+      text: of `--config`; empty without.
+      changes: full names of keys and the texts of their values, in order.
     """
-    if _CONFIG.value is None:
-        raise UserError("no --config given: try --config=configs/demo.py, or see --help")
-    try:
-        _CONFIG.value.seed  # noqa: B018 - a file that could not be read fails here
-    except OSError as error:
-        raise UserError(_one_line(error)) from None
-    return _CONFIG.value
+
+    text: str = ""
+    changes: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The config's short name."""
+        return config_file.name(self.text)
+
+    def required(self, example: str) -> str:
+        """The text of `--config`; `UserError` without, which shows the example."""
+        if not self.text:
+            raise UserError(f"no --config given: try --config={example}, or see --help")
+        return self.text
+
+    def read(self, otherwise: str = "") -> ConfigDict:
+        """The config with the changes.
+
+        Args:
+          otherwise: the config where none was given; empty if one must be.
+
+        Raises:
+          UserError: if there is none, or it or a change cannot be used.
+        """
+        text = (self.text or otherwise) if otherwise else self.required("demo")
+        return self.change(config_file.read(text))
+
+    def changed(self, run: RunSettings | None) -> RunSettings | None:
+        """A run's settings with the changes; those of the config where there is no run.
+
+        Raises:
+          UserError: as `read`, or if a config is given where the run has one.
+        """
+        if run is None:
+            if not self.text and not self.changes:
+                return None
+            config = config_file.read(self.text) if self.text else settings.defaults()
+            return settings.of(self.change(config))
+        if self.text:
+            raise UserError(f"--config={self.text}: the run has a config: change keys of it alone")
+        return settings.of(self.change(settings.as_config(run)))
+
+    def change(self, config: ConfigDict) -> ConfigDict:
+        """Makes the changes; `UserError` if there is no such key, or a value is of another type."""
+        for name, text in self.changes:
+            if name not in settings.KEYS:
+                raise UserError(settings.unknown_key(name))
+            try:
+                value = values.parse(settings.KEYS[name].kind, text)
+            except TypeError as wanted:
+                raise UserError(f"--config.{name}={text}: {wanted} is needed") from None
+            *sections, last = name.split(".")
+            section = config
+            for part in sections:
+                section = section[part]
+            section[last] = value
+        return config
 
 
-def config_name(argv: Sequence[str]) -> str:
-    """The config's file without folder and ending, and its argument: `FILE` or `FILE-ARGUMENT`."""
-    given = re.search(r"(?:^|\0)--?config[=\0]([^\0]+)", "\0".join(argv))
-    path, _, argument = (given.group(1) if given else "run").partition(":")
-    return "-".join([Path(path).stem, *([argument] if argument else [])])
+class Parser(argparse.ArgumentParser):
+    """Flags of a command; what is wrong with them is a `UserError`."""
+
+    @property
+    def flags(self) -> list[str]:
+        return list(self._option_string_actions)
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.fullmatch(r"unrecognized arguments: (\S+).*", message, re.DOTALL)
+        if unknown:
+            name = unknown.group(1).partition("=")[0]
+            if not name.startswith("-"):
+                raise UserError(f"unexpected argument {name!r}: flags begin with --, see --help")
+            hint = nearest(name, self.flags) or ": see --help"
+            raise UserError(f"unknown flag {name}{hint}")
+        raise UserError(f"{message}: see --help")
 
 
-def run(main: Callable[[], None], usage: Callable[[], None], argv: Sequence[str]) -> None:
-    """Parses the flags and runs a command.
-
-    What a user can mend is one line on standard error and exit status 2, or 75 if the same command
-    goes on once a disk, a network or a process is well; Ctrl-C is 130.
+def parser(command: str, description: str, examples: str, more: str = "") -> Parser:
+    """A parser of a command's own flags.
 
     Args:
-      main: the command.
-      usage: prints its help.
-      argv: the program's name and its arguments.
+      command: its name.
+      description: what it does.
+      examples: lines of flags, to be shown behind the command's name.
+      more: text behind them, shown as it is.
     """
-    if {"--help", "-h", "--helpfull"} & set(argv[1:]):
-        return usage()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    cpu.keep_freed_memory()
-    set_up_jax()
-    try:
-        rest = _parse(argv)
-        if len(rest) > 1:
-            raise UserError(f"unexpected argument {rest[1]!r}: flags begin with --, see --help")
-        main()
-    except UserError as error:
-        sys.exit(fail(str(error), error.status))
-    except KeyboardInterrupt:
-        sys.exit(fail("stopped; the same command goes on from the last checkpoint", 130))
-
-
-def parser(command: str, description: str, examples: str) -> argparse.ArgumentParser:
-    """A parser of a command's own flags; the examples are shown as they are."""
-    return argparse.ArgumentParser(
-        f"python -m safeclip_jax.{command}",
+    program = f"{PROGRAM} {command}"
+    shown = "\n".join(f"  {program} {line.strip()}" for line in examples.strip().splitlines())
+    return Parser(
+        program,
         description=description,
-        epilog=examples,
+        epilog=f"examples:\n{shown}\n{more}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
 
 
-def resumable(main: Callable[[], int]) -> int:
-    """Runs a command of its own flags that goes on where it stopped; returns the exit status.
+def parse(made: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, GivenConfig]:
+    """A command's own flags, and what it was given of a config.
 
-    What a user can mend is one line on standard error and status 2 or 75, Ctrl-C is 130,
-    a run that a signal stopped 128 + the signal.
+    Args:
+      made: the command's parser.
+      argv: arguments, without the program's name.
     """
+    config, rest, waiting = GivenConfig(), [], list(argv)
+    while waiting:
+        argument = waiting.pop(0)
+        found = _CONFIG.fullmatch(argument)
+        if found is None:
+            rest.append(argument)
+            continue
+        key, value = found.groups()
+        if value is None:
+            if not waiting:
+                raise UserError(f"{argument} needs a value: {argument}=VALUE")
+            value = waiting.pop(0)
+        if key is None:
+            config.text = value
+        else:
+            config.changes.append((key, value))
+    if (config.text or config.changes) and "--config" not in made.flags:
+        made.error("unrecognized arguments: --config")
+    return made.parse_args(rest), config
+
+
+def run(main: Callable[[], int | None]) -> NoReturn:
+    """Runs a command and ends the program with its exit status.
+
+    What a user can mend is one line on standard error and status 2, or 75 if the same command
+    goes on once a disk, a network or a process is well; Ctrl-C is 130, another signal 128 + its
+    number.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        return main()
+        status = main() or 0
     except UserError as error:
-        return fail(str(error), error.status)
+        status = fail(str(error), error.status)
     except Interrupted as error:
-        return fail(str(error), error.code)
+        status = fail(str(error), error.code)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        status = fail("stopped; the same command goes on from the last checkpoint", 130)
+    sys.exit(status)
 
 
 def set_up_jax() -> None:
-    """Keeps compiled steps in the user's cache for the next run of the same shape.
+    """Prepares the host for JAX, and keeps compiled steps in the user's cache.
 
     Not with several CPU devices: there a step from the cache may run its collectives in
     another order on each device, and hang.
     """
     import jax
+    from absl import flags
 
+    cpu.keep_freed_memory()
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # Grain's worker processes read its own
     cpu_devices = jax.config.values["jax_num_cpu_devices"]
     cpu.allow_many_devices(cpu_devices)
     if cpu_devices <= 1 and not jax.config.values["jax_compilation_cache_dir"]:
@@ -119,24 +204,3 @@ def fail(message: str, code: int) -> int:
     """Prints an error and returns the exit status."""
     print(f"error: {message}", file=sys.stderr)
     return code
-
-
-def _parse(argv: Sequence[str]) -> list[str]:
-    try:
-        return flags.FLAGS(list(argv))
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        raise UserError(_one_line(error)) from None
-
-
-def _one_line(error: BaseException) -> str:
-    """The message of an error that wraps another's, without its quotes and line ends."""
-    while error.args and isinstance(error.args[0], BaseException):
-        error = error.args[0]
-    text = str(error.args[0]) if error.args else type(error).__name__
-    if "Traceback" in text:  # of a config's own code; its last line says what is wrong
-        place, _, trace = text.partition("Error whilst parsing")
-        text = place + trace.strip().splitlines()[-1].partition(": ")[2]
-    unknown_key = re.match(r"'(\w+)'\nDid you mean \"(\w+)\"", text)
-    if unknown_key:
-        return "unknown config key {!r}: did you mean {!r}?".format(*unknown_key.groups())
-    return " ".join(text.split())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 import safeclip_jax
 from safeclip_jax.commands import command_line
+from safeclip_jax.commands.command_line import Parser
 from safeclip_jax.errors import UserError
 from safeclip_jax.inference.model import Model
 from safeclip_jax.report import pages
@@ -22,9 +23,9 @@ from safeclip_jax.weights.write import write
 TOLERANCE = 1e-6
 
 
-def parser(command: str, description: str, example: str) -> argparse.ArgumentParser:
+def parser(command: str, description: str, examples: str, more: str) -> Parser:
     """The flags of both commands."""
-    made = command_line.parser(command, description, example)
+    made = command_line.parser(command, description, examples, more)
     made.add_argument("--model", required=True, type=Path, help="folder or file to read")
     made.add_argument("--out", required=True, type=Path, help="folder to write")
     made.add_argument("--preset", default="", help="of a bare file of tensors: vit_b32, rn50, …")
@@ -68,9 +69,8 @@ def _write_card(source: Path, layout: str, model: pretrained.Pretrained, path: P
     )
 
 
-def run(made: argparse.ArgumentParser, layout: str = "") -> None:
+def run(made: Parser, argv: Sequence[str], layout: str = "") -> int:
     """Runs a command; `layout` is what it writes where there is no flag for it."""
+    flags, _ = command_line.parse(made, argv)
     command_line.set_up_jax()
-    arguments = made.parse_args()
-    layout = layout or arguments.format
-    sys.exit(command_line.resumable(lambda: convert(arguments, layout)))
+    return convert(flags, layout or flags.format)

@@ -1,4 +1,4 @@
-"""Evaluates trained models: `python -m safeclip_jax.evaluate`."""
+"""`safeclip-jax evaluate`: evaluates trained models."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from safeclip_jax.commands import command_line, data_flags
+from safeclip_jax.commands.command_line import Parser
 from safeclip_jax.data.held_out import HeldOut, Request, open_held_out
 from safeclip_jax.data.presets import PRESETS
 from safeclip_jax.distributed.sharding import nearest_batch
@@ -22,25 +24,23 @@ from safeclip_jax.evaluation.subject import Subject, by_name, open_subject
 from safeclip_jax.system import atomic_file
 from safeclip_jax.system.terminal import Passes
 
-_EXAMPLE = f"""
-examples:
-  python -m safeclip_jax.evaluate --checkpoint runs/demo-safeclip-seed0
-  python -m safeclip_jax.evaluate --checkpoint runs/A runs/B --tasks zero_shot attack \\
-      --triggers all
-  python -m safeclip_jax.evaluate --checkpoint my-hf-clip --data cifar10 dtd imagenet1k \\
-      --data-dir ~/tensorflow_datasets --tasks zero_shot linear_probe
-  python -m safeclip_jax.evaluate --checkpoint my-hf-clip --tasks retrieval \\
-      --data coco:annotations/captions_val2017.json --images val2017
-
+_EXAMPLES = """
+--checkpoint runs/demo-safeclip-seed0
+--checkpoint runs/A runs/B --tasks zero_shot attack --triggers all
+--checkpoint my-hf-clip --data cifar10 dtd --data-dir ~/tfds --tasks zero_shot linear_probe
+--checkpoint my-hf-clip --tasks retrieval --data coco:captions_val2017.json --images val2017
+"""
+_MORE = f"""
 data sets by name: {", ".join(PRESETS)}
 """
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     made = command_line.parser(
         "evaluate",
         "Evaluates trained models, ours or not, and compares them in one table.",
-        _EXAMPLE,
+        _EXAMPLES,
+        _MORE,
     )
     add = made.add_argument
     add("--checkpoint", nargs="+", type=Path, required=True, help="folders of runs or models")
@@ -62,13 +62,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-skipped-share", type=float, default=0.1, help="of a data set's images (0.1)")
     add("--cache", type=Path, help="folder for image features; default: the user's cache")
     add("--no-cache", action="store_true", help="keep no image features")
+    add("--config", metavar="NAME|FILE.py", help="settings of models that are no runs of ours")
+    add("--config.KEY", metavar="VALUE", help="changes a key of the runs: attack.…, evaluate.…")
     add("--preset", default="", help="of a bare file of tensors: vit_b32, rn50, …")
     add("--activation", default="", help="of a bare file: gelu or quick_gelu")
     add("--out", type=Path, default=Path("evaluation"), help="folder to write; evaluation")
     return made  # fmt: skip
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(argv: Sequence[str]) -> int:
+    arguments, given = command_line.parse(_parser(), argv)
+    command_line.set_up_jax()
     if arguments.batch < 1:
         raise UserError(f"--batch={arguments.batch}: at least 1 is needed")
     for task in arguments.tasks:
@@ -78,6 +82,7 @@ def main(arguments: argparse.Namespace) -> int:
     skipped: dict[str, str] = {}
     for name, path in by_name(arguments.checkpoint).items():
         subject = open_subject(name, path, arguments.preset, arguments.activation)
+        subject = replace(subject, run=given.changed(subject.run))
         for held_out in _held_out(arguments, subject):
             found += _evaluate(arguments, subject, held_out, skipped)
     records.write(arguments.out, found)
@@ -134,11 +139,4 @@ def _evaluate(
 
 def cli() -> None:
     """Runs the command with the program's arguments."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    arguments = _parser().parse_args()
-    command_line.set_up_jax()
-    sys.exit(command_line.resumable(lambda: main(arguments)))
-
-
-if __name__ == "__main__":
-    cli()
+    command_line.run(lambda: main(sys.argv[1:]))

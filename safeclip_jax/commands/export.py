@@ -1,31 +1,40 @@
-"""Writes a trained model for another program: `python -m safeclip_jax.export`."""
+"""`safeclip-jax export`: writes a trained model for another program."""
 
 from __future__ import annotations
 
-from safeclip_jax.commands import convert
+import sys
+from collections.abc import Sequence
+
+from safeclip_jax.commands import command_line, convert
+from safeclip_jax.commands.command_line import Parser
 from safeclip_jax.weights.write import LAYOUTS
 
-_EXAMPLE = """
-examples:
-  python -m safeclip_jax.export --model=runs/vitb32-safeclip-seed0 --out=my-clip
-  python -m safeclip_jax.export --model=runs/rn50-safeclip-seed0 --format=open_clip --out=my-rn50
-
+_EXAMPLES = """
+--model=runs/vitb32-safeclip-seed0 --out=my-clip
+--model=runs/rn50-safeclip-seed0 --format=open_clip --out=my-rn50
+"""
+_MORE = """
 transformers:  CLIPModel.from_pretrained("my-clip"), CLIPProcessor.from_pretrained("my-clip")
 open_clip:     open_clip.create_model_and_transforms("local-dir:my-rn50")
 """
 
 
-def cli() -> None:
-    """Runs the command with the program's arguments."""
+def _parser() -> Parser:
     made = convert.parser(
         "export",
         "Writes a model with its tokenizer, preprocessing and a model card.",
-        _EXAMPLE,
+        _EXAMPLES,
+        _MORE,
     )
     layouts = sorted(LAYOUTS)
-    made.add_argument("--format", default="huggingface", choices=layouts, help="(huggingface)")
-    convert.run(made)
+    made.add_argument("--format", default="huggingface", choices=layouts, help="huggingface")
+    return made
 
 
-if __name__ == "__main__":
-    cli()
+def main(argv: Sequence[str]) -> int:
+    return convert.run(_parser(), argv)
+
+
+def cli() -> None:
+    """Runs the command with the program's arguments."""
+    command_line.run(lambda: main(sys.argv[1:]))

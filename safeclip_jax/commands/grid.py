@@ -1,45 +1,46 @@
-"""Attacks × defences × seeds in one command: `python -m safeclip_jax.grid`."""
+"""`safeclip-jax grid`: attacks × defences × seeds in one command."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from safeclip_jax.commands import command_line
+from safeclip_jax.commands.command_line import Parser
 from safeclip_jax.errors import UserError
 from safeclip_jax.grid import cells, report, runner
 from safeclip_jax.runs import run_folder
 from safeclip_jax.system import atomic_file
 from safeclip_jax.training import results
 
-_EXAMPLE = """
-examples:
-  python -m safeclip_jax.grid --config=configs/grid_demo.py
-  python -m safeclip_jax.grid --config=configs/grid_demo.py --fast
-  python -m safeclip_jax.grid --config=configs/grid_demo.py --attacks badnets --defenses CLIP
-
+_EXAMPLES = """
+--config=grid_demo
+--config=grid_demo --fast
+--config=grid_demo --attacks badnets --defenses CLIP SafeCLIP --config.epochs=10
+"""
+_MORE = """
 The same command goes on where it stopped: finished cells are only read, and one that was
 interrupted resumes at its last checkpoint.
 """
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = command_line.parser(
-        "grid",
-        "Trains every defence under every attack, and makes one table of it.",
-        _EXAMPLE,
+def _parser() -> Parser:
+    made = command_line.parser(
+        "grid", "Trains every defence under every attack, and makes one table.", _EXAMPLES, _MORE
     )
-    parser.add_argument("--config", required=True, help="the grid's file")
-    parser.add_argument("--folder", type=Path, help="of the runs; default: runs/NAME")
-    parser.add_argument("--fast", action="store_true", help="the grid's short form")
-    parser.add_argument("--attacks", nargs="+", default=[], help="only these")
-    parser.add_argument("--defenses", nargs="+", default=[], help="only these")
-    parser.add_argument("--seeds", type=int, help="at most so many of each attack's")
-    parser.add_argument("--workers", type=int, help="runs at a time; default: one a CPU core")
-    return parser
+    add = made.add_argument
+    add("--config", metavar="NAME|FILE.py", help="the grid: grid_demo, … or a file")
+    add("--config.KEY", metavar="VALUE", help="changes a key of every run")
+    add("--folder", type=Path, help="of the runs; default: runs/NAME")
+    add("--fast", action="store_true", help="the grid's short form")
+    add("--attacks", nargs="+", default=[], help="only these")
+    add("--defenses", nargs="+", default=[], help="only these")
+    add("--seeds", type=int, help="at most so many of each attack's")
+    add("--workers", type=int, help="runs at a time; default: one a CPU core")
+    return made
 
 
 def _workers(asked: int | None) -> tuple[int, int]:
@@ -55,19 +56,20 @@ def _workers(asked: int | None) -> tuple[int, int]:
     return workers, max(1, cores // workers)
 
 
-def main(arguments: argparse.Namespace) -> int:
-    grid = cells.load(arguments.config)
-    if arguments.fast:
+def main(argv: Sequence[str]) -> int:
+    flags, given = command_line.parse(_parser(), argv)
+    grid = cells.load(given.required("grid_demo"))
+    given.change(grid.cell)
+    if flags.fast:
         grid.update(grid.fast)
-        arguments.attacks = arguments.attacks or list(grid.fast_attacks)
-    cells.select(grid, arguments.attacks, arguments.defenses)
-    if arguments.seeds is not None:
-        cells.limit_seeds(grid, arguments.seeds)
-    name = Path(arguments.config).stem + ("_fast" if arguments.fast else "")
-    folder = arguments.folder or Path("runs") / name
+        flags.attacks = flags.attacks or list(grid.fast_attacks)
+    cells.select(grid, flags.attacks, flags.defenses)
+    if flags.seeds is not None:
+        cells.limit_seeds(grid, flags.seeds)
+    folder = flags.folder or Path("runs") / (given.name + ("_fast" if flags.fast else ""))
     run_folder.check_writable(folder)
     grid_cells = cells.of(grid, folder)
-    failed = runner.run(grid_cells, *_workers(arguments.workers))
+    failed = runner.run(grid_cells, *_workers(flags.workers))
     found = [
         {"attack": cell.attack, "defense_name": cell.defense, "audited": cell.audit}
         | results.read(path)
@@ -85,9 +87,4 @@ def main(arguments: argparse.Namespace) -> int:
 
 def cli() -> None:
     """Runs the command with the program's arguments."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    sys.exit(command_line.resumable(lambda: main(_parser().parse_args())))
-
-
-if __name__ == "__main__":
-    cli()
+    command_line.run(lambda: main(sys.argv[1:]))

@@ -1,28 +1,31 @@
-"""Takes in a model of another program: `python -m safeclip_jax.import`."""
+"""`safeclip-jax import`: takes in a model of another program."""
 
 from __future__ import annotations
 
-from safeclip_jax.commands import convert
+import sys
+from collections.abc import Sequence
 
-_EXAMPLE = """
-examples:
-  python -m safeclip_jax.import --model=clip-vit-base-patch32 --out=models/b32
-  python -m safeclip_jax.import --model=rn50.pt --preset=rn50 --activation=quick_gelu --out=rn50
-  python -m safeclip_jax.main --config=configs/vitb32.py --config.init_from=models/b32
+from safeclip_jax.commands import command_line, convert
 
+_EXAMPLES = """
+--model=clip-vit-base-patch32 --out=models/b32
+--model=rn50.pt --preset=rn50 --activation=quick_gelu --out=rn50
+"""
+_MORE = """
 Folders of Hugging Face and open_clip need no import: init_from and load() read them as they are.
 """
 
 
-def cli() -> None:
-    """Runs the command with the program's arguments."""
+def main(argv: Sequence[str]) -> int:
     made = convert.parser(
         "import",
         "Writes another program's CLIP model in our own files, which need no PyTorch.",
-        _EXAMPLE,
+        _EXAMPLES,
+        _MORE,
     )
-    convert.run(made, "native")
+    return convert.run(made, argv, "native")
 
 
-if __name__ == "__main__":
-    cli()
+def cli() -> None:
+    """Runs the command with the program's arguments."""
+    command_line.run(lambda: main(sys.argv[1:]))

@@ -1,31 +1,31 @@
-"""Writes a poisoned copy of a data set: `python -m safeclip_jax.poison`."""
+"""`safeclip-jax poison`: writes a poisoned copy of a data set."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from absl import flags
-from ml_collections import ConfigDict
 from rich.table import Table
 
-from safeclip_jax.attacks import attack as attacks
 from safeclip_jax.attacks import export, surrogate
 from safeclip_jax.commands import command_line
+from safeclip_jax.commands.command_line import Parser
 from safeclip_jax.data.decode import Resized
 from safeclip_jax.data.skipped import write_rejected
 from safeclip_jax.errors import UserError
-from safeclip_jax.runs import run_data
+from safeclip_jax.runs import run_attack, run_data, settings
+from safeclip_jax.runs.settings import RunSettings
 from safeclip_jax.system.terminal import ProgressLine, console
 
-USAGE = """\
-usage: python -m safeclip_jax.poison --config=FILE.py --out=DIR [--format=csv|webdataset]
-                                     [--config.KEY=VALUE …]
-
-Writes the training pairs of a config with its attack in them, for any other trainer:
+_EXAMPLES = """
+--config=demo --out=poisoned
+--config=demo --out=poisoned --config.attack.trigger=wanet --config.attack.count=100
+"""
+_MORE = """
+It writes the training pairs of a config with its attack in them, for any other trainer:
 
   DIR/train.csv and DIR/images/      or DIR/train-00000.tar … with --format=webdataset
   DIR/test/clean/CLASS/, DIR/test/TRIGGER/CLASS/   held-out images without and with triggers
@@ -34,52 +34,59 @@ Writes the training pairs of a config with its attack in them, for any other tra
   DIR/skipped.jsonl                  pairs that cannot be used, with reasons
 
 Poisoned images are squares of model.image_size, stored as PNG; all others are copied as they
-are. The same config and seed give the same files, and `main` trains on the same poisons.
-
-example:
-  python -m safeclip_jax.poison --config=configs/demo.py --out=poisoned \\
-      --config.attack.trigger=wanet --config.attack.count=100
+are. The same config and seed give the same files, and `train` trains on the same poisons.
 """
 
-_OUT = flags.DEFINE_string("out", None, "Folder to write; it must not be there.")
-_FORMAT = flags.DEFINE_enum("format", "csv", export.FORMATS, "Layout of the training pairs.")
+
+def _parser() -> Parser:
+    made = command_line.parser(
+        "poison",
+        "Writes a poisoned copy of a data set and triggered test images.",
+        _EXAMPLES,
+        _MORE,
+    )
+    made.add_argument("--config", metavar="NAME|FILE.py", help="data and attack, as of a run")
+    made.add_argument("--config.KEY", metavar="VALUE", help="changes a key")
+    made.add_argument("--out", type=Path, required=True, help="folder to write, a new one")
+    made.add_argument("--format", default="csv", choices=export.FORMATS, help="of the pairs; csv")
+    return made
 
 
-def main() -> None:
-    config = command_line.config()
-    if not _OUT.value:
-        raise UserError("no --out given: the folder to write")
-    out = Path(_OUT.value)
+def main(argv: Sequence[str]) -> int:
+    flags, given = command_line.parse(_parser(), argv)
+    run, out = settings.of(given.read()), flags.out
     if out.exists():
         raise UserError(f"--out={out} is there already: choose another folder or delete it")
-    if not config.attack.rate and not config.attack.count:
+    if not run.attack.rate and not run.attack.count:
         raise UserError("nothing to poison: set attack.rate or attack.count")
+    command_line.set_up_jax()
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         (partial / "test").mkdir(parents=True)
-        table = _write(config, partial)
+        table = _write(run, partial, flags.format)
         partial.rename(out)
     except OSError as error:
         raise UserError(f"--out={out} cannot be written: {error.strerror or error}") from None
     console().print(table)
     print(f"written to {out}; the truth is in {out}/poison_manifest.json")
+    return 0
 
 
-def _write(config: ConfigDict, folder: Path) -> Table:
-    raw = run_data.raw_pairs(config, None)
-    clean = Resized(raw, config.model.image_size)
-    match = surrogate.matcher(config.attack.surrogate)
-    held_out, attack = attacks.planned(config, clean, None, match)
-    share = config.data.max_skipped_share
+def _write(run: RunSettings, folder: Path, form: str) -> Table:
+    raw = run_data.raw_pairs(run, None)
+    clean = Resized(raw, run.model.image_size)
+    match = surrogate.matcher(run.attack.surrogate)
+    held_out, attack = run_attack.planned(run, clean, None, match)
+    share = run.data.max_skipped_share
     with _progress(len(raw), "pairs written") as progress:
-        rejected = export.write_training(raw, clean, attack, folder, _FORMAT.value, share, progress)
+        rejected = export.write_training(raw, clean, attack, folder, form, share, progress)
     if held_out:
         with _progress(len(held_out.images), "test images written") as progress:
             export.write_test(held_out.images, attack, folder / "test", progress)
     attack.manifest.save(folder / "poison_manifest.json")
     write_rejected(folder / "skipped.jsonl", rejected)
-    table = Table("", "", title=config.attack.kind, show_header=False)
+    table = Table("", "", title=run.attack.kind, show_header=False)
     table.add_row("pairs", f"{len(raw)}")
     table.add_row("poisoned", f"{len(attack.manifest.pairs)}")
     table.add_row("left out", f"{len(rejected)}")
@@ -97,8 +104,4 @@ def _progress(total: int, text: str) -> Iterator[Callable[[int], None]]:
 
 def cli() -> None:
     """Runs the command with the program's arguments."""
-    command_line.run(main, lambda: print(USAGE, end=""), sys.argv)
-
-
-if __name__ == "__main__":
-    cli()
+    command_line.run(lambda: main(sys.argv[1:]))

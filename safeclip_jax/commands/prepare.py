@@ -1,46 +1,46 @@
-"""Writes a data set once in the form that trains fastest: `python -m safeclip_jax.prepare`."""
+"""`safeclip-jax prepare`: writes a data set once in the form that trains fastest."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
 
 from safeclip_jax.commands import command_line
+from safeclip_jax.commands.command_line import Parser
 from safeclip_jax.data import prepare
 from safeclip_jax.data.sources import KINDS, SourceOptions, open_source
 from safeclip_jax.data.sources.index import IndexCache
 from safeclip_jax.errors import UserError
 from safeclip_jax.system.terminal import ProgressLine, console
 
-_EXAMPLE = """
-example:
-  python -m safeclip_jax.prepare --source=csv:cc3m/train.tsv --out=cc3m-256 --threads=16
-  python -m safeclip_jax.main --config=configs/vitb32.py --config.data.source=arrayrecord:cc3m-256
+_EXAMPLES = """
+--source=csv:cc3m/train.tsv --out=cc3m-256 --threads=16
+"""
+_MORE = """
+An interrupted run goes on where it stopped; the same input gives the same files. Train on them
+with --config.data.source=arrayrecord:DIR.
 """
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = command_line.parser(
-        "prepare",
-        "Any source to ArrayRecord shards with reduced JPEGs. An interrupted run goes "
-        "on where it stopped; the same input gives the same files.",
-        _EXAMPLE,
+def _parser() -> Parser:
+    made = command_line.parser(
+        "prepare", "Any source to ArrayRecord shards with reduced JPEGs.", _EXAMPLES, _MORE
     )
-    parser.add_argument("--source", required=True, help=f"KIND:PATH; kinds: {', '.join(KINDS)}")
-    parser.add_argument("--out", required=True, type=Path, help="folder to write")
+    made.add_argument("--source", required=True, help=f"KIND:PATH; kinds: {', '.join(KINDS)}")
+    made.add_argument("--out", required=True, type=Path, help="folder to write")
     size = "smaller side of the stored images in pixels (256); 0 keeps every file as it is"
-    parser.add_argument("--size", type=int, default=256, help=size)
-    parser.add_argument("--quality", type=int, default=95, help="of the JPEGs, 1 to 95 (95)")
+    made.add_argument("--size", type=int, default=256, help=size)
+    made.add_argument("--quality", type=int, default=95, help="of the JPEGs, 1 to 95 (95)")
     shard = "pairs of the source in a shard (10000)"
-    parser.add_argument("--pairs-a-shard", type=int, default=10_000, help=shard)
+    made.add_argument("--pairs-a-shard", type=int, default=10_000, help=shard)
     cores = os.cpu_count() or 1
-    parser.add_argument("--threads", type=int, default=cores, help=f"that decode ({cores})")
-    parser.add_argument("--count", type=int, default=1000, help="scenes: how many (1000)")
+    made.add_argument("--threads", type=int, default=cores, help=f"that decode ({cores})")
+    made.add_argument("--count", type=int, default=1000, help="scenes: how many (1000)")
     for name, text in (
         ("image-column", "csv, tsv, parquet: of image paths"),
         ("caption-column", "column, .json field or feature of captions"),
@@ -50,11 +50,12 @@ def _parser() -> argparse.ArgumentParser:
         ("data-dir", "where tfds data sets were prepared"),
     ):
         default = "train" if name == "split" else ""
-        parser.add_argument(f"--{name}", default=default, help=text)
-    return parser
+        made.add_argument(f"--{name}", default=default, help=text)
+    return made
 
 
-def main(arguments: argparse.Namespace) -> int:
+def main(argv: Sequence[str]) -> int:
+    arguments, _ = command_line.parse(_parser(), argv)
     for name, least, most in (("size", 0, 4096), ("quality", 1, 95), ("pairs_a_shard", 1, 10**7)):
         if not least <= getattr(arguments, name) <= most:
             raise UserError(f"--{name.replace('_', '-')} is not between {least} and {most}")
@@ -91,8 +92,4 @@ def main(arguments: argparse.Namespace) -> int:
 
 def cli() -> None:
     """Runs the command with the program's arguments."""
-    sys.exit(command_line.resumable(lambda: main(_parser().parse_args())))
-
-
-if __name__ == "__main__":
-    cli()
+    command_line.run(lambda: main(sys.argv[1:]))

@@ -1,87 +1,80 @@
-"""Trains CLIP, defended or not: `python -m safeclip_jax.main --config=configs/demo.py`."""
+"""`safeclip-jax train`: trains CLIP, defended or not."""
 
 from __future__ import annotations
 
-import inspect
+import argparse
 import logging
-import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
-from ml_collections import ConfigDict
-
 from safeclip_jax.commands import command_line
+from safeclip_jax.commands.command_line import Parser
 
-USAGE = """\
-usage: python -m safeclip_jax.main --config=FILE.py [--config.KEY=VALUE …] [--workdir=DIR]
-                                   [--dry-run] [--accept=KEY,…]
+_EXAMPLES = """
+--config=demo
+--config=demo --config.defense=none
+--config=vitb32 --config.data.source=csv:pairs.csv --workdir=runs/mine
+"""
+_MORE = """
+The same command on the same folder goes on where it stopped.
 
-  --config=FILE.py     the experiment: configs/demo.py (minutes on a laptop),
-                       configs/vitb32.py (the paper's setting), or your own
-  --config.KEY=VALUE   changes a key, e.g. --config.defense=none --config.data.pairs=5000
-  --workdir=DIR        folder of the run; default: runs/CONFIG-DEFENSE-seedSEED;
-                       the same command on the same folder goes on where it stopped
-  --accept=KEY,…       goes on with a run whose config has other values of these keys
-  --dry-run            checks config, data, devices, disk and memory, prints the plan, and stops
-
-Every key, its default (configs may change it) and its meaning:
+every key, its default (a config may change it) and its meaning:
 """
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
-_ACCEPT = flags.DEFINE_list("accept", [], "Keys that may differ from the run's config.")
-_DRY_RUN = flags.DEFINE_bool("dry-run", False, "Check everything, print the plan, stop.")
+
+def _parser() -> Parser:
+    made = command_line.parser("train", "Trains CLIP, defended or not.", _EXAMPLES)
+    add = made.add_argument
+    add("--config", metavar="NAME|FILE.py", help="the experiment: demo, vitb32, … or a file")
+    add("--config.KEY", metavar="VALUE", help="changes a key, as --config.data.pairs=5000")
+    add("--workdir", type=Path, help="folder of the run; default: runs/CONFIG-DEFENSE-seedSEED")
+    add("--accept", default="", metavar="KEY,…", help="keys that may differ from the run's config")
+    add("--dry-run", action="store_true", help="checks everything, prints the plan, and stops")
+    return made
 
 
-def main() -> None:
-    config = command_line.config()
+def _help() -> str:
+    from safeclip_jax.runs import settings
+
+    keys = settings.KEYS.values()
+    lines = [f"  {key.name} = {key.default!r}  # {key.meaning}" for key in keys]
+    return _parser().format_help() + _MORE + "\n".join(lines)
+
+
+def main(argv: Sequence[str]) -> int:
+    if {"-h", "--help"} & set(argv):
+        print(_help())
+        return 0
+    flags, given = command_line.parse(_parser(), argv)
+    from safeclip_jax.runs import settings
+
+    run = settings.of(given.read())
+    folder = flags.workdir or Path(f"runs/{given.name}-{run.defense}-seed{run.seed}")
+    command_line.set_up_jax()
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    return _train(run, folder, flags)
+
+
+def _train(run, folder: Path, flags: argparse.Namespace) -> int:
     import jax
 
     from safeclip_jax.distributed import hosts
-    from safeclip_jax.system.signals import Interrupted
     from safeclip_jax.training import loop, preflight, results
 
-    logging.getLogger("absl").setLevel(logging.WARNING)
-    name = f"{command_line.config_name(sys.argv)}-{config.defense}-seed{config.seed}"
-    workdir = Path(_WORKDIR.value or f"runs/{name}")
-    preflight.check(config, workdir)
-    with hosts.joined(workdir) as beat:
-        if _DRY_RUN.value:
-            return preflight.dry_run(config, workdir, _ACCEPT.value)
-        try:
-            found = loop.run(config, workdir, beat, _ACCEPT.value)
-        except Interrupted as error:
-            sys.exit(command_line.fail(str(error), error.code))
+    accept = [key for key in flags.accept.split(",") if key]
+    preflight.check(folder)
+    with hosts.joined(folder) as heartbeat:
+        if flags.dry_run:
+            preflight.dry_run(run, folder, accept)
+            return 0
+        found = loop.run(run, folder, heartbeat, accept)
         if jax.process_index() == 0:
             results.show(found)
-            print(f"figures: {workdir}/results.json   report: {workdir}/report.html")
-
-
-def _help() -> None:
-    from configs import common
-
-    found = re.findall(r"c\.(\S+) = .*?  # (.*)", inspect.getsource(common))
-    meaning = dict(found)
-    print(USAGE, end="")
-    for key, value in _leaves(common.get_config(), ""):
-        about = meaning.get(key) or meaning[key.replace("safeclip_plus", "safeclip")]
-        print(f"  {key} = {value!r}  # {about}")
-
-
-def _leaves(config: ConfigDict, prefix: str) -> Iterator[tuple[str, object]]:
-    """Keys and values, sorted."""
-    for key, value in config.items():
-        if isinstance(value, ConfigDict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+            print(f"figures: {folder}/results.json   report: {folder}/report.html")
+    return 0
 
 
 def cli() -> None:
     """Runs the command with the program's arguments."""
-    command_line.run(main, _help, sys.argv)
-
-
-if __name__ == "__main__":
-    cli()
+    command_line.run(lambda: main(sys.argv[1:]))

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from safeclip_jax.settings.fields import SHARE, rising_shares, setting
+
 
 @dataclass(frozen=True)
 class ImageAugmentation:
@@ -32,17 +34,24 @@ class ImageAugmentation:
         scaled with the image.
     """
 
-    crop_area: tuple[float, float] = (0.08, 1.0)
+    crop_area: tuple[float, float] = setting(
+        (0.08, 1.0), "share of the image in a random crop", rising_shares()
+    )
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.5
-    jitter: float = 0.8
+    jitter: float = setting(0.8, "probability of colour jitter", SHARE)
     brightness: float = 0.5
     contrast: float = 0.5
     saturation: float = 0.5
     hue: float = 0.1
-    grayscale: float = 0.2
-    blur: float = 0.5
+    grayscale: float = setting(0.2, "probability of grayscale", SHARE)
+    blur: float = setting(0.5, "probability of Gaussian blur", SHARE)
     blur_sigma: tuple[float, float] = (0.1, 2.0)
+
+
+def pixels(images: jax.Array) -> jax.Array:
+    """uint8 to float32 in [0, 1]."""
+    return images.astype(jnp.float32) / 255
 
 
 def augment(images: jax.Array, keys: jax.Array, strength: ImageAugmentation) -> jax.Array:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from safeclip_jax.defenses.plan import Stage, Unscored
-from safeclip_jax.defenses.pools import Pools
+from safeclip_jax.defenses.defense import Defense, Everything, Stage
+from safeclip_jax.errors import UserError
+from safeclip_jax.objectives.clip_and_unimodal import ClipAndUnimodal
+from safeclip_jax.settings.fields import at_least, setting
 
 
 @dataclass(frozen=True)
-class CleanCLIP(Unscored):
+class CleanCLIP(Defense):
     """Fine-tunes a finished, poisoned model on a small share of trusted pairs.
 
     The loss is `losses.clip_and_unimodal_loss` on all pairs, which are to be clean:
@@ -23,5 +24,18 @@ class CleanCLIP(Unscored):
     (`configs/cleanclip.py`).
     """
 
-    def stages(self, epoch: int, pairs: np.ndarray, pools: Pools | None) -> list[Stage]:
-        return [Stage("fine-tuning", "clip_and_unimodal", pairs, False)]
+    unimodal_weight: float = setting(1.0, "λ of the unimodal losses beside CLIP's", at_least(0))
+
+    def check(self, starts_from: str, poisons: bool) -> None:
+        if not starts_from:
+            raise UserError(
+                "defense=cleanclip fine-tunes a finished run: set init_from to its folder"
+            )
+        if poisons:
+            raise UserError(
+                "defense=cleanclip trains on trusted pairs: set attack.rate and count to 0"
+            )
+
+    def stages(self, epoch: int) -> Sequence[Stage]:
+        objective = ClipAndUnimodal(self.unimodal_weight)
+        return [Stage("fine-tuning", objective, Everything(), False)]

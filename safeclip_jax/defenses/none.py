@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from safeclip_jax.defenses.plan import Stage, Unscored
-from safeclip_jax.defenses.pools import Pools
+from safeclip_jax.defenses.defense import Defense, Everything, Stage
+from safeclip_jax.objectives.clip import CLIP
 
 
 @dataclass(frozen=True)
-class NoDefense(Unscored):
+class NoDefense(Defense):
     """The CLIP loss on every pair in every epoch."""
 
     augment: bool = False
 
-    def stages(self, epoch: int, pairs: np.ndarray, pools: Pools | None) -> list[Stage]:
-        return [Stage("clip", "clip", pairs, self.augment)]
+    def stages(self, epoch: int) -> Sequence[Stage]:
+        return [Stage("clip", CLIP, Everything(), self.augment)]

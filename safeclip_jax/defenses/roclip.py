@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from safeclip_jax.defenses.plan import Stage, Unscored
-from safeclip_jax.defenses.pools import Pools
-from safeclip_jax.errors import UserError
+from safeclip_jax.defenses.defense import Defense, Everything, Stage
+from safeclip_jax.objectives.bank_matched import BANK_MATCHED
+from safeclip_jax.objectives.clip import CLIP
+from safeclip_jax.settings.fields import at_least, setting
 
 
 @dataclass(frozen=True)
-class RoCLIP(Unscored):
+class RoCLIP(Defense):
     """Every K-th epoch, images learn with their nearest caption in a bank of past captions.
 
     In epochs K, 2K, … (counted from 1) the loss is `losses.bank_matched_loss`,
@@ -27,13 +27,9 @@ class RoCLIP(Unscored):
       every: K, published as 2; smaller is safer and less accurate.
     """
 
-    every: int = 2
+    every: int = setting(2, "epochs between those with captions from the bank", at_least(1))
 
-    def __post_init__(self) -> None:
-        if self.every < 1:
-            raise UserError(f"roclip.every={self.every}: at least 1 is needed")
-
-    def stages(self, epoch: int, pairs: np.ndarray, pools: Pools | None) -> list[Stage]:
+    def stages(self, epoch: int) -> Sequence[Stage]:
         if (epoch + 1) % self.every == 0:
-            return [Stage("matched", "bank_matched", pairs, True)]
-        return [Stage("clip", "clip", pairs, True)]
+            return [Stage("matched", BANK_MATCHED, Everything(), True)]
+        return [Stage("clip", CLIP, Everything(), True)]

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import jax
 
 from safeclip_jax.distributed import watchdog
-from safeclip_jax.distributed.watchdog import LOST, Beat
+from safeclip_jax.distributed.watchdog import LOST, Heartbeat
 from safeclip_jax.errors import UserError, first_line
 
 JOIN_SECONDS = 300
@@ -69,7 +69,7 @@ def place(environment: Mapping[str, str]) -> Place | None:
 
 
 @contextlib.contextmanager
-def joined(folder: Path) -> Iterator[Beat]:
+def joined(folder: Path) -> Iterator[Heartbeat]:
     """Joins the run's other processes, if there are any, and watches over them.
 
     Yields:
@@ -83,17 +83,17 @@ def joined(folder: Path) -> Iterator[Beat]:
     """
     here = place(os.environ)
     if not (here and here.processes > 1) and not _on_tpu_host():
-        yield watchdog.nobody
+        yield watchdog.no_heartbeat
         return
     _join(here, folder)
     if jax.process_count() == 1:
-        yield watchdog.nobody
+        yield watchdog.no_heartbeat
         return
     if jax.default_backend() == "cpu":  # a cached step may order its collectives differently
         jax.config.update("jax_enable_compilation_cache", False)
-    watch = watchdog.Watch(folder / "hosts", jax.process_index(), jax.process_count(), _exit)
+    watch = watchdog.Watchdog(folder / "hosts", jax.process_index(), jax.process_count(), _exit)
     try:
-        yield watch.beat
+        yield watch.heartbeat
     except UserError as error:
         watch.tell(f"host {jax.process_index()} stopped: {error}", error.status)
         _exit(str(error), error.status)
@@ -109,7 +109,7 @@ def _join(here: Place | None, folder: Path) -> None:
     arguments = (
         {"num_processes": explicit.processes, "process_id": explicit.number} if explicit else {}
     )
-    waiting = watchdog.Call(folder / "hosts", *here, JOIN_SECONDS, _exit) if here else None
+    waiting = watchdog.JoinWatch(folder / "hosts", *here, JOIN_SECONDS, _exit) if here else None
     try:
         jax.distributed.initialize(
             **arguments,  # type: ignore[arg-type]

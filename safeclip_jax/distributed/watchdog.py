@@ -17,7 +17,7 @@ from pathlib import Path
 from safeclip_jax.errors import Outage
 from safeclip_jax.system import atomic_file
 
-Beat = Callable[[str], None]
+Heartbeat = Callable[[str], None]
 End = Callable[[str, int], None]  # takes the reason and the exit status
 
 INTERVAL = 5.0  # seconds between two lines of a host
@@ -27,8 +27,8 @@ REMINDER = 30.0
 LOST = Outage.status
 
 
-def nobody(word: str) -> None:
-    """The beat of a run of one process: nobody watches."""
+def no_heartbeat(word: str) -> None:
+    """The heartbeat of a run of one process: nobody watches."""
 
 
 class _Lines:
@@ -103,7 +103,7 @@ class _Thread:
             self._closed.wait(INTERVAL)
 
 
-class Call:
+class JoinWatch:
     """Says, while the processes join, which of them have not come.
 
     Args:
@@ -135,7 +135,7 @@ class Call:
             print(f"waiting for {missing}", flush=True)
 
 
-class Watch:
+class Watchdog:
     """Ends a process that would wait for good, with the reason.
 
     Each host watches the next one; what one finds out, all read in one file.
@@ -153,7 +153,7 @@ class Watch:
         self._old = self._told()
         self._thread = _Thread(self._look)
 
-    def beat(self, word: str) -> None:
+    def heartbeat(self, word: str) -> None:
         """Notes progress and what the process does next."""
         self._word, self._moved = word, time.monotonic()
 

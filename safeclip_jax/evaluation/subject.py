@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from ml_collections import ConfigDict
 
 import safeclip_jax
 from safeclip_jax.attacks import poison, triggers
@@ -17,7 +14,8 @@ from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluation.attack import AttackTask
 from safeclip_jax.inference.model import Model
-from safeclip_jax.runs import old_config, run_data, run_folder
+from safeclip_jax.runs import run_data, run_folder, settings
+from safeclip_jax.runs.settings import RunSettings
 
 
 @dataclass(frozen=True)
@@ -28,14 +26,14 @@ class Subject:
       name: for tables.
       path: where it was read.
       model: with its weights.
-      config: of its run; None if it is no run of ours.
+      run: the settings of its run, or those to test it with; None if it is no run of ours.
       manifest: of its run's attack, or None.
     """
 
     name: str
     path: Path
     model: Model
-    config: ConfigDict | None
+    run: RunSettings | None
     manifest: Manifest | None
 
     def own_held_out(self) -> HeldOut:
@@ -44,11 +42,11 @@ class Subject:
         Raises:
           UserError: if it is no run, or it held nothing out.
         """
-        if self.config is None:
+        if self.run is None:
             raise UserError(f"{self.path} is no run of ours: name what to evaluate on with --data")
         cache = run_folder.indices(self.path)
-        pairs = run_data.training_pairs(self.config, cache)
-        found = run_data.held_out(self.config, pairs, cache)
+        pairs = run_data.training_pairs(self.run, cache)
+        found = run_data.held_out(self.run, pairs, cache)
         if found is None:
             raise UserError(f"the run {self.path} held nothing out: use --data")
         return found
@@ -70,23 +68,20 @@ class Subject:
         made = {} if self._is_targeted and not names else self._triggers(names)
         if made and not target:
             raise UserError("attack: which class should triggers be taken for? Give --target")
-        victims = self.config.attack.get("victims", "") if self.config else ""
+        victims = self.run.attack.victims if self.run else ""
         return AttackTask(target, made, chosen, victims)
 
     @property
     def _is_targeted(self) -> bool:
-        return self.config is not None and self.config.attack.kind == "targeted"
+        return self.run is not None and self.run.attack.kind == "targeted"
 
     def _triggers(self, names: Sequence[str]) -> dict[str, Trigger]:
         if names == ["all"]:
             names = list(TRIGGERS)
-        if self.config is None:
-            defaults: dict[str, dict[str, Any]] = {name: {} for name in TRIGGERS}
-            return triggers.create("+".join(names or TRIGGERS), defaults, 0)
-        attack = self.config.attack
-        options = {name: attack[name].to_dict() for name in TRIGGERS}
-        seed = run_data.own_seed(self.config, attack.seed)
-        return triggers.create("+".join(names) or attack.trigger, options, seed)
+        run = self.run or settings.read({})
+        otherwise = run.attack.trigger if self.run else "+".join(TRIGGERS)
+        parameters = run.attack.parameters()
+        return triggers.named("+".join(names) or otherwise, parameters, run.attack_seed)
 
 
 def by_name(paths: Sequence[Path]) -> dict[str, Path]:
@@ -110,6 +105,6 @@ def open_subject(name: str, path: Path, preset: str = "", activation: str = "") 
       UserError: if it cannot be read.
     """
     model = safeclip_jax.load(path, preset, activation)
-    config = old_config.read(path)
     manifest = path / "poison_manifest.json"
-    return Subject(name, path, model, config, poison.load(manifest) if manifest.exists() else None)
+    planned = poison.load(manifest) if manifest.exists() else None
+    return Subject(name, path, model, run_folder.read(path), planned)

@@ -1,4 +1,4 @@
-"""Attacks × defences × seeds: `python -m safeclip_jax.grid`, or `safeclip-jax grid`."""
+"""`python -m safeclip_jax.grid` attacks × defences × seeds in one table."""
 
 from safeclip_jax.commands.grid import cli
 

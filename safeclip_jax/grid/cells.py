@@ -8,8 +8,9 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from safeclip_jax.errors import UserError, first_line
-from safeclip_jax.runs import config_file
+from safeclip_jax.errors import UserError
+from safeclip_jax.runs import config_file, settings
+from safeclip_jax.runs.settings import RunSettings
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Cell:
     Attributes:
       attack, defense: names in the grid's config.
       seed: of the run.
-      config: of the run.
+      run: its settings.
       folder: of the run.
       after: folder of the run that must be finished before, or None.
       audit: whether that run is audited and its flagged pairs are left out; else this one starts
@@ -29,7 +30,7 @@ class Cell:
     attack: str
     defense: str
     seed: int
-    config: ConfigDict
+    run: RunSettings
     folder: Path
     after: Path | None
     audit: bool = False
@@ -43,7 +44,7 @@ def of(grid: ConfigDict, folder: Path) -> list[Cell]:
       folder: under which each cell has its own.
 
     Raises:
-      UserError: if the grid changes a key that a run does not have.
+      UserError: if the grid changes a key that a run does not have, or a value is not allowed.
     """
     seeds = range(max(attack.seeds for attack in grid.attacks.values()))
     return [
@@ -60,8 +61,11 @@ def _cell(grid: ConfigDict, folder: Path, attack: str, defense: str, seed: int) 
     config = ConfigDict(grid.cell.to_dict())
     config.seed = seed
     plan = grid.defenses[defense]
-    for changes in (grid.attacks[attack].changes, plan.changes):
-        _change(config, changes, f"{attack}, {defense}")
+    try:
+        for changes in (grid.attacks[attack].changes, plan.changes):
+            config.update(changes)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"grid: cell {attack}, {defense}: {config_file.reason(error)}") from None
     place, after, audit = folder / _as_path(attack), None, plan.get("audit", False)
     if plan.after:
         after = _first_run(plan.after, place, grid.first_seed, seed)
@@ -70,7 +74,7 @@ def _cell(grid: ConfigDict, folder: Path, attack: str, defense: str, seed: int) 
         else:
             config.init_from = str(after)
     own = place / f"{_as_path(defense)}-seed{seed}"
-    return Cell(attack, defense, seed, config, own, after, audit)
+    return Cell(attack, defense, seed, settings.of(config), own, after, audit)
 
 
 def _first_run(after: str, place: Path, first_seed: int, seed: int) -> Path:
@@ -85,26 +89,13 @@ def _first_run(after: str, place: Path, first_seed: int, seed: int) -> Path:
     return place / f"{_as_path(defense)}-seed{seed}"
 
 
-def _change(config: ConfigDict, changes: ConfigDict, where: str) -> None:
-    for key, value in changes.items():
-        try:
-            if isinstance(value, ConfigDict):
-                _change(config[key], value, where)
-            elif key in config:
-                config[key] = value
-            else:
-                raise KeyError(key)
-        except (KeyError, TypeError) as error:
-            raise UserError(f"grid: cell {where}: key {key!r}: {first_line(error)}") from None
-
-
 def _as_path(name: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in name.lower())
 
 
 def load(path: str) -> ConfigDict:
-    """Reads a grid's file; `UserError` if it is not one."""
-    grid = config_file.read(path, "configs/grid_demo.py")
+    """Reads a grid by its name or file; `UserError` if it is not one."""
+    grid = config_file.read(path)
     if "attacks" not in grid or "defenses" not in grid:
         raise UserError(f"--config={path} is no grid: it names no attacks and defenses")
     return grid

@@ -73,7 +73,7 @@ def _finished(grid_cells: Sequence[Cell]) -> tuple[set[Path], dict[Path, str]]:
     for cell in grid_cells:
         if (cell.folder / "results.json").exists():
             try:
-                run_folder.check_config(cell.folder, cell.config)
+                run_folder.check_config(cell.folder, cell.run)
                 done.add(cell.folder)
             except UserError as error:
                 failed[cell.folder] = f"{error}, or delete it"
@@ -151,8 +151,8 @@ def _train(cell: Cell) -> str:
     with (cell.folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log):
         try:
             if cell.audit and cell.after is not None:
-                _audit(cell.after, Path(cell.config.data.leave_out))
-            loop.run(cell.config, cell.folder)
+                _audit(cell.after, Path(cell.run.data.leave_out))
+            loop.run(cell.run, cell.folder)
         except (UserError, Interrupted) as error:
             return str(error)
         except Exception as error:

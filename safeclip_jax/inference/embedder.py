@@ -8,21 +8,16 @@ from functools import cached_property, partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from safeclip_jax.data.augment_image import pixels
 from safeclip_jax.distributed import sharding
 from safeclip_jax.models.clip import CLIP
 
 Variables = Any  # Flax collections: params and, for ResNets, batch_stats
 
 _AT_ONCE_ON_A_CPU = 256  # rows: more of them no longer fit into its caches
-
-
-def pixels(images: jax.Array) -> jax.Array:
-    """uint8 to float32 in [0, 1]."""
-    return images.astype(jnp.float32) / 255
 
 
 @dataclass(frozen=True)

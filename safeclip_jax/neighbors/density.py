@@ -130,19 +130,6 @@ def dao(near: Neighbors) -> np.ndarray:
     return np.mean(dimensions * np.log(near.distances[:, -1:] / theirs), axis=1)
 
 
-def beyond_fence(values: np.ndarray, fence: float) -> np.ndarray:
-    """Indices of values above Q3 + fence · (Q3 − Q1), int32, ascending (Tukey, 1977).
-
-    Args:
-      values: [N]; NaN is beyond no fence.
-      fence: in interquartile ranges, for example 1.5.
-    """
-    if np.isnan(values).all():
-        return np.zeros(0, np.int32)
-    first, third = np.nanquantile(values, [0.25, 0.75])
-    return np.flatnonzero(values > third + fence * (third - first)).astype(np.int32)
-
-
 def _lid(distances: np.ndarray) -> np.ndarray:
     mean = np.mean(np.log(distances / distances[:, -1:]), axis=1)
     return -1 / np.minimum(mean, -_LEAST)

@@ -1,4 +1,4 @@
-"""What each objective looks at, and its loss of the embeddings.
+"""What an objective looks at, what it keeps between steps, and its loss of the embeddings.
 
 A step embeds an objective's views and takes the loss of them. The two are apart so that a
 large batch can be embedded in parts and still have one global loss.
@@ -6,26 +6,18 @@ large batch can be embedded in parts and still have one global loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 
-from safeclip_jax.data.augment_image import ImageAugmentation, augment
-from safeclip_jax.inference.embedder import pixels
-from safeclip_jax.objectives import losses
+from safeclip_jax.data.augment_image import ImageAugmentation, augment, pixels
 from safeclip_jax.objectives.chunked import Chunks
 
 Batch = dict[str, jax.Array]
 Embedded = tuple[jax.Array, jax.Array]  # of images and captions, [B, D] each
-
-
-class Banks(NamedTuple):
-    """Banks of past embeddings."""
-
-    image: losses.Bank
-    text: losses.Bank
+State = dict[str, Any]  # what objectives keep between steps, by name
 
 
 class View(NamedTuple):
@@ -42,38 +34,61 @@ class View(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """What losses and views depend on beside their inputs.
+    """What objectives depend on beside their inputs.
 
     Attributes:
       augmentation: of image views.
-      unimodal_weight: λ of the objective `clip_and_unimodal`.
+      bank_size: past embeddings in a bank, a multiple of the batch.
       chunks: how to cut the similarities of a large batch; None for all at once.
     """
 
     augmentation: ImageAugmentation
-    unimodal_weight: float = 1.0
+    bank_size: int = 0
     chunks: Chunks | None = None
-
-
-LossAndBanks = tuple[jax.Array, Banks]
-Loss = Callable[[Sequence[Embedded], jax.Array, Banks, Settings], LossAndBanks]
 
 
 @dataclass(frozen=True)
 class Objective:
-    """One way to train.
+    """One way to train. A subclass says what it is called, and its loss.
 
     Attributes:
-      loss: of the embedded views, the logit scale and the banks.
+      name: shown in the plan of a run.
       views: number of views of a pair.
       fixed: how many of them, the first ones, pass no gradient on.
       plain: whether the first view is of the pair as it is, unless the stage augments.
     """
 
-    loss: Loss
-    views: int = 1
-    fixed: int = 0
-    plain: bool = True
+    name: ClassVar[str]
+    views: ClassVar[int] = 1
+    fixed: ClassVar[int] = 0
+    plain: ClassVar[bool] = True
+
+    def loss(
+        self, views: Sequence[Embedded], scale: jax.Array, state: State, settings: Settings
+    ) -> tuple[jax.Array, State]:
+        """The loss in nats, a scalar, and the new state.
+
+        Args:
+          views: embeddings of each.
+          scale: logit scale.
+          state: what `initial` made, or the step before returned.
+          settings: of the run.
+        """
+        raise NotImplementedError
+
+    def initial(self, key: jax.Array, batch: int, width: int, settings: Settings) -> State:
+        """What it keeps between steps, before the first; nothing by default.
+
+        Arrays whose name ends in `_bank` lie over the devices as `Chunks.split_banks` says; all
+        others are whole on every device.
+
+        Args:
+          key: of the run, of which the model's arrays derive, too.
+          batch: pairs in a global batch.
+          width: D of the embeddings.
+          settings: of the run.
+        """
+        return {}
 
     def caption_views(self, augmented: bool) -> tuple[bool, ...]:
         """For each caption view that a step takes of a pair, whether it is augmented."""
@@ -88,7 +103,7 @@ class Objective:
           batch: `image` uint8 [B, S, S, 3] and `tokens` int32 [B, views, L].
           keys: one a pair, [B].
           augmented: whether the stage augments.
-          settings: of the objectives.
+          settings: of the run.
         """
         images, made = pixels(batch["image"]), []
         for view, changed in enumerate(self.caption_views(augmented)):
@@ -100,45 +115,3 @@ class Objective:
 
 def _key_of_view(keys: jax.Array, view: int) -> jax.Array:
     return jax.vmap(lambda key: jax.random.fold_in(key, view))(keys)
-
-
-def _clip(
-    views: Sequence[Embedded], scale: jax.Array, banks: Banks, settings: Settings
-) -> LossAndBanks:
-    ((image, text),) = views
-    return losses.clip_loss(image, text, scale, settings.chunks), banks
-
-
-def _bank_matched(
-    views: Sequence[Embedded], scale: jax.Array, banks: Banks, settings: Settings
-) -> LossAndBanks:
-    ((image, text),) = views
-    loss, bank = losses.bank_matched_loss(image, text, banks.text, scale, settings.chunks)
-    return loss, banks._replace(text=bank)
-
-
-def _clip_and_unimodal(
-    views: Sequence[Embedded], scale: jax.Array, banks: Banks, settings: Settings
-) -> LossAndBanks:
-    (image, text), (image_view, text_view) = views
-    weight, chunks = settings.unimodal_weight, settings.chunks
-    loss = losses.clip_and_unimodal_loss(image, text, image_view, text_view, scale, weight, chunks)
-    return loss, banks
-
-
-def _unimodal(
-    views: Sequence[Embedded], scale: jax.Array, banks: Banks, settings: Settings
-) -> LossAndBanks:
-    (image_a, text_a), (image_b, text_b) = views
-    chunks = settings.chunks
-    of_images, image = losses.unimodal_loss(image_a, image_b, banks.image, scale, chunks)
-    of_texts, text = losses.unimodal_loss(text_a, text_b, banks.text, scale, chunks)
-    return (of_images + of_texts) / 2, Banks(image, text)
-
-
-OBJECTIVES = {
-    "clip": Objective(_clip),
-    "bank_matched": Objective(_bank_matched),
-    "clip_and_unimodal": Objective(_clip_and_unimodal, views=2),
-    "unimodal": Objective(_unimodal, views=2, fixed=1, plain=False),
-}

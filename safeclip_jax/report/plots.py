@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from safeclip_jax.defenses import pools, ranking
+from safeclip_jax.defenses import pool_files, pools, ranking
 
 SAFE, RISKY, POISON, NEUTRAL = "#2a78b5", "#d98a29", "#b3261e", "#777777"
 PALETTE = (SAFE, RISKY, "#8a6fb0", "#2b8a57", "#c9b8a0", POISON, "#101418")
@@ -49,7 +49,7 @@ def similarities(files: Sequence[Path], poisons: np.ndarray) -> str:
     figure = Figure(figsize=(10, 1.9 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel, file in zip(panels, files, strict=False):
-        _panel(panel, pools.load(file), poisons)
+        _panel(panel, pool_files.load(file), poisons)
         panel.set_title(f"epoch {int(file.stem.split('_')[1]) + 1}", fontsize=9)
     for panel in panels[len(files) :]:
         panel.axis("off")

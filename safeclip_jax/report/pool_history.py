@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from safeclip_jax.defenses import pools, ranking
+from safeclip_jax.defenses import pool_files, ranking
 from safeclip_jax.errors import UserError
 
 
@@ -48,7 +48,9 @@ class History:
 
     def of(self, pairs: np.ndarray) -> Past:
         """Some pairs' way through the epochs."""
-        found = [(one.p_safe_of(pairs), one.is_safe[pairs]) for one in map(pools.load, self.files)]
+        found = [
+            (one.p_safe_of(pairs), one.is_safe[pairs]) for one in map(pool_files.load, self.files)
+        ]
         return Past(*(np.stack(rows) for rows in zip(*found, strict=True)))
 
 
@@ -70,7 +72,7 @@ def read(folder: Path, pairs: int) -> History | None:
     suspicion, last = np.zeros(pairs, np.float32), np.zeros(pairs, np.float32)
     entered, stayed = np.zeros(pairs, np.int16), np.zeros(pairs, np.int16)
     for number, (epoch, file) in enumerate(zip(epochs, files, strict=True)):
-        found = pools.load(file)
+        found = pool_files.load(file)
         if len(found.scores) != pairs:
             raise UserError(f"{file} is of {len(found.scores)} pairs, and the data has {pairs}")
         ranking.ranks(np.nan_to_num(found.scores, copy=False, nan=-np.inf), out=last)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from safeclip_jax.data.decode import Resized
 from safeclip_jax.data.held_out import HeldOut, Request, open_held_out
@@ -16,23 +15,19 @@ from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.data.sources.index import IndexCache
 from safeclip_jax.data.sources.mix import Concatenation, weighted
 from safeclip_jax.errors import UserError, unknown
+from safeclip_jax.runs.settings import RunSettings
 
 PROMPTS = ("templates", "captions")
 _CAPTIONS_A_CLASS = 50
 OF_A_SOURCE = ("image_column", "caption_column", "label_column", "images", "split", "data_dir")
 
 
-def own_seed(config: ConfigDict, seed: int | None) -> int:
-    """A part's own seed, or the run's."""
-    return config.seed if seed is None else seed
-
-
-def training_pairs(config: ConfigDict, cache: IndexCache | None) -> ImageSource:
+def training_pairs(config: RunSettings, cache: IndexCache | None) -> ImageSource:
     """The pairs of `raw_pairs` at the model's image size."""
     return Resized(raw_pairs(config, cache), config.model.image_size)
 
 
-def raw_pairs(config: ConfigDict, cache: IndexCache | None) -> Source:
+def raw_pairs(config: RunSettings, cache: IndexCache | None) -> Source:
     """Opens `data.source`, or the sources of `data.mix`; the images are as stored.
 
     Args:
@@ -50,11 +45,11 @@ def raw_pairs(config: ConfigDict, cache: IndexCache | None) -> Source:
         changes = dict(entry)
         weight = changes.pop("weight", 1.0)
         source = _one(config, changes, cache)
-        sources.append(weighted(source, weight, own_seed(config, data.seed)))
+        sources.append(weighted(source, weight, config.data_seed))
     return Concatenation(sources)
 
 
-def held_out(config: ConfigDict, pairs: ImageSource, cache: IndexCache | None) -> HeldOut | None:
+def held_out(config: RunSettings, pairs: ImageSource, cache: IndexCache | None) -> HeldOut | None:
     """Opens `evaluate.source`, or returns None if it is empty.
 
     Args:
@@ -87,7 +82,7 @@ def held_out(config: ConfigDict, pairs: ImageSource, cache: IndexCache | None) -
     return found
 
 
-def also_held_out(config: ConfigDict, cache: IndexCache | None) -> list[HeldOut]:
+def also_held_out(config: RunSettings, cache: IndexCache | None) -> list[HeldOut]:
     """Opens the sources of `evaluate.also`; args and errors as `held_out`."""
     found = []
     for name in config.evaluate.also:
@@ -100,7 +95,7 @@ def also_held_out(config: ConfigDict, cache: IndexCache | None) -> list[HeldOut]
     return found
 
 
-def _request(config: ConfigDict, source: str, cache: IndexCache | None) -> Request:
+def _request(config: RunSettings, source: str, cache: IndexCache | None) -> Request:
     evaluate = config.evaluate
     templates = evaluate.prompts in PROMPTS
     if not templates and not evaluate.prompts.endswith(".json"):
@@ -116,26 +111,26 @@ def _request(config: ConfigDict, source: str, cache: IndexCache | None) -> Reque
 
 
 def _options(
-    config: ConfigDict, changes: dict[str, Any], count: int, cache: IndexCache | None
+    config: RunSettings, changes: dict[str, Any], count: int, cache: IndexCache | None
 ) -> SourceOptions:
     """Options of a source: those of `data`, with changes."""
     data = config.data
     return SourceOptions(
-        **{name: changes.get(name, data[name]) for name in OF_A_SOURCE},
+        **{name: changes.get(name, getattr(data, name)) for name in OF_A_SOURCE},
         count=count,
-        seed=own_seed(config, data.seed),
+        seed=config.data_seed,
         size=config.model.image_size,
         cache=cache,
     )
 
 
-def _one(config: ConfigDict, changes: dict[str, Any], cache: IndexCache | None) -> Source:
+def _one(config: RunSettings, changes: dict[str, Any], cache: IndexCache | None) -> Source:
     """Opens one source of training pairs: its part, and of that the pairs asked for."""
     unknown_keys = changes.keys() - {"source", "pairs", "part", *OF_A_SOURCE}
     if unknown_keys:
         raise unknown("key of data.mix", min(unknown_keys), ("weight", "source", *OF_A_SOURCE))
     source, pairs, share = (
-        changes.get(name, config.data[name]) for name in ("source", "pairs", "part")
+        changes.get(name, getattr(config.data, name)) for name in ("source", "pairs", "part")
     )
     return open_part(source, _options(config, changes, pairs, cache), share)
 

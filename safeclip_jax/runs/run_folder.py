@@ -12,13 +12,14 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import jax
-from ml_collections import ConfigDict
 
-from safeclip_jax.distributed import sharding
-from safeclip_jax.system import atomic_file
 from safeclip_jax.data.sources.index import IndexCache
+from safeclip_jax.distributed import sharding
+from safeclip_jax.distributed.watchdog import Heartbeat, no_heartbeat
 from safeclip_jax.errors import UserError, first_line
-from safeclip_jax.distributed.watchdog import Beat, nobody
+from safeclip_jax.runs import settings
+from safeclip_jax.runs.settings import RunSettings
+from safeclip_jax.system import atomic_file
 
 SHARED_SECONDS = 60  # until a file of one host must be seen by all
 # Keys that change how fast a run is and what it keeps, and nothing that it computes.
@@ -28,9 +29,28 @@ FREE = (
 )
 
 
-def as_json(config: ConfigDict) -> dict:
-    """The config as plain JSON values."""
-    return json.loads(json.dumps(config.to_dict()))
+_OURS = {"data", "model", "defense"}  # keys of a run's config that other programs' have not
+
+
+def read(folder: Path) -> RunSettings | None:
+    """The settings of a run, as its folder keeps them; None where there is no run of ours.
+
+    Raises:
+      UserError: if they cannot be read, or say what this version does not do.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read ({first_line(error)})") from None
+    if not isinstance(content, dict) or not content.keys() >= _OURS:
+        return None
+    try:
+        return settings.read(content)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def check_writable(folder: Path) -> None:
@@ -72,12 +92,12 @@ def _lock(descriptor: int, folder: Path) -> None:
         return
 
 
-def check_config(folder: Path, config: ConfigDict, accept: Collection[str] = ()) -> list[str]:
-    """Compares the config with that of the run that the folder holds, if it holds one.
+def check_config(folder: Path, run: RunSettings, accept: Collection[str] = ()) -> list[str]:
+    """Compares settings with those of the run that the folder holds, if it holds one.
 
     Args:
       folder: of the run.
-      config: wanted now.
+      run: wanted now.
       accept: keys that may differ, beside those of `FREE`.
 
     Returns:
@@ -86,18 +106,15 @@ def check_config(folder: Path, config: ConfigDict, accept: Collection[str] = ())
     Raises:
       UserError: if another key differs.
     """
-    path = folder / "config.json"
-    if not path.exists():
-        return []
     try:
-        there = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path} cannot be read ({first_line(error)}): choose another --workdir"
-        ) from None
-    if not isinstance(there, dict):
-        raise UserError(f"{path} is no config of a run: choose another --workdir")
-    found = differences(there, as_json(config))
+        there = read(folder)
+    except UserError as error:
+        raise UserError(f"{error}: choose another --workdir") from None
+    if there is None:
+        if (folder / "config.json").exists():
+            raise UserError(f"{folder}/config.json is of another program: choose another --workdir")
+        return []
+    found = _differences(settings.as_dict(there), settings.as_dict(run))
     refused = {key: line for key, line in found.items() if key not in {*FREE, *accept}}
     if refused:
         raise UserError(
@@ -108,15 +125,16 @@ def check_config(folder: Path, config: ConfigDict, accept: Collection[str] = ())
     return list(found.values())
 
 
-def claim(folder: Path, config: ConfigDict) -> None:
-    """Makes the folder this run's by writing its config there.
+def claim(folder: Path, run: RunSettings) -> None:
+    """Makes the folder this run's by writing its settings there.
 
     Raises:
       UserError: if the hosts do not share the folder.
     """
     path = folder / "config.json"
     if jax.process_index() == 0:
-        atomic_file.write_text(path, json.dumps(as_json(config), indent=1) + "\n")
+        text = json.dumps(settings.as_dict(run), indent=1, sort_keys=True)
+        atomic_file.write_text(path, text + "\n")
     exists(path)
 
 
@@ -135,25 +153,24 @@ def exists(path: Path) -> bool:
     return found
 
 
-def indices(folder: Path, beat: Beat = nobody) -> IndexCache:
+def indices(folder: Path, heartbeat: Heartbeat = no_heartbeat) -> IndexCache:
     """The indices of the run's sources: the first host builds them, the others wait.
 
     Args:
       folder: of the run.
-      beat: hears how a long build goes on.
+      heartbeat: hears how a long build goes on.
     """
     exchange = sharding.exchange if jax.process_count() > 1 else None
-    return IndexCache(folder / "index", jax.process_index() == 0, exchange, beat)
+    return IndexCache(folder / "index", jax.process_index() == 0, exchange, heartbeat)
 
 
-def differences(found: dict, wanted: dict, prefix: str = "") -> dict[str, str]:
+def _differences(there: dict, here: dict, prefix: str = "") -> dict[str, str]:
     """Keys whose values differ, with `key: there X, here Y`."""
     lines: dict[str, str] = {}
-    for key in sorted(found.keys() | wanted.keys()):
-        there, here = found.get(key, "nothing"), wanted.get(key, "nothing")
-        if isinstance(there, dict) and isinstance(here, dict):
-            lines |= differences(there, here, f"{prefix}{key}.")
-        elif there != here:
-            name = repr(f"{prefix}{key}")[1:-1]  # the file may be damaged
-            lines[name] = f"{name}: there {there!r}, here {here!r}"
+    for key in sorted(there):
+        name = f"{prefix}{key}"
+        if isinstance(there[key], dict):
+            lines |= _differences(there[key], here[key], f"{name}.")
+        elif there[key] != here[key]:
+            lines[name] = f"{name}: there {there[key]!r}, here {here[key]!r}"
     return lines

@@ -84,3 +84,6 @@ def one_of(names: Iterable[str], also_empty: bool = False) -> Check:
 def rising_shares() -> Check:
     """Two shares of something, the first one smaller."""
     return Check("two rising shares between 0 and 1", lambda pair: 0 <= pair[0] < pair[1] <= 1)
+
+
+SHARE = between(0, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from safeclip_jax.settings.fields import at_least, between, one_of, rising_shares, setting
+from safeclip_jax.settings.fields import SHARE, at_least, one_of, rising_shares, setting
 
 DTYPES = ("float32", "bfloat16")
 REMAT = ("none", "products", "blocks")
@@ -30,9 +30,7 @@ class Data:
     seed: int | None = setting(None, "of scenes, parts and choices; None: the run's seed")
     leave_out: str = setting("", "scores.csv of an audit of the same pairs: flagged ones stay out")
     image_column: str = setting("", "of image paths in a table; empty: image, path, filepath …")
-    caption_column: str = setting(
-        "", "column, .json field or feature; empty: caption, title, text …"
-    )
+    caption_column: str = setting("", "column, .json field or feature; empty: caption, title …")
     label_column: str = setting("", "column or .json field with the class name; empty: no labels")
     images: str = setting("", "folder of the images of a coco file; empty: that of the file")
     split: str = setting("train", "of a tfds data set")
@@ -40,13 +38,15 @@ class Data:
     cache_gib: float = setting(
         1.0, "keep decoded images in memory if they take no more, in GiB", at_least(0)
     )
-    threads: int = setting(2, "batches that each host makes at once", at_least(1))
-    workers: int = setting(0, "processes a host that decode; 0: its threads do", at_least(0))
-    max_skipped_share: float = setting(
-        0.1, "of the records; stop if more cannot be used", between(0, 1)
+    threads: int | None = setting(
+        None, "batches that a process makes at once; None: by its cores", at_least(1)
     )
+    workers: int | None = setting(
+        None, "processes that decode; 0: threads do; None: by the cores", at_least(0)
+    )
+    max_skipped_share: float = setting(0.1, "of the records; stop if more cannot be used", SHARE)
     wordnet: str = setting(
-        "auto", "folder with WordNet for synonyms; auto: look for one; empty: none"
+        "auto", "folder of WordNet, for synonyms; auto: look for one; empty: none"
     )
     tokenizer: str = setting(
         "auto", "train, or a hub name or folder; auto: scenes train one, others take CLIP's"
@@ -80,11 +80,9 @@ class Optimizer:
 
     learning_rate: float = setting(5e-4, "peak of the schedule", at_least(0))
     warmup_pairs: float = setting(5_120_000.0, "pairs of the linear warm-up", at_least(0))
-    b1: float = setting(0.9, "decay of the first moment", between(0, 1))
-    b2: float = setting(0.999, "decay of the second moment", between(0, 1))
-    weight_decay: float = setting(
-        0.1, "of matrices; not of norms, biases, logit scale", at_least(0)
-    )
+    b1: float = setting(0.9, "decay of the first moment", SHARE)
+    b2: float = setting(0.999, "decay of the second moment", SHARE)
+    weight_decay: float = setting(0.1, "of matrices, not of norms and biases", at_least(0))
     max_skipped_steps: int = setting(
         20, "non-finite steps in a row before the run goes back", at_least(1)
     )

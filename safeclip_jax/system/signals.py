@@ -23,21 +23,21 @@ class Signals:
     """SIGTERM and Ctrl-C stop after the running step, SIGUSR1 checkpoints.
 
     Attributes:
-      received: the number of the last signal that was not heeded yet; 0 for none.
+      received: the number of the last signal that was not answered yet; 0 for none.
     """
 
     def __init__(self) -> None:
         self.received = 0
 
     @property
-    def wish(self) -> int:
+    def request(self) -> int:
         """0, `CHECKPOINT`, or to stop with a status above 128."""
         if self.received in STOPPING:
             return 128 + self.received
         return CHECKPOINT if self.received else 0
 
     def checkpoint_begins(self) -> None:
-        """A wish to checkpoint is heeded; one to stop, or what comes from now on, is not yet."""
+        """Answers a request to checkpoint; one to stop, or one from now on, is not answered yet."""
         if self.received not in STOPPING:
             self.received = 0
 

@@ -15,7 +15,7 @@ from safeclip_jax.evaluation.embedding import Embedding, Reading
 from safeclip_jax.evaluation.share import Share
 from safeclip_jax.evaluation.task import Metrics
 from safeclip_jax.inference.embedder import Variables
-from safeclip_jax.runs.experiment import Experiment
+from safeclip_jax.training.experiment import Experiment
 
 
 class Evaluator:
@@ -80,8 +80,8 @@ def pool_quality(pools: Pools, poisons: np.ndarray) -> dict[str, float | int | N
         "safe_pool_size": int(np.count_nonzero(pools.is_safe)),
         "risky_pool_size": int(np.count_nonzero(~pools.is_safe)),
         "poisons_in_safe_pool": int(pools.is_safe[poisons].sum()),
-        "barred_pairs": len(pools.barred),
-        "barred_poisons": int(np.isin(poisons, pools.barred).sum()),
+        "excluded_pairs": len(pools.excluded),
+        "excluded_poisons": int(np.isin(poisons, pools.excluded).sum()),
         **score_quality(pools.scores, poisons),
     }
 
@@ -108,8 +108,8 @@ NO_POOLS: dict[str, float | int | None] = {
     "safe_pool_size": None,
     "risky_pool_size": None,
     "poisons_in_safe_pool": None,
-    "barred_pairs": None,
-    "barred_poisons": None,
+    "excluded_pairs": None,
+    "excluded_poisons": None,
     "score_auroc": None,
     "score_recall_at_1_percent": None,
 }

@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 from rich.table import Table
 
 from safeclip_jax.data.pipeline import steps_in_stage
-from safeclip_jax.defenses.plan import Stage, outline
+from safeclip_jax.defenses.defense import Stage
 from safeclip_jax.errors import BadRecord, UserError
 from safeclip_jax.runs import run_folder
-from safeclip_jax.runs.experiment import Experiment, build
+from safeclip_jax.runs.settings import RunSettings
 from safeclip_jax.system.terminal import console
-from safeclip_jax.training.steps import TrainState
+from safeclip_jax.training.experiment import Experiment, build
+from safeclip_jax.training.state import TrainState
+from safeclip_jax.training.steps import Kind
 
 _GIB = 2**30
 
 
-def check(config: ConfigDict, folder: Path) -> None:
+def check(folder: Path) -> None:
     """Checks, within moments, that the run's folder can take its checkpoints.
 
     Raises:
@@ -34,7 +35,7 @@ def check(config: ConfigDict, folder: Path) -> None:
         raise UserError(f"workdir {folder}: {free / 2**20:.0f} MiB free on its disk, need 256 MiB")
 
 
-def dry_run(config: ConfigDict, folder: Path, accept: Collection[str] = ()) -> None:
+def dry_run(config: RunSettings, folder: Path, accept: Collection[str] = ()) -> None:
     """Checks config, data, devices, disk and memory, and prints the plan of the run.
 
     Compiles the step of every objective, so memory is what the compiler says.
@@ -44,7 +45,7 @@ def dry_run(config: ConfigDict, folder: Path, accept: Collection[str] = ()) -> N
     """
     run_folder.check_config(folder, config, accept)
     x = build(config)
-    state = x.steps.init(config.unimodal.bank_size, config.batch_size, len(x.source))
+    state = x.initial_state()
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     on_device = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(state))
@@ -58,8 +59,7 @@ def dry_run(config: ConfigDict, folder: Path, accept: Collection[str] = ()) -> N
     out.print(_data_table(x, parameters, on_device, disk, free))
     stages = _plan(x)
     out.print(_plan_table(x, stages))
-    kinds = list(dict.fromkeys(stage.kind for _, _, stage in stages))
-    out.print(_memory_table(x, state, kinds))
+    out.print(_memory_table(x, state, x.kinds(range(config.epochs))))
     out.print("all checks passed; nothing was trained")
 
 
@@ -93,36 +93,36 @@ def _first_pair(x: Experiment) -> str:
 def _plan(x: Experiment) -> list[tuple[int, int, Stage]]:
     """Stages of the run as (first epoch, last epoch, stage)."""
     runs: dict[str, tuple[int, int, Stage]] = {}
-    for epoch, stage in outline(x.defense, x.pairs, range(x.config.epochs)):
-        first = runs[stage.name][0] if stage.name in runs else epoch
-        runs[stage.name] = (first, epoch, stage)
+    for epoch in range(x.config.epochs):
+        for stage in x.stages(epoch):
+            first = runs[stage.name][0] if stage.name in runs else epoch
+            runs[stage.name] = (first, epoch, stage)
     return list(runs.values())
 
 
 def _plan_table(x: Experiment, stages: list[tuple[int, int, Stage]]) -> Table:
     table = Table("epochs", "stage", "loss", "augmented", "rate", "pairs", "steps", title="plan")
     for first, last, stage in stages:
-        pairs, steps = len(stage.pairs), steps_in_stage(len(stage.pairs), x.config.batch_size)
-        depends = stage.name in ("safe", "risky")
-        rate = "schedule" if stage.learning_rate is None else f"{stage.learning_rate:g}"
+        pairs = stage.part.count(len(x.source))
+        steps = None if pairs is None else steps_in_stage(pairs, x.config.batch_size)
         table.add_row(
             f"{first + 1}–{last + 1}",
             stage.name,
-            stage.objective,
+            stage.objective.name,
             "yes" if stage.augment else "no",
-            rate,
-            "by the scores" if depends else f"{pairs}",
-            "by the scores" if depends else f"{steps}",
+            "schedule" if stage.learning_rate is None else f"{stage.learning_rate:g}",
+            "by the scores" if pairs is None else f"{pairs}",
+            "by the scores" if steps is None else f"{steps}",
         )
     return table
 
 
-def _memory_table(x: Experiment, state: TrainState, kinds: list[tuple[str, bool]]) -> Table:
+def _memory_table(x: Experiment, state: TrainState, kinds: list[Kind]) -> Table:
     table = Table("step", "GiB a device, by the compiler", title="memory")
     for objective, augmented in kinds:
         step = x.steps.lower_train((objective, augmented), state, x.config.batch_size)
         memory: Any = step.compile().memory_analysis()
         used = memory.temp_size_in_bytes + memory.argument_size_in_bytes
-        name = f"{objective}, {'augmented' if augmented else 'plain'}"
+        name = f"{objective.name}, {'augmented' if augmented else 'plain'}"
         table.add_row(name, f"{used / _GIB:.2f}")
     return table

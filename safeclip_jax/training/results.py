@@ -12,11 +12,12 @@ from rich.table import Table
 
 from safeclip_jax.errors import UserError, first_line
 from safeclip_jax.evaluation.attack import JUDGEABLE
-from safeclip_jax.runs.experiment import Experiment
 from safeclip_jax.system import atomic_file
 from safeclip_jax.system.terminal import console
 from safeclip_jax.training.evaluator import SHARES
+from safeclip_jax.training.experiment import Experiment
 
+_RENAMED = {"barred_pairs": "excluded_pairs", "barred_poisons": "excluded_poisons"}
 ACTIVITIES = ("train", "input", "scoring", "checkpoint", "evaluation", "compile")
 
 
@@ -64,7 +65,8 @@ def collect(
 def read(path: Path) -> dict:
     """Reads what `write` wrote; `UserError` if it cannot be read."""
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
+        return {_RENAMED.get(name, name): value for name, value in found.items()}
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read ({first_line(error)}): delete it to evaluate again"
@@ -127,9 +129,9 @@ def rows(results: dict) -> list[tuple[str, str]]:
             ("poisons in the safe pool", f"{results['poisons_in_safe_pool']}"),
             ("safe pool", f"{results['safe_pool_size']} pairs"),
         ]
-    if results["barred_pairs"]:
-        barred = f"{results['barred_pairs']} pairs, {results['barred_poisons']} poisons among them"
-        lines.append(("barred for a strange picture", barred))
+    if results["excluded_pairs"]:
+        count, poisons = results["excluded_pairs"], results["excluded_poisons"]
+        lines.append(("excluded as outliers", f"{count} pairs, {poisons} poisons among them"))
     if results["score_auroc"] is not None:
         lines.append(("AUROC of the score", f"{results['score_auroc']:.4f}"))
         recall = _percent(results["score_recall_at_1_percent"])

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
-from safeclip_jax.defenses import pools, ranking
+from safeclip_jax.defenses import pool_files, pools, ranking
 from safeclip_jax.errors import BadRecord
 from safeclip_jax.evaluation.task import Metrics
 from safeclip_jax.report import pages, pair_browser, plots, pool_history
 from safeclip_jax.report.pool_history import History
-from safeclip_jax.runs.experiment import Experiment
-from safeclip_jax.system import terminal
+from safeclip_jax.training.experiment import Experiment
+from safeclip_jax.training.metrics import read as read_metrics
 from safeclip_jax.training.results import rows
 
 EXAMPLES = 8
 PAIRS = 20_000  # on the page, the worst scores first
 _PICTURES = 1000  # of them have one, beside the poisons
 _SIDE = 96  # pixels of an example
-_BARRED = "risky for good: before the model had learnt it, its picture was far from all others"
+_EXCLUDED = "risky for good: before the model had learnt it, its picture was far from all others"
 
 
 def write(folder: Path, experiment: Experiment, results: dict, evaluation: Metrics) -> None:
@@ -34,10 +34,10 @@ def write(folder: Path, experiment: Experiment, results: dict, evaluation: Metri
       results: as in `results.json`.
       evaluation: the last one's figures.
     """
-    metrics = terminal.read(folder / "metrics.jsonl")
+    metrics = read_metrics(folder / "metrics.jsonl")
     history = pool_history.read(folder, len(experiment.source))
     files = () if history is None else history.files
-    last = pools.load(files[-1]) if files else None
+    last = pool_files.load(files[-1]) if files else None
     poisons = experiment.attack.manifest.indices
     figures = [("Loss", plots.losses(metrics, results["steps"]))]
     if any(line.get("kind") == "evaluation" for line in metrics):
@@ -75,7 +75,7 @@ def _pairs(experiment: Experiment, history: History, last: pools.Pools) -> str:
             "rank of the last score": history.last[order],
         },
         experiment.attack.manifest.indices,
-        [[_BARRED] if barred else [] for barred in np.isin(order, last.barred)],
+        [[_EXCLUDED] if excluded else [] for excluded in np.isin(order, last.excluded)],
     )
     return pair_browser.data(shown, experiment.source, history, _PICTURES)
 
@@ -92,7 +92,7 @@ def _examples(experiment: Experiment, last: pools.Pools | None) -> list[tuple[st
             ("Safest pairs", ranking.first(last.scores, EXAMPLES, safe)),
             ("Safe pairs nearest to the border", nearest),
             ("Riskiest pairs", ranking.first(low, EXAMPLES, ~safe)),
-            ("Barred for a strange picture", last.barred),
+            ("Excluded as outliers", last.excluded),
         ]
     scores = None if last is None else last.scores
     shown = [

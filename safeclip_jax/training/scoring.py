@@ -7,57 +7,55 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from safeclip_jax.defenses import score_batch, score_kind
 from safeclip_jax.distributed import sharding
-from safeclip_jax.distributed.watchdog import Beat, nobody
+from safeclip_jax.distributed.watchdog import Heartbeat, no_heartbeat
 from safeclip_jax.neighbors import density
-from safeclip_jax.runs.experiment import Experiment
 from safeclip_jax.training import feed, score_memory
+from safeclip_jax.training.experiment import Experiment
 from safeclip_jax.training.feed import Placed
-from safeclip_jax.training.steps import TrainState
+from safeclip_jax.training.state import TrainState
 
 _REFERENCE, _NEIGHBORS = 1024, 4  # a pair is far from others if not one in 256 is near
 
 
-def score(
-    experiment: Experiment, state: TrainState, epoch: int, reuse: bool, beat: Beat
+def scores(
+    experiment: Experiment, state: TrainState, epoch: int, reuse: bool, heartbeat: Heartbeat
 ) -> np.ndarray:
     """Scores every pair, float32 [N]; NaN for unusable pairs.
 
     Args:
-      experiment: its config says which score, of which view of the images.
+      experiment: its settings say which score.
       state: with the weights.
-      epoch: from which the order and the views derive.
+      epoch: from which the order derives.
       reuse: whether pairs with a remembered score, from when they last trained, keep it.
-      beat: hears of each batch.
+      heartbeat: hears of each batch.
     """
-    config, kind = experiment.config.score, score_kind(experiment.config)
-    view = epoch if config.view == "augmented" else None
+    score = experiment.config.pair_score
     order = np.random.default_rng([experiment.config.seed, epoch]).permutation(experiment.pairs)
     if reuse and state.remembered is not None:
-        scores = score_memory.read(state.remembered, len(order), experiment.mesh)
-        order = order[np.isnan(scores[order])]
+        found = score_memory.read(state.remembered, len(order), experiment.mesh)
+        order = order[np.isnan(found[order])]
     else:
-        scores = np.empty(len(order), np.float32)
+        found = np.empty(len(order), np.float32)
 
     def scored() -> Iterator[jax.Array]:
         for batch in _placed(experiment, order):
-            beat(f"epoch {epoch + 1}, scoring")
+            heartbeat(f"epoch {epoch + 1}, scoring")
             (length,) = batch.largest()
             cut = batch.arrays | {"tokens": batch.arrays["tokens"][:, :length]}
-            yield experiment.steps.score(kind, state.variables, cut, view)
+            yield experiment.steps.score(score, state.variables, cut)
 
     start = 0
     for values in sharding.gathered(scored(), experiment.mesh):
         pairs = order[start : start + len(values)]
-        scores[pairs] = values[: len(pairs)]
+        found[pairs] = values[: len(pairs)]
         start += len(values)
     experiment.skipped.share()
-    return scores
+    return found
 
 
 def distances(
-    experiment: Experiment, state: TrainState, epoch: int, beat: Beat = nobody
+    experiment: Experiment, state: TrainState, epoch: int, heartbeat: Heartbeat = no_heartbeat
 ) -> np.ndarray:
     """How far every pair's image is from others, float32 [N]; NaN for unusable pairs.
 
@@ -68,7 +66,7 @@ def distances(
       experiment: with the pairs.
       state: with the weights.
       epoch: from which the draw derives.
-      beat: hears of each batch.
+      heartbeat: hears of each batch.
     """
     x = experiment
     drawn = np.random.default_rng([x.config.seed, epoch, 0xFA2]).permutation(x.pairs)
@@ -80,7 +78,7 @@ def distances(
     among = density.References(points[usable], reference[usable], _NEIGHBORS, x.mesh)
     found = np.empty(len(x.pairs), np.float32)
     for numbers, vectors in images(x, state, x.pairs):
-        beat(f"epoch {epoch + 1}, distances")
+        heartbeat(f"epoch {epoch + 1}, distances")
         found[numbers] = among.nearest(vectors, numbers)[0][:, -1]
     return found
 
@@ -89,7 +87,7 @@ def images(
     x: Experiment, state: TrainState, pairs: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pair indices [n] and image embeddings [n, D], some at a time; NaN for unusable pairs."""
-    size = score_batch(x.config)
+    size = x.config.score_batch
     for start, batch in enumerate(_placed(x, pairs)):
         vectors = x.steps.embedder.on_images(state.variables, batch.arrays["image"])
         embedded, valid = sharding.to_host(vectors), sharding.to_host(batch.arrays["valid"])
@@ -101,5 +99,5 @@ def images(
 def _placed(x: Experiment, pairs: np.ndarray) -> Iterator[Placed]:
     """Batches of pairs on the devices, with the tokens that their captions need."""
     text = x.steps.model.config.text
-    batches = x.loader.scoring_batches(pairs, score_batch(x.config))
+    batches = x.loader.scoring_batches(pairs, x.config.score_batch)
     return feed.ahead(batches, x.mesh, lambda batch: (text.length(batch["tokens"]),))

@@ -2,115 +2,37 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from safeclip_jax.data.augment_image import augment
+from safeclip_jax.defenses.scores import Score
 from safeclip_jax.distributed import sharding
 from safeclip_jax.distributed.sharding import batch_sharding, replicated
-from safeclip_jax.errors import unknown
-from safeclip_jax.inference.embedder import Embedder, Variables, pixels
+from safeclip_jax.inference.embedder import Embedder, Variables
 from safeclip_jax.models.clip import CLIP
-from safeclip_jax.objectives import losses
-from safeclip_jax.objectives.chunked import Chunks
 from safeclip_jax.objectives.objective import (
-    OBJECTIVES,
-    Banks,
     Batch,
     Embedded,
     Objective,
     Settings,
+    State,
     View,
 )
 from safeclip_jax.training import score_memory
+from safeclip_jax.training.state import Params, TrainState
 
-SCORES = ("cosine", "relative", "typical")
-SCORE_VIEWS = ("plain", "augmented")
-
-Params = Any
 Metrics = dict[str, jax.Array]
-Kind = tuple[str, bool]  # objective, augmented
+Kind = tuple[Objective, bool]  # objective, augmented
 Pairs = tuple[Batch, jax.Array]  # a batch and a key for each pair of it
 ViewsOf = Callable[[Batch, jax.Array], list[View]]
-
-
-class TrainState(flax.struct.PyTreeNode):
-    """All that training changes.
-
-    Attributes:
-      params: of the model, float32: the collection `params`.
-      batch_stats: its other collections: running statistics of batch norms, if it has any.
-      opt_state: of the optimiser.
-      image_bank, text_bank: of the unimodal losses.
-      remembered: scores of pairs from train steps, see `score_memory`; None if steps remember
-        none.
-      skipped: steps without an update because loss or gradient was not finite, int32.
-      skipped_in_a_row: of those, the ones since the last update, int32.
-    """
-
-    params: Params
-    batch_stats: Variables
-    opt_state: optax.OptState
-    image_bank: losses.Bank
-    text_bank: losses.Bank
-    remembered: jax.Array | None
-    skipped: jax.Array
-    skipped_in_a_row: jax.Array
-
-    @property
-    def variables(self) -> Variables:
-        """All collections of the model."""
-        return {**self.params, **self.batch_stats}
-
-    def starting_from(self, variables: Variables) -> TrainState:
-        """The state with these arrays, from the host, in place of the model's own."""
-        placed = jax.tree.map(lambda x, y: jax.device_put(x, y.sharding), variables, self.variables)
-        return self.replace(params={"params": placed.pop("params")}, batch_stats=placed)
-
-
-def caption_views(kind: Kind) -> tuple[bool, ...]:
-    """For each caption view that a kind of step takes of a pair, whether it is augmented."""
-    objective, augmented = kind
-    return OBJECTIVES[objective].caption_views(augmented)
-
-
-def make_optimizer(b1: float, b2: float, weight_decay: float) -> optax.GradientTransformation:
-    """AdamW up to the learning rate, which is an argument of the step; decays matrices only."""
-
-    def is_matrix(params: Params) -> Params:
-        return jax.tree.map_with_path(
-            lambda path, x: x.ndim > 1 and "bias" not in str(path), params
-        )
-
-    return optax.chain(
-        optax.scale_by_adam(b1=b1, b2=b2),
-        optax.add_decayed_weights(weight_decay, mask=is_matrix),
-    )
-
-
-def score_pairs(
-    image: jax.Array, text: jax.Array, scale: jax.Array, kind: str, chunks: Chunks | None = None
-) -> jax.Array:
-    """Scores of a batch of pairs by their embeddings, see `Steps.score`."""
-    cosine = jnp.sum(image * text, axis=1)
-    if kind == "cosine":
-        return cosine
-    if kind == "typical":
-        expected = losses.expected(text, image, scale, chunks)
-    else:
-        rows, columns, _ = losses.normalizers(image, text, scale, chunks)
-        expected = (rows + columns) / 2
-    return 1 + (scale * cosine - expected) / math.log(len(image))
 
 
 def _key_of_each(key: jax.Array, index: jax.Array) -> jax.Array:
@@ -123,14 +45,14 @@ class Steps:
 
     Attributes:
       model: the module.
-      optimizer: see `make_optimizer`.
+      optimizer: see `state.adamw`.
       settings: of the objectives.
       mesh: of devices.
       seed: of the run.
       micro_batches: parts in which a batch is embedded, one after the other; the loss is
         that of the whole batch. Batch norms take their statistics over a part.
-      remembers: the score, see `score`, that a train step notes of each pair that it shows the
-        model with its own caption; empty for none.
+      remembers: the score that a train step notes of each pair that it shows the model with its
+        own caption; None for none.
     """
 
     model: CLIP
@@ -139,31 +61,34 @@ class Steps:
     mesh: Mesh
     seed: int
     micro_batches: int = 1
-    remembers: str = ""
+    remembers: Score | None = None
 
-    def init(self, bank_size: int, batch_size: int, pairs: int = 0) -> TrainState:
-        """Initial parameters and moments, and random banks.
+    def init(
+        self, batch_size: int, pairs: int = 0, objectives: Iterable[Objective] = ()
+    ) -> TrainState:
+        """Initial parameters and moments, and what the objectives keep.
 
         Args:
-          bank_size: rows of a bank, a multiple of `batch_size`.
           batch_size: pairs in a global batch.
           pairs: of the data; needed only if scores are remembered.
+          objectives: that the run trains.
         """
         image, text = self.model.config.image, self.model.config.text
-        bank = bank_size // batch_size, batch_size, self.model.config.embedding
+        objectives, width = tuple(objectives), self.model.config.embedding
 
         def init(key: jax.Array) -> TrainState:
-            params_key, image_key, text_key = jax.random.split(key, 3)
             images = jnp.zeros((1, image.image_size, image.image_size, 3))
             tokens = jnp.zeros((1, text.context), jnp.int32)
-            variables = self.model.init(params_key, images, tokens)
+            variables = self.model.init(jax.random.split(key, 3)[0], images, tokens)
             params = {"params": variables.pop("params")}
+            kept: State = {}
+            for objective in objectives:
+                kept |= objective.initial(key, batch_size, width, self.settings)
             return TrainState(
                 params=params,
                 batch_stats=variables,
                 opt_state=self.optimizer.init(params),
-                image_bank=losses.empty_bank(image_key, *bank),
-                text_bank=losses.empty_bank(text_key, *bank),
+                kept=kept,
                 remembered=score_memory.empty(pairs) if self.remembers else None,
                 skipped=jnp.zeros((), jnp.int32),
                 skipped_in_a_row=jnp.zeros((), jnp.int32),
@@ -172,9 +97,7 @@ class Steps:
         key = jax.random.key(self.seed)
         return jax.jit(init, out_shardings=self._layout(jax.eval_shape(init, key)))(key)
 
-    def train(
-        self, objective: str, augmented: bool, length: int | None = None
-    ) -> jax.stages.Wrapped:
+    def train(self, kind: Kind, length: int | None = None) -> jax.stages.Wrapped:
         """Returns the jitted train step of an objective; the state is donated.
 
         The step takes (state, batch, learning rate, place), where the batch holds `image`
@@ -183,22 +106,19 @@ class Steps:
         `skipped_in_a_row`.
 
         Args:
-          objective: a name in `OBJECTIVES`.
-          augmented: whether the stage augments.
+          kind: objective, and whether the stage augments.
           length: tokens of a caption that are looked at, see `TextConfig.length`; None for all.
         """
-        if objective not in OBJECTIVES:
-            raise unknown("objective", objective, OBJECTIVES)
-        chosen = OBJECTIVES[objective]
+        objective, augmented = kind
         gradient = self._whole_batch if self.micro_batches == 1 else self._in_micro_batches
-        views_of = partial(chosen.views_of, augmented=augmented, settings=self.settings)
+        views_of = partial(objective.views_of, augmented=augmented, settings=self.settings)
 
         def step(
             state: TrainState, batch: Batch, learning_rate: jax.Array, place: jax.Array
         ) -> tuple[TrainState, Metrics]:
             batch = batch | {"tokens": batch["tokens"][:, :, :length]}
             pairs = batch, self._keys(place, batch["index"])
-            loss, grads, new_state = gradient(chosen, views_of, state, pairs)
+            loss, grads, new_state = gradient(objective, views_of, state, pairs)
             grad_norm = optax.global_norm(grads)
             finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
             state = self._updated(finite, state, new_state, grads, learning_rate)
@@ -219,66 +139,40 @@ class Steps:
     ) -> jax.stages.Lowered:
         """Traces a train step for global batches of one size; `.compile()` is left to do."""
         size, context = self.model.config.image.image_size, self.model.config.text.context
-        views, array = len(caption_views(kind)), jax.ShapeDtypeStruct
+        views, array = kind[0].views, jax.ShapeDtypeStruct
         batch = {
             "index": array((batch_size,), np.int32),
             "image": array((batch_size, size, size, 3), np.uint8),
             "tokens": array((batch_size, views, context), np.int32),
         }
         rate, place = array((), np.float32), array((2,), np.int32)
-        return self.train(*kind, length).lower(state, batch, rate, place)
+        return self.train(kind, length).lower(state, batch, rate, place)
 
     @cached_property
     def embedder(self) -> Embedder:
         """Embeds images and texts."""
         return Embedder(self.model, self.mesh)
 
-    def score(
-        self, kind: str, variables: Variables, batch: Batch, view: int | None = None
-    ) -> jax.Array:
+    def score(self, score: Score, variables: Variables, batch: Batch) -> jax.Array:
         """Scores pairs, forward only: float32 [B].
 
         Args:
-          kind: `cosine`, the similarity of a pair's own embeddings; `relative`, 1 − (CLIP
-            loss of the pair) / log B, which discounts pairs that resemble everything: 1 where
-            the true partner is certain among the batch's B, 0 where it is as likely as any; or
-            `typical`, 1 + (log p + H) / log B, with p the likelihood of the image among the
-            batch's by the caption, and H the entropy of this guess: 1 where the image is as likely
-            as the caption lets expect, be it one that fits many images or one.
+          score: which.
           variables: of the model.
-          batch: `index` int32 [B], `image` uint8 [B, S, S, 3], `tokens` int32 [B, L] and
-            `valid` bool [B]; a pair that is not valid scores NaN.
-          view: number of the augmented view of the images to score, always flipped, so that a
-            trigger which was learnt in its place is not in its place; None for the images as
-            they are.
+          batch: `image` uint8 [B, S, S, 3], `tokens` int32 [B, L] and `valid` bool [B]; a pair
+            that is not valid scores NaN.
         """
-        if view is None:
-            image = self.embedder.on_images(variables, batch["image"])
-        else:
-            image = self._embed_view(variables, batch["image"], batch["index"], np.int32(view))
+        image = self.embedder.on_images(variables, batch["image"])
         text = self.embedder.on_texts(variables, batch["tokens"])
-        return self._pair_score(variables, image, text, batch["valid"], kind)
-
-    @cached_property
-    def _embed_view(self) -> jax.stages.Wrapped:
-        strength = replace(self.settings.augmentation, flip=1.0)
-
-        def embed(
-            variables: Variables, images: jax.Array, index: jax.Array, view: jax.Array
-        ) -> Any:
-            keys = _key_of_each(jax.random.fold_in(jax.random.key(self.seed), view), index)
-            inputs = self.model.config.normalize(augment(pixels(images), keys, strength))
-            return self.model.apply(variables, inputs, method="embed_images")
-
-        whole, split = replicated(self.mesh), batch_sharding(self.mesh)
-        return jax.jit(embed, in_shardings=(None, split, split, whole), out_shardings=split)
+        return self._pair_score(variables, image, text, batch["valid"], score)
 
     @cached_property
     def _pair_score(self) -> jax.stages.Wrapped:
         def score(
-            variables: Variables, image: jax.Array, text: jax.Array, valid: jax.Array, kind: str
+            variables: Variables, image: jax.Array, text: jax.Array, valid: jax.Array, score: Score
         ) -> jax.Array:
-            return jnp.where(valid, score_pairs(image, text, self._scale(variables), kind), jnp.nan)
+            found = score.of_pairs(image, text, self._scale(variables), None)
+            return jnp.where(valid, found, jnp.nan)
 
         split = batch_sharding(self.mesh)
         return jax.jit(
@@ -379,14 +273,14 @@ class Steps:
         state: TrainState,
         pairs: Pairs,
     ) -> tuple[jax.Array, TrainState]:
-        """The loss of embedded views, and the state with new banks and remembered scores."""
-        banks = Banks(state.image_bank, state.text_bank)
-        loss, banks = objective.loss(embedded, scale, banks, self.settings)
-        state = state.replace(image_bank=banks.image, text_bank=banks.text)
-        if state.remembered is not None and objective.plain:
+        """The loss of embedded views, and the state with what is kept of them."""
+        loss, kept = objective.loss(embedded, scale, state.kept, self.settings)
+        state = state.replace(kept=kept)
+        if self.remembers is not None and objective.plain:
             image, text = embedded[0]
-            scores = score_pairs(image, text, scale, self.remembers, self.settings.chunks)
+            scores = self.remembers.of_pairs(image, text, scale, self.settings.chunks)
             place = pairs[0]["index"]
+            assert state.remembered is not None
             noted = score_memory.note(state.remembered, place, scores, self.mesh)
             state = state.replace(remembered=noted)
         return loss, jax.lax.stop_gradient(state)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from safeclip_jax.checkpoints import checkpoint
+from safeclip_jax.checkpoints import variables
 from safeclip_jax.data import tokenizer as tokenizers
 from safeclip_jax.data.tokenizer import Tokenizer
 from safeclip_jax.errors import UserError, first_line
@@ -133,10 +133,10 @@ def _read_run(folder: Path) -> Pretrained:
         mean=model.get("mean"),
         std=model.get("std"),
     )
-    found, shapes = checkpoint.read_variables(folder), shapes_of(config)
-    tensors = links.export(native.links_of(found), found)
-    variables = links.read(native.links_of(shapes), tensors, shapes, f"checkpoint of {folder}")
-    return Pretrained(config, variables, tokenizer, str(folder))
+    stored, shapes = variables.read_variables(folder), shapes_of(config)
+    tensors = links.export(native.links_of(stored), stored)
+    found = links.read(native.links_of(shapes), tensors, shapes, f"checkpoint of {folder}")
+    return Pretrained(config, found, tokenizer, str(folder))
 
 
 def _read_native(folder: Path) -> Pretrained:

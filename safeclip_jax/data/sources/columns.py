@@ -60,7 +60,7 @@ class ColumnsBuilder:
       labelled: whether every record needs a class name.
       extra: further columns by name: `str` for texts, else the shape of a record's integers.
       folder: takes the columns as files; None for files that are gone with the columns.
-      beat: hears from time to time how many records there are.
+      heartbeat: hears from time to time how many records there are.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class ColumnsBuilder:
         labelled: bool = False,
         extra: Extra | None = None,
         folder: Path | None = None,
-        beat: Callable[[str], None] = lambda word: None,
+        heartbeat: Callable[[str], None] = lambda word: None,
     ):
-        self._labelled, self._folder, self._beat = labelled, folder, beat
+        self._labelled, self._folder, self._heartbeat = labelled, folder, heartbeat
         self._keys, self._captions = self._texts("keys"), self._texts("captions")
         self._labels, self._numbers = _Column(ArrayWriter(np.int32)), dict[str, int]()
         self._reasons = self._texts("rejected.reasons")
@@ -111,7 +111,7 @@ class ColumnsBuilder:
         for name, value in extra.items():
             self._extra[name].add(value)
         if len(self) % AT_ONCE == 0:
-            self._beat(f"index, {len(self)} records")
+            self._heartbeat(f"index, {len(self)} records")
         return True
 
     def extend(self, columns: Columns) -> None:
@@ -125,7 +125,7 @@ class ColumnsBuilder:
             self._labels.extend(np.array(names, np.int32)[columns.labels])
         for record in columns.rejected:
             self.reject(record.key, record.reason)
-        self._beat(f"index, {len(self)} records")
+        self._heartbeat(f"index, {len(self)} records")
 
     def reject(self, key: str, reason: str) -> None:
         self._rejected.add(key)

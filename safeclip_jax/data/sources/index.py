@@ -50,10 +50,10 @@ class Recipe:
         return self.build(None) if cache is None else cache.columns(self)
 
     def build(
-        self, folder: Path | None, beat: Callable[[str], None] = lambda word: None
+        self, folder: Path | None, heartbeat: Callable[[str], None] = lambda word: None
     ) -> Columns:
         """Reads the records; args as for `ColumnsBuilder`."""
-        builder = ColumnsBuilder(self.labelled, self.extra, folder, beat)
+        builder = ColumnsBuilder(self.labelled, self.extra, folder, heartbeat)
         return builder.build(self.fill(builder))
 
 
@@ -69,13 +69,13 @@ class IndexCache:
       first: whether this host builds those that are not there; the others wait for them.
       exchange: sends a text to all hosts and returns everyone's, the first host's first; None for
         one host.
-      beat: hears how a long build goes on.
+      heartbeat: hears how a long build goes on.
     """
 
     folder: Path
     first: bool = True
     exchange: Exchange | None = None
-    beat: Callable[[str], None] = lambda word: None
+    heartbeat: Callable[[str], None] = lambda word: None
 
     def columns(self, recipe: Recipe) -> Columns:
         """The columns of an index, which is built if it is not there.
@@ -86,10 +86,10 @@ class IndexCache:
         folder = self.folder / self._name(recipe)
         if self.first and not folder.exists():
             if self.exchange is None and _is_read_only(self.folder):
-                return recipe.build(None, self.beat)
-            _build(folder, recipe, self.beat)
+                return recipe.build(None, self.heartbeat)
+            _build(folder, recipe, self.heartbeat)
         while not folder.exists():
-            self.beat("waits for the index")
+            self.heartbeat("waits for the index")
             time.sleep(_LOOK)
         return read(folder)
 
@@ -116,12 +116,12 @@ def _digest(value: object) -> str:
     return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
 
 
-def _build(folder: Path, recipe: Recipe, beat: Callable[[str], None]) -> None:
+def _build(folder: Path, recipe: Recipe, heartbeat: Callable[[str], None]) -> None:
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # what a kill has left
     partial.mkdir(parents=True)
     try:
-        columns = recipe.build(partial, beat)
+        columns = recipe.build(partial, heartbeat)
         described = {
             "schema": _SCHEMA,
             "pairs": len(columns.keys),

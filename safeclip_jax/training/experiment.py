@@ -11,34 +11,29 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from safeclip_jax import defenses
-from safeclip_jax.distributed import sharding
 from safeclip_jax.attacks import surrogate
-from safeclip_jax.runs import run_folder
-from safeclip_jax.attacks import attack as attacks
 from safeclip_jax.attacks.attack import Attack
-from safeclip_jax.objectives.chunked import Chunks
 from safeclip_jax.data import cores, wordnet
-from safeclip_jax.runs import run_data
 from safeclip_jax.data import left_out as left_outs
 from safeclip_jax.data import tokenizer as tokenizers
-from safeclip_jax.data.augment_image import ImageAugmentation
 from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.data.pipeline import ImageReader, Loader
 from safeclip_jax.data.skipped import SkippedRecords
 from safeclip_jax.data.sources.base import ImageSource, Source
-from safeclip_jax.defenses.plan import Without
+from safeclip_jax.defenses.defense import Stage, without
+from safeclip_jax.distributed import sharding
+from safeclip_jax.distributed.watchdog import Heartbeat, no_heartbeat
+from safeclip_jax.errors import UserError
 from safeclip_jax.inference.embedder import Variables
-from safeclip_jax.errors import UserError, unknown
-from safeclip_jax.models import clip, remat
+from safeclip_jax.models import clip
+from safeclip_jax.objectives.chunked import Chunks
 from safeclip_jax.objectives.objective import Settings
-from safeclip_jax.distributed.watchdog import Beat, nobody
-from safeclip_jax.training.steps import SCORES, SCORE_VIEWS, Steps, make_optimizer
+from safeclip_jax.runs import run_attack, run_data, run_folder, settings
+from safeclip_jax.runs.settings import RunSettings
+from safeclip_jax.training.state import TrainState, adamw
+from safeclip_jax.training.steps import Kind, Steps
 from safeclip_jax.weights import pretrained
 from safeclip_jax.weights.pretrained import Pretrained
-
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-REMAT = ("none", *remat.POLICIES)
 
 
 @dataclass(frozen=True)
@@ -54,11 +49,11 @@ class Experiment:
       skipped: records that could not be used.
       tokenizer: of the captions.
       steps: compiled functions.
-      defense: the plan.
+      left_out: pairs that are scored and train in no stage: indices.
       initial: the model's arrays that training starts from, on the host; None for random ones.
     """
 
-    config: ConfigDict
+    config: RunSettings
     source: ImageSource
     attack: Attack
     held_out: HeldOut | None
@@ -67,7 +62,7 @@ class Experiment:
     skipped: SkippedRecords
     tokenizer: tokenizers.Tokenizer
     steps: Steps
-    defense: defenses.Defense
+    left_out: np.ndarray
     mesh: Mesh
     initial: Variables | None
 
@@ -76,33 +71,52 @@ class Experiment:
         """Indices of all pairs."""
         return np.arange(len(self.source), dtype=np.int32)
 
+    def stages(self, epoch: int) -> list[Stage]:
+        """The stages of an epoch."""
+        return without(self.config.plan.stages(epoch), self.left_out)
 
-def build(config: ConfigDict, folder: Path | None = None, beat: Beat = nobody) -> Experiment:
+    def kinds(self, epochs: range) -> list[Kind]:
+        """The kinds of stages to come, in their order."""
+        return list(dict.fromkeys(stage.kind for epoch in epochs for stage in self.stages(epoch)))
+
+    def initial_state(self) -> TrainState:
+        """Random weights, or those of `init_from`; and what the objectives of all epochs keep."""
+        objectives = [objective for objective, _ in self.kinds(range(self.config.epochs))]
+        state = self.steps.init(self.config.batch_size, len(self.source), objectives)
+        return state if self.initial is None else state.starting_from(self.initial)
+
+
+def build(
+    config: RunSettings | ConfigDict,
+    folder: Path | None = None,
+    heartbeat: Heartbeat = no_heartbeat,
+) -> Experiment:
     """Builds the experiment.
 
     Args:
       config: the run's.
       folder: of the run, which keeps indices of sources and may have its tokenizer; None for a
         run without one.
-      beat: hears how a long build of an index goes on.
+      heartbeat: hears how a long build of an index goes on.
 
     Raises:
       UserError: if anything in the config cannot be used.
     """
+    config = settings.of(config)
     mesh = sharding.make_mesh(config.mesh.fsdp)
     sharding.check_batch("batch_size", config.batch_size, mesh)
-    sharding.check_batch("score.batch_size", defenses.score_batch(config), mesh)
+    sharding.check_batch("score.batch_size", config.score_batch, mesh)
     _check(config, mesh)
     initial = None
     if config.init_from:
         model = config.model
         initial = pretrained.read(Path(config.init_from), model.preset, model.activation)
     exchange = sharding.exchange if jax.process_count() > 1 else None
-    cache = None if folder is None else run_folder.indices(folder, beat)
+    cache = None if folder is None else run_folder.indices(folder, heartbeat)
     clean = run_data.training_pairs(config, cache)
     skipped = SkippedRecords(clean, config.data.max_skipped_share, exchange)
     match = surrogate.matcher(config.attack.surrogate)
-    held_out, attack = attacks.planned(config, clean, cache, match)
+    held_out, attack = run_attack.planned(config, clean, cache, match)
     source = attack.poisoned(clean)
     tokenizer = _tokenizer(config, clean, folder, initial)
     steps = _steps(config, tokenizer, mesh)
@@ -116,64 +130,40 @@ def build(config: ConfigDict, folder: Path | None = None, beat: Beat = nobody) -
         skipped=skipped,
         tokenizer=tokenizer,
         steps=steps,
-        defense=_defense(config, source),
+        left_out=left_outs.read(config.data.leave_out, source),
         mesh=mesh,
         initial=initial
         and pretrained.fitted(initial, steps.model.config, f"init_from={config.init_from}"),
     )
 
 
-def _check(config: ConfigDict, mesh: Mesh) -> None:
-    """Checks what no other part checks by itself."""
-    if config.epochs < (0 if config.init_from else 1):
-        raise UserError(f"epochs={config.epochs}: at least 1 is needed, or 0 with init_from")
-    if config.seed < 0:
-        raise UserError(f"seed={config.seed}: it must not be negative")
-    if config.model.dtype not in DTYPES:
-        raise unknown("model.dtype", config.model.dtype, DTYPES)
-    if config.model.remat not in REMAT:
-        raise unknown("model.remat", config.model.remat, REMAT)
-    if defenses.score_kind(config) not in SCORES:
-        raise unknown("score", defenses.score_kind(config), SCORES)
-    if defenses.score_kind(config) != "cosine" and defenses.score_batch(config) < 2:
-        raise UserError("score.batch_size=1: this score needs other pairs beside a pair's own")
-    if config.score.view not in SCORE_VIEWS:
-        raise unknown("score.view", config.score.view, SCORE_VIEWS)
+def _check(config: RunSettings, mesh: Mesh) -> None:
+    """Checks what depends on several settings."""
+    poisons = bool(config.attack.rate or config.attack.count)
+    config.plan.check(config.init_from, poisons)
     parts = config.micro_batches
-    if parts < 1 or config.batch_size % (parts * mesh.size):
+    if config.batch_size % (parts * mesh.size):
         raise UserError(
             f"micro_batches={parts}: batch_size={config.batch_size} does not divide by it on "
             f"{mesh.size} device(s)"
         )
-    if config.score.reuse and config.score.view != "plain":
-        raise UserError("score.reuse=True needs score.view=plain, as pairs train")
-    if config.unimodal.bank_size % config.batch_size or config.unimodal.bank_size < 1:
+    if config.unimodal.bank_size % config.batch_size:
         raise UserError(
             f"unimodal.bank_size={config.unimodal.bank_size} is not a multiple of "
             f"batch_size={config.batch_size}"
         )
-    _check_chunks(config, mesh)
-
-
-def _check_chunks(config: ConfigDict, mesh: Mesh) -> None:
     chunk, held = config.loss_chunk, config.unimodal.bank_size
     if config.unimodal.split_banks:
         held //= mesh.size
-    if chunk < 0 or (chunk and (config.batch_size % chunk or held % min(chunk, held))):
+    if chunk and (config.batch_size % chunk or held % min(chunk, held)):
         raise UserError(
             f"loss_chunk={chunk} does not divide batch_size and what a device holds of "
             "unimodal.bank_size"
         )
 
 
-def _defense(config: ConfigDict, source: Source) -> defenses.Defense:
-    left_out = left_outs.read(config.data.leave_out, source)
-    made = defenses.create(config)
-    return Without(made, left_out) if len(left_out) else made
-
-
 def _loader(
-    config: ConfigDict,
+    config: RunSettings,
     source: ImageSource,
     tokenizer: tokenizers.Tokenizer,
     skipped: SkippedRecords,
@@ -199,7 +189,7 @@ def _loader(
 
 
 def _tokenizer(
-    config: ConfigDict, source: Source, folder: Path | None, initial: Pretrained | None
+    config: RunSettings, source: Source, folder: Path | None, initial: Pretrained | None
 ) -> tokenizers.Tokenizer:
     """The run's own if it has one, else that of the model it starts from, else as asked for."""
     data = config.data
@@ -214,7 +204,7 @@ def _tokenizer(
     return tokenizers.pretrained(name, data.context)
 
 
-def _steps(config: ConfigDict, tokenizer: tokenizers.Tokenizer, mesh: Mesh) -> Steps:
+def _steps(config: RunSettings, tokenizer: tokenizers.Tokenizer, mesh: Mesh) -> Steps:
     shape = clip.configure(
         config.model.preset,
         image_size=config.model.image_size,
@@ -229,15 +219,15 @@ def _steps(config: ConfigDict, tokenizer: tokenizers.Tokenizer, mesh: Mesh) -> S
     optimizer, split_banks = config.optimizer, config.unimodal.split_banks
     chunks = Chunks(config.loss_chunk, mesh, split_banks)
     return Steps(
-        clip.CLIP(shape, DTYPES[config.model.dtype], config.model.remat, config.model.scan),
-        make_optimizer(optimizer.b1, optimizer.b2, optimizer.weight_decay),
+        clip.CLIP(shape, jnp.dtype(config.model.dtype), config.model.remat, config.model.scan),
+        adamw(optimizer.b1, optimizer.b2, optimizer.weight_decay),
         Settings(
-            ImageAugmentation(**config.augment),
-            config.cleanclip.unimodal_weight,
+            config.augment,
+            config.unimodal.bank_size,
             chunks if config.loss_chunk or split_banks else None,
         ),
         mesh,
         config.seed,
         config.micro_batches,
-        defenses.score_kind(config) if config.score.reuse else "",
+        config.pair_score if config.score.reuse else None,
     )

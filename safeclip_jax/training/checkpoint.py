@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
-from safeclip_jax.checkpoints import checksums
+from safeclip_jax.checkpoints import checksums, on_disk
 from safeclip_jax.distributed import sharding
 from safeclip_jax.errors import UserError, first_line
-from safeclip_jax.inference.embedder import Variables
-from safeclip_jax.training.steps import TrainState
+from safeclip_jax.training.state import TrainState
 
-SCHEMA = 1  # of what a checkpoint holds; another one is refused
-_DOOMED = "deleted-"
+SCHEMA = 2  # of what a checkpoint holds; later ones are refused
+_FIELDS = [field.name for field in fields(TrainState) if field.name != "kept"]
 _LOST_HOST = jax.errors.JaxRuntimeError  # what a collective raises; no fault of disk or file
 _PRINT = partial(print, flush=True)
 
@@ -50,40 +48,6 @@ class Position:
     @property
     def begins_epoch(self) -> bool:
         return self.stage == 0 and self.step == 0
-
-
-def read_variables(folder: Path) -> Variables:
-    """The model's arrays of a run's newest checkpoint, all its collections, on the host.
-
-    It may have been written on any number of devices. A damaged one is passed over.
-
-    Raises:
-      UserError: if there is no checkpoint that can be read.
-    """
-    steps = sorted(_steps(folder / "checkpoints"), reverse=True)
-    if not steps:
-        raise UserError(f"{folder} holds no checkpoint of a run")
-    problems = []
-    for step in steps:
-        reason = _damage(folder, step)
-        if not reason:
-            try:
-                return _read_variables(folder / "checkpoints" / str(step) / "state")
-            except Exception as error:
-                reason = first_line(error)
-        problems.append(f"{step}: {reason}")
-    raise UserError(f"no checkpoint of {folder} can be read ({'; '.join(problems)})")
-
-
-def _read_variables(path: Path) -> Variables:
-    handler = ocp.PyTreeCheckpointHandler()
-    with ocp.Checkpointer(handler) as reader:
-        tree = handler.metadata(path.absolute()).tree
-        wanted = {name: tree[name] for name in ("params", "batch_stats") if tree[name]}
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-        arguments = ocp.args.PyTreeRestore(wanted, as_numpy, partial_restore=True)
-        found = reader.restore(path.absolute(), arguments)
-    return {**found["params"], **found.get("batch_stats", {})}
 
 
 class Checkpoints:
@@ -126,7 +90,7 @@ class Checkpoints:
         Raises:
           UserError: if this or the one before cannot be written.
         """
-        if position.total_steps in self._manager.all_steps():
+        if position.total_steps in self._manager.allon_disk.steps():
             return
         try:
             self._manager.wait_until_finished()
@@ -158,7 +122,7 @@ class Checkpoints:
           UserError: if there are some and none can be read.
         """
         problems = []
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        for step in sorted(self._manager.allon_disk.steps(), reverse=True):
             try:
                 state, position = self._read(step, like)
             except (UserError, _LOST_HOST):
@@ -195,21 +159,40 @@ class Checkpoints:
             self._manager.close()
 
     def _read(self, step: int, like: TrainState) -> tuple[TrainState, Position]:
-        schema = _position(self._folder, step).get("schema", SCHEMA)
-        if schema != SCHEMA:
+        schema = on_disk.position(self._folder, step).get("schema", SCHEMA)
+        if schema > SCHEMA:
             raise UserError(
                 f"checkpoint {step} of {self._run} has schema {schema}, and this version of "
                 f"safeclip_jax reads {SCHEMA}: go on with the version that wrote it"
             )
-        shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        shapes: Any = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        strict = not self._lacks_places(step, like)
+        if schema < 2:
+            shapes = self._before_kept(step, shapes)
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(shapes, strict=not self._lacks_places(step, like)),
+                state=ocp.args.StandardRestore(shapes, strict=strict),
                 position=ocp.args.JsonRestore(),
             ),
         )
-        return restored.state, Position(**restored.position)
+        position = Position(**restored.position | {"schema": SCHEMA})
+        if schema < 2:
+            arrays = restored.state
+            kept = {name: arrays[name] for name in like.kept}
+            fields = {name: arrays[name] for name in _FIELDS}
+            return TrainState(**fields, kept=kept), position
+        return restored.state, position
+
+    def _before_kept(self, step: int, shapes: TrainState) -> dict[str, Any]:
+        """The state as checkpoints of schema 1 have it, with both banks beside the other fields."""
+        path = self._folder / str(step) / "state"
+        stored = ocp.PyTreeCheckpointHandler().metadata(path.absolute()).tree
+        banks = {
+            name: shapes.kept.get(name) or jax.tree.map(_shape, stored[name])
+            for name in ("image_bank", "text_bank")
+        }
+        return {name: getattr(shapes, name) for name in _FIELDS} | banks
 
     def _lacks_places(self, step: int, like: TrainState) -> bool:
         """Whether a checkpoint remembers a score of each pair and has no further places for any."""
@@ -221,24 +204,24 @@ class Checkpoints:
 
     def _tidy(self) -> None:
         """Removes what a kill left half done, and sets damaged checkpoints aside."""
-        for pattern in (f"{_DOOMED}*", "*.orbax-checkpoint-tmp*"):
+        for pattern in (f"{on_disk.DOOMED}*", "*.orbax-checkpoint-tmp*"):
             for path in self._folder.glob(pattern):
                 shutil.rmtree(path)
         for path in (self._run / "checksums").glob("*.sha256"):
             if not (self._folder / path.stem).exists():
                 path.unlink()
-        for step in sorted(_steps(self._folder)):
-            reason = _damage(self._run, step)
+        for step in sorted(on_disk.steps(self._folder)):
+            reason = on_disk.damage(self._run, step)
             if reason:
                 self._say(f"checkpoint {step} is damaged ({reason}): set aside in damaged/")
-                _set_aside(self._run, step)
+                on_disk.set_aside(self._run, step)
 
     def _remove(self, step: int, set_aside: bool) -> None:
         if jax.process_index() == 0:
             if set_aside:
-                _set_aside(self._run, step)
+                on_disk.set_aside(self._run, step)
             else:
-                _delete(self._run, step)
+                on_disk.delete(self._run, step)
         sharding.from_lead(0)
         self._manager.reload()
 
@@ -248,20 +231,20 @@ class Checkpoints:
             step = str(self._writing)
             name = f"{self._folder.name}/{step}"
             (written,) = (p for p in self._folder.iterdir() if p.name.split(".")[0] == step)
-            checksums.write(written, name, _checksums(self._run, self._writing))
+            checksums.write(written, name, on_disk.checksum_list(self._run, self._writing))
 
     def _prune(self) -> None:
         """Deletes all but the newest checkpoints and those that are kept for good."""
         if jax.process_index() != 0:
             return
-        for step in sorted(_steps(self._folder))[: -self._keep or None]:
+        for step in sorted(on_disk.steps(self._folder))[: -self._keep or None]:
             if not self._is_kept_for_good(step):
-                _delete(self._run, step)
+                on_disk.delete(self._run, step)
 
     def _is_kept_for_good(self, step: int) -> bool:
         if not self._keep_every:
             return False
-        where = _position(self._folder, step)
+        where = on_disk.position(self._folder, step)
         at_end = where.get("stage") == 0 and where.get("step") == 0
         return at_end and where.get("epoch", 0) % self._keep_every == 0
 
@@ -272,47 +255,8 @@ class Checkpoints:
         )
 
 
-def _steps(folder: Path) -> list[int]:
-    return [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
-
-
-def _checksums(run: Path, step: int) -> Path:
-    return run / "checksums" / f"{step}.sha256"
-
-
-def _damage(run: Path, step: int) -> str:
-    """What is wrong with a checkpoint; empty if nothing is, or it has no checksums to compare."""
-    path = _checksums(run, step)
-    return checksums.problem(path) if path.exists() else ""
-
-
-def _delete(run: Path, step: int) -> None:
-    """Deletes a checkpoint; killed in the middle of it, none is left that looks whole."""
-    path = run / "checkpoints" / str(step)
-    doomed = path.with_name(f"{_DOOMED}{step}")
-    path.rename(doomed)
-    _checksums(run, step).unlink(missing_ok=True)
-    shutil.rmtree(doomed)
-
-
-def _set_aside(run: Path, step: int) -> None:
-    target = run / "damaged"
-    target.mkdir(exist_ok=True)
-    for path in (run / "checkpoints" / str(step), _checksums(run, step)):
-        if path.exists():
-            place = target / path.name
-            if place.is_dir():
-                shutil.rmtree(place)
-            path.replace(place)
-
-
-def _position(folder: Path, step: int) -> dict:
-    """Where a checkpoint stands; empty if it does not say."""
-    try:
-        found = json.loads((folder / str(step) / "position" / "metadata").read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _shape(stored: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(stored.shape, stored.dtype)
 
 
 def _cause(error: BaseException) -> str:
