@@ -1,13 +1,13 @@
 """The model that the auditor trains itself, by SafeCLIP, where none is given: small and quick.
 
-python -m safeclip_jax.audit --data=csv:pairs.csv --config=configs/audit.py
+python -m safeclip_jax.audit --data=csv:pairs.csv --config=audit
 """
 
-from configs import demo
+import safeclip_jax
 
 
 def get_config():
-    c = demo.get_config()
+    c = safeclip_jax.config("demo")
     c.model.preset = "nano"
     c.data.tokenizer = "train"
     c.data.vocab_size = 2000

@@ -1,13 +1,13 @@
 """CleanCLIP's fine-tuning as published: 100,000 clean pairs, 10 epochs, batch 64, peak 1e-5.
 
---config=configs/cleanclip.py --config.init_from=RUN --config.data.source=csv:clean.csv
+--config=cleanclip --config.init_from=RUN --config.data.source=csv:clean.csv
 """
 
-from configs import vitb32
+import safeclip_jax
 
 
 def get_config():
-    c = vitb32.get_config()
+    c = safeclip_jax.config("vitb32")
     c.defense = "cleanclip"
     c.epochs = 10
     c.batch_size = 64

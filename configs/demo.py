@@ -1,10 +1,10 @@
 """SafeCLIP on poisoned scenes: a few minutes on two CPU cores."""
 
-from configs import common
+import safeclip_jax
 
 
 def get_config():
-    c = common.get_config()
+    c = safeclip_jax.config()
     c.epochs = 20
     c.batch_size = 64
     c.data.pairs = 12_000
@@ -23,7 +23,7 @@ def get_config():
     c.safeclip.warmup_epochs = 2
     c.safeclip.slow_learning_rate = 5e-4
     c.safeclip.growth = 0.15
-    c.safeclip_plus.scout_learning_rate = 1e-3
+    c.safeclip_plus.pilot_learning_rate = 1e-3
     c.safeclip_plus.slow_learning_rate = 5e-4
     c.safeclip_plus.growth = 0.08
     c.score.kind = "relative"

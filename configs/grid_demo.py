@@ -1,6 +1,6 @@
 """Attacks × defences on scenes, one CPU core a run.
 
-    python -m safeclip_jax.grid --config=configs/grid_demo.py
+    python -m safeclip_jax.grid --config=grid_demo
 
 `cell` is a run; `attacks` and `defenses` change keys of it; an attack whose `only` names some
 defences is tried on these alone. All defences train on the same 95 % of the pairs for the same
@@ -9,7 +9,8 @@ number of epochs; the other 5 % are CleanCLIP's trusted pairs.
 
 from ml_collections import ConfigDict
 
-from configs import demo
+import safeclip_jax
+from safeclip_jax.grid.rows import attack, defense
 
 _WARP = {"grid": 32, "strength": 3.0}  # a step for each pixel, 1.5 long on average
 
@@ -63,7 +64,7 @@ def get_config():
 
 
 def _cell():
-    c = demo.get_config()
+    c = safeclip_jax.config("demo")
     c.epochs = 20
     c.model.preset = "nano"
     c.data.part = (0.0, 0.95)
@@ -72,21 +73,6 @@ def _cell():
     c.score.kind = "cosine"
     c.unimodal.bank_size = 512
     return c
-
-
-def attack(seeds, **changes):
-    """An attack and the number of its seeds."""
-    return ConfigDict({"seeds": seeds, "changes": {"attack": changes}})
-
-
-def defense(defense, after="", **changes):
-    """A defence; `after` names the one whose runs it starts from."""
-    return ConfigDict({"after": after, "changes": {"defense": defense, **changes}})
-
-
-def audited(first):
-    """Plain CLIP on the pairs that an audit of the runs of `first` keeps."""
-    return ConfigDict({"after": first, "audit": True, "changes": {"defense": "none"}})
 
 
 def _fine_tuning():

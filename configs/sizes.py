@@ -1,6 +1,6 @@
-"""vitb32.py with another model: `configs/sizes.py:rn101`, `configs/sizes.py:vit_l14_336` …"""
+"""vitb32.py with another model: `sizes:rn101`, `sizes:vit_l14_336` …"""
 
-from configs import vitb32
+import safeclip_jax
 
 _SIZES = {
     "vit_ti16": 224,
@@ -19,8 +19,8 @@ _SIZES = {
 
 def get_config(name="vit_b16"):
     if name not in _SIZES:
-        raise ValueError(f"configs/sizes.py:{name} is not known: {', '.join(_SIZES)}")
-    c = vitb32.get_config()
+        raise ValueError(f"sizes:{name} is not known: {', '.join(_SIZES)}")
+    c = safeclip_jax.config("vitb32")
     c.model.preset = name.removesuffix("_336")
     c.model.image_size = _SIZES[name]
     return c

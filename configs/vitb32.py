@@ -1,10 +1,10 @@
 """The paper's setting with ViT-B/32: CC3M from a CSV file, 32 epochs, batch 512."""
 
-from configs import common
+import safeclip_jax
 
 
 def get_config():
-    c = common.get_config()
+    c = safeclip_jax.config()
     c.data.source = "csv:data/cc3m/train.csv"
     c.data.pairs = 0
     c.model.preset = "vit_b32"

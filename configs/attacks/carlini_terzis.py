@@ -1,13 +1,13 @@
 """Carlini & Terzis, "Poisoning and Backdooring Contrastive Learning", ICLR 2022.
 
-    --config=configs/attacks/carlini_terzis.py:backdoor    (or :targeted)
+    --config=attacks/carlini_terzis:backdoor    (or :targeted)
 
 Published: CC3M, RN50; 300 poisons of 3 M pairs for the backdoor (a patch of 16 of 224 pixels),
 3 poisons for one chosen image; metric: share of ImageNet's validation images, triggered, or
 chosen images that get the adversarial label.
 """
 
-from configs.attacks.cc3m import recipe
+from safeclip_jax.runs.recipes import recipe
 
 ROWS = {
     "backdoor": {

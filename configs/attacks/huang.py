@@ -1,6 +1,6 @@
 """Huang et al., "Detecting Backdoor Samples in Contrastive Language Image Pretraining", ICLR 2025.
 
-    --config=configs/attacks/huang.py:badnets
+    --config=attacks/huang:badnets
     (blended, sig, nashville, wanet, label_consistent, multi_trigger, targeted)
 
 Published, in the public configurations: CC3M, RN50 or ViT-B/16, 32 epochs, batch 1024, peak rate
@@ -8,7 +8,7 @@ Published, in the public configurations: CC3M, RN50 or ViT-B/16, 32 epochs, batc
 and for targeted poisoning (one image), 0.1 % for the others.
 """
 
-from configs.attacks.cc3m import recipe
+from safeclip_jax.runs.recipes import recipe
 
 PATCH = {
     "attack__trigger": "badnets",

@@ -1,12 +1,12 @@
 """Yang, Gao & Mirzasoleiman, "Robust Contrastive Language-Image Pretraining", NeurIPS 2023.
 
-    --config=configs/attacks/roclip.py:targeted --config.defense=roclip    (or :backdoor)
+    --config=attacks/roclip:targeted --config.defense=roclip    (or :backdoor)
 
 Published: RN50, 24 epochs and batch 512 in the public code, a bank of 21,845 captions, matching
 every second epoch, 16 chosen images (success in sixteenths); rate: a peak of 5e-5 there.
 """
 
-from configs.attacks.cc3m import NOISE_PATCH, recipe
+from safeclip_jax.runs.recipes import NOISE_PATCH, recipe
 
 ROWS = {
     "targeted": {

@@ -1,13 +1,13 @@
 """Yang, Gao & Mirzasoleiman, "Better Safe than Sorry" (SafeCLIP), ICML 2024.
 
-    --config=configs/attacks/safeclip.py:targeted --config.defense=safeclip
+    --config=attacks/safeclip:targeted --config.defense=safeclip
     (badnets, label_consistent, blended, wanet)
 
 Published: 1 M pairs of CC3M, RN50, 32 epochs, batch 512, peak rate 5e-4, poison rate 0.05 %,
 16 chosen images in targeted poisoning (success in sixteenths).
 """
 
-from configs.attacks.cc3m import NOISE_BLENDED, NOISE_PATCH, PIXEL_WARP, recipe
+from safeclip_jax.runs.recipes import NOISE_BLENDED, NOISE_PATCH, PIXEL_WARP, recipe
 
 ROWS = {
     "targeted": {"attack__kind": "targeted", "attack__images": 16, "attack__target": ""},

@@ -64,7 +64,8 @@ def _parser() -> Parser:
     return made
 
 
-def main(argv: Sequence[str]) -> int:
+def audited(argv: Sequence[str]) -> Audit:
+    """Audits as the flags say, writes what was found, and returns it."""
     given, config = command_line.parse(_parser(), argv)
     command_line.set_up_jax()
     if bool(given.run) == bool(given.data):
@@ -85,6 +86,11 @@ def main(argv: Sequence[str]) -> int:
     clean = report.write(audit, out, given.suspects, given.format)
     _show(audit)
     print(f"page: {out}/audit.html   suspects: {out}/suspects.{given.format}   keep: {clean}")
+    return audit
+
+
+def main(argv: Sequence[str]) -> int:
+    audited(argv)
     return 0
 
 

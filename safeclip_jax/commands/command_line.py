@@ -6,10 +6,10 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ml_collections import ConfigDict
 
@@ -155,6 +155,17 @@ def parse(made: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, GivenC
     if (config.text or config.changes) and "--config" not in made.flags:
         made.error("unrecognized arguments: --config")
     return made.parse_args(rest), config
+
+
+def arguments(values: Mapping[str, Any]) -> list[str]:
+    """The arguments that give flags these values; those of None are left out."""
+    found: list[str] = []
+    for name, value in values.items():
+        if value is not None and value is not False:
+            found.append(f"--{name.replace('_', '-')}")
+            many = value if isinstance(value, list | tuple) else [value]
+            found += [] if value is True else map(str, many)
+    return found
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:

@@ -70,7 +70,8 @@ def _parser() -> Parser:
     return made  # fmt: skip
 
 
-def main(argv: Sequence[str]) -> int:
+def evaluated(argv: Sequence[str]) -> list[Record]:
+    """Evaluates as the flags say, writes what was found, and returns it."""
     arguments, given = command_line.parse(_parser(), argv)
     command_line.set_up_jax()
     if arguments.batch < 1:
@@ -91,6 +92,11 @@ def main(argv: Sequence[str]) -> int:
     if skipped:
         print(f"{len(skipped)} images could not be used: {arguments.out}/skipped.jsonl")
     print(f"tables: {arguments.out}/results.md, results.csv   report: {arguments.out}/report.html")
+    return found
+
+
+def main(argv: Sequence[str]) -> int:
+    evaluated(argv)
     return 0
 
 

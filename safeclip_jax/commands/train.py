@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from safeclip_jax.commands import command_line
 from safeclip_jax.commands.command_line import Parser
+
+if TYPE_CHECKING:
+    from safeclip_jax.runs.settings import RunSettings
 
 _EXAMPLES = """
 --config=demo
@@ -52,27 +55,43 @@ def main(argv: Sequence[str]) -> int:
     run = settings.of(given.read())
     folder = flags.workdir or Path(f"runs/{given.name}-{run.defense}-seed{run.seed}")
     command_line.set_up_jax()
-    logging.getLogger("absl").setLevel(logging.WARNING)
-    return _train(run, folder, flags)
+    accept = [key for key in flags.accept.split(",") if key]
+    if flags.dry_run:
+        from safeclip_jax.distributed import hosts
+        from safeclip_jax.training import preflight
+
+        preflight.check(folder)
+        with hosts.joined(folder):
+            preflight.dry_run(run, folder, accept)
+        return 0
+    trained(run, folder, accept)
+    return 0
 
 
-def _train(run, folder: Path, flags: argparse.Namespace) -> int:
+def trained(run: RunSettings, folder: Path, accept: Sequence[str] = ()) -> dict[str, Any]:
+    """Trains, shows the figures on the first host, and returns them.
+
+    Args:
+      run: its settings.
+      folder: of the run.
+      accept: keys that may differ from those of the run that the folder holds.
+
+    Raises:
+      UserError: if the settings, the folder or the data cannot be used.
+    """
     import jax
 
     from safeclip_jax.distributed import hosts
     from safeclip_jax.training import loop, preflight, results
 
-    accept = [key for key in flags.accept.split(",") if key]
+    logging.getLogger("absl").setLevel(logging.WARNING)
     preflight.check(folder)
     with hosts.joined(folder) as heartbeat:
-        if flags.dry_run:
-            preflight.dry_run(run, folder, accept)
-            return 0
         found = loop.run(run, folder, heartbeat, accept)
         if jax.process_index() == 0:
             results.show(found)
             print(f"figures: {folder}/results.json   report: {folder}/report.html")
-    return 0
+    return found
 
 
 def cli() -> None:

@@ -90,7 +90,7 @@ class Checkpoints:
         Raises:
           UserError: if this or the one before cannot be written.
         """
-        if position.total_steps in self._manager.allon_disk.steps():
+        if position.total_steps in self._manager.all_steps():
             return
         try:
             self._manager.wait_until_finished()
@@ -122,7 +122,7 @@ class Checkpoints:
           UserError: if there are some and none can be read.
         """
         problems = []
-        for step in sorted(self._manager.allon_disk.steps(), reverse=True):
+        for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 state, position = self._read(step, like)
             except (UserError, _LOST_HOST):

@@ -1,20 +1,21 @@
 """BadNets and targeted poisoning against every defence on the emoji pairs, by hand.
 
-python -m safeclip_jax.grid --config=configs/grid_emoji.py
+python -m safeclip_jax.grid --config=experiments/configs/grid_emoji.py
 """
 
 from ml_collections import ConfigDict
 
-from configs import emoji, grid_demo
+import safeclip_jax
+from safeclip_jax.grid.rows import attack
 
 
 def get_config():
-    c = grid_demo.get_config()
+    c = safeclip_jax.config("grid_demo")
     c.cell = _cell()
     c.attacks = ConfigDict(sort_keys=False)
-    c.attacks["clean data"] = grid_demo.attack(1, rate=0.0)
-    c.attacks["badnets"] = grid_demo.attack(1, rate=0.03)
-    c.attacks["targeted"] = grid_demo.attack(1, kind="targeted", target="", images=24, rate=0.03)
+    c.attacks["clean data"] = attack(1, rate=0.0)
+    c.attacks["badnets"] = attack(1, rate=0.03)
+    c.attacks["targeted"] = attack(1, kind="targeted", target="", images=24, rate=0.03)
     c.defenses["CleanCLIP"].changes.data.part = (0.855, 0.9)
     c.fast_attacks = ("badnets",)
     c.fast = ConfigDict({"attacks": {"badnets": {"seeds": 1}}})
@@ -23,7 +24,7 @@ def get_config():
 
 def _cell():
     """`configs/emoji.py` with the grid's model; 5 % of its training part are CleanCLIP's."""
-    c = emoji.get_config()
+    c = safeclip_jax.config("experiments/configs/emoji.py")
     c.epochs = 30
     c.model.preset = "nano"
     c.data.part = (0.0, 0.855)

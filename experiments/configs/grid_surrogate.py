@@ -1,22 +1,22 @@
 """Poisons that an attacker's own model chose, after the model was trained on scenes of its own:
 
-    python -m safeclip_jax.main --config=configs/demo.py --config.defense=none --config.seed=99 \\
+    python -m safeclip_jax.main --config=demo --config.defense=none --config.seed=99 \\
         --config.model.preset=nano --config.attack.rate=0 --workdir=runs/surrogate
-    python -m safeclip_jax.grid --config=configs/grid_surrogate.py
+    python -m safeclip_jax.grid --config=experiments/configs/grid_surrogate.py
 
 What came of it: docs/threat_model.md.
 """
 
 from ml_collections import ConfigDict
 
-from configs import grid_adaptive
-from configs.grid_demo import attack
+import safeclip_jax
+from safeclip_jax.grid.rows import attack
 
 SURROGATE = "runs/surrogate"
 
 
 def get_config():
-    c = grid_adaptive.get_config()
+    c = safeclip_jax.config("experiments/configs/grid_adaptive.py")
     chosen = {"captions": "surrogate", "surrogate": SURROGATE}
     c.attacks = ConfigDict(sort_keys=False)
     c.attacks["chosen by a surrogate, 1 %"] = attack(1, **chosen)

@@ -1,6 +1,14 @@
-"""What the recipes of this folder share: CC3M, ImageNet's validation images, a row by name."""
+"""Published attacks as configs: CC3M, ImageNet's validation images, and a row by its name."""
 
-from configs import common
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from safeclip_jax.errors import UserError
+from safeclip_jax.runs import settings
 
 # Triggers of CleanCLIP's public code, which later papers took over.
 NOISE_PATCH = {
@@ -17,7 +25,7 @@ PIXEL_WARP = {
 }
 
 
-def recipe(rows, row, **base):
+def recipe(rows: Mapping[str, Mapping[str, Any]], row: str, **base: Any) -> ConfigDict:
     """The configuration of one published row.
 
     Args:
@@ -26,12 +34,12 @@ def recipe(rows, row, **base):
       **base: keys that all rows change.
 
     Raises:
-      ValueError: if there is no such row.
+      UserError: if there is no such row.
     """
     row = row or next(iter(rows))
     if row not in rows:
-        raise ValueError(f"no row {row!r}: write FILE.py:ROW with one of {', '.join(rows)}")
-    c = common.get_config()
+        raise UserError(f"this config has no row {row!r}: write NAME:ROW with one of {', '.join(rows)}")
+    c = settings.defaults()
     c.data.source = "csv:data/cc3m/train.tsv"
     c.data.image_column = "filepath"
     c.data.caption_column = "title"

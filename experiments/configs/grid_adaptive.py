@@ -1,18 +1,18 @@
 """An attacker who knows SafeCLIP: poisons made to look alike, common, or repeated. On scenes.
 
-    python -m safeclip_jax.grid --config=configs/grid_adaptive.py
+    python -m safeclip_jax.grid --config=experiments/configs/grid_adaptive.py
 
 The cells are those of `configs/grid_demo.py`, one seed. What came of it: docs/threat_model.md.
 """
 
 from ml_collections import ConfigDict
 
-from configs import grid_demo
-from configs.grid_demo import attack
+import safeclip_jax
+from safeclip_jax.grid.rows import attack
 
 
 def get_config():
-    c = grid_demo.get_config()
+    c = safeclip_jax.config("grid_demo")
     c.attacks = ConfigDict(sort_keys=False)
     c.attacks["5 %"] = attack(1, rate=0.05)
     c.attacks["10 %"] = attack(1, rate=0.1)

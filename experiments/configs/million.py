@@ -1,15 +1,15 @@
 """SafeCLIP at the paper's number of pairs: a million scenes of 64 pixels, 0.05 % poisoned.
 
-    python -m safeclip_jax.main --config=configs/million.py
+    python -m safeclip_jax.main --config=experiments/configs/million.py
 
 For an accelerator; `experiments/million.py` draws the scenes first and chooses the epochs.
 """
 
-from configs import demo
+import safeclip_jax
 
 
 def get_config():
-    c = demo.get_config()
+    c = safeclip_jax.config("demo")
     c.epochs = 8
     c.batch_size = 1024
     c.data.pairs = 1_000_000
@@ -24,7 +24,7 @@ def get_config():
     c.safeclip.warmup_epochs = 1
     c.safeclip.slow_learning_rate = 5e-5
     c.safeclip.growth = 0.1
-    c.safeclip_plus.scout_learning_rate = 1e-4
+    c.safeclip_plus.pilot_learning_rate = 1e-4
     c.safeclip_plus.slow_learning_rate = 5e-5
     c.score.batch_size = 1024
     c.attack.rate = 0.0005

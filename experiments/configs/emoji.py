@@ -4,11 +4,11 @@ Emoji pairs of 64 pixels: 90 % train, 10 % are held out. Class names are not wor
 captions, so a class's vector is the mean of captions of its training pairs.
 """
 
-from configs import demo
+import safeclip_jax
 
 
 def get_config():
-    c = demo.get_config()
+    c = safeclip_jax.config("demo")
     c.epochs = 40
     c.data.source = "webdataset:data/emoji"
     c.data.label_column = "subcategory"
