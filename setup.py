@@ -1,17 +1,42 @@
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "safeclip_jax/__init__.py").read_text())
+# The built-in configs are part of the installed program: `--config=demo` works in any folder.
+CONFIGS = {"safeclip_jax.configs": "configs", "safeclip_jax.configs.attacks": "configs/attacks"}
+
 setup(
     name="safeclip_jax",
-    version="0.1.0",
+    version=VERSION[1],
     description="CLIP pre-training in JAX that stays safe when the scraped data is poisoned",
-    long_description=Path(__file__).with_name("README.md").read_text("utf-8"),
+    long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    project_urls={
+        "Paper": "https://arxiv.org/abs/2310.05862",
+        "Code of the paper's authors": "https://github.com/BigML-CS-UCLA/SafeCLIP",
+    },
+    keywords="CLIP contrastive-learning data-poisoning backdoor SafeCLIP JAX Flax TPU",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Security",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11",
-    packages=find_packages(include=["safeclip_jax", "safeclip_jax.*"]),
+    packages=[*find_packages(include=["safeclip_jax", "safeclip_jax.*"]), *CONFIGS],
+    package_dir=CONFIGS,
     package_data={"safeclip_jax": ["py.typed", "report/templates/*"]},
+    entry_points={"console_scripts": ["safeclip-jax=safeclip_jax.commands.console:cli"]},
     install_requires=[
         "absl-py>=2.1",
         "flax>=0.12",

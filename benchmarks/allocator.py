@@ -22,22 +22,23 @@ def measure(keep: bool) -> float:
     import jax
     import numpy as np
 
-    from configs import demo
+    import safeclip_jax
     from safeclip_jax.distributed import sharding
+    from safeclip_jax.runs import settings
     from safeclip_jax.system import cpu
     from safeclip_jax.training.experiment import build
 
     if keep:
         cpu.keep_freed_memory()
-    config = demo.get_config()
-    x = build(config)
-    state = x.steps.init(config.unimodal.bank_size, config.batch_size)
-    size = config.score.batch_size
+    run = settings.of(safeclip_jax.config("demo"))
+    x = build(run)
+    state = x.steps.init(run.batch_size)
+    size = run.score_batch
     host = list(x.loader.scoring_batches(np.arange(len(x.source)), size))
     batches = [sharding.to_devices(batch, x.mesh) for batch in host]
     for _ in range(2):
         start = time.perf_counter()
-        scores = [x.steps.score("cosine", state.variables, batch) for batch in batches]
+        scores = [x.steps.score(run.pair_score, state.variables, batch) for batch in batches]
         jax.block_until_ready(scores)
     return time.perf_counter() - start
 

@@ -18,7 +18,7 @@ from safeclip_jax.inference.embedder import Variables
 from safeclip_jax.training import metrics as run_metrics
 
 SMALL = (
-    *("--config=configs/demo.py", "--config.epochs=5", "--config.model.preset=nano"),
+    *("--config=demo", "--config.epochs=5", "--config.model.preset=nano"),
     *("--config.batch_size=64", "--config.data.pairs=400", "--config.evaluate.pairs=64"),
     *("--config.evaluate.every=1", "--config.unimodal.bank_size=128"),
     *("--config.score.batch_size=128", "--config.safeclip.warmup_epochs=1"),

@@ -104,17 +104,20 @@ def measure(case: Case) -> dict:
     from safeclip_jax.data.augment_image import ImageAugmentation
     from safeclip_jax.distributed import sharding
     from safeclip_jax.models import clip
+    from safeclip_jax.objectives import OBJECTIVES
     from safeclip_jax.objectives.chunked import Chunks
     from safeclip_jax.objectives.objective import Settings
-    from safeclip_jax.training.steps import Steps, make_optimizer
+    from safeclip_jax.training.state import adamw
+    from safeclip_jax.training.steps import Steps
 
     config = clip.configure(case.preset, image_size=32, context=8, vocab_size=50, end_id=49)
     mesh = sharding.make_mesh(case.fsdp, jax.devices()[: case.devices])
     chunks = Chunks(case.chunk, mesh, True) if case.chunk else None
-    settings = Settings(ImageAugmentation(), chunks=chunks)
-    steps = Steps(clip.CLIP(config), make_optimizer(0.9, 0.999, 0.1), settings, mesh, 0)
-    state = steps.init(case.batch, case.batch)
-    kind = (case.objective, case.objective == "unimodal")
+    settings = Settings(ImageAugmentation(), case.batch, chunks)
+    objective = OBJECTIVES[case.objective]
+    steps = Steps(clip.CLIP(config), adamw(0.9, 0.999, 0.1), settings, mesh, 0)
+    state = steps.init(case.batch, objectives=[objective])
+    kind = objective, not objective.plain
     by_kind = sent(steps.lower_train(kind, state, case.batch).compile().as_text(), case.devices)
     parameters = sum(x.size for x in jax.tree.leaves(state.params))
     share = (case.devices - 1) / case.devices

@@ -28,7 +28,6 @@ from pathlib import Path
 
 from benchmarks import local_processes, markdown
 from benchmarks.broken_runs import LIMIT, SMALL, Failed, Runs, same
-from safeclip_jax.defenses import pools
 
 DISK = 320  # MiB of the disk that gets full
 # Run in the process before the command: `broken` is what the drill breaks.
@@ -266,7 +265,10 @@ class Drills(Runs):
         if len(metrics) != len(self.reference[1]) or apart > 1e-4:
             raise Failed(f"losses differ by {apart:.1e}")
         for path in (self.folder / "reference/pools").iterdir():
-            if pools.load(path).digest() != pools.load(run / "pools" / path.name).digest():
+            if (
+                pool_files.load(path).digest()
+                != pool_files.load(run / "pools" / path.name).digest()
+            ):
                 raise Failed(f"{path.name} differs")
         return f"pools identical, losses within {apart:.0e}"
 

@@ -49,7 +49,7 @@ from safeclip_jax.data.sources.array_record import ArrayRecord
 from safeclip_jax.data.sources.base import Source
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.data.sources.table import Table
-from safeclip_jax.training.steps import caption_views
+from safeclip_jax.objectives import OBJECTIVES
 
 SIDE, BATCH = 224, 64
 CORES = len(os.sched_getaffinity(0))
@@ -149,7 +149,8 @@ def ours(case: Case, on_device: bool = False) -> Callable[[], Batches]:
     words = tokenizer.train(source.captions, 400, 77)
     reader, skipped = ImageReader(source, SIDE, cache_bytes=0), SkippedRecords(source, 0.1)
     loader = Loader(source.captions, reader, words, skipped, 0, CORES, case.workers)
-    views = caption_views((case.objective, case.objective == "unimodal"))
+    objective = OBJECTIVES[case.objective]
+    views = objective.caption_views(not objective.plain)
 
     def batches() -> Batches:
         for batch in loader.training_batches(np.arange(len(source)), BATCH, (0, 0), views):

@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks import local_processes, markdown
 from safeclip_jax.checkpoints import variables
-from safeclip_jax.defenses import pools
+from safeclip_jax.defenses import pool_files
 from safeclip_jax.training import metrics as run_metrics
 
 RUN = """--config.model.preset=nano --config.data.pairs=800 --config.batch_size=64
@@ -66,7 +66,7 @@ def layouts() -> list[Layout]:
 def run(layout: Layout, folder: Path) -> Path:
     """Trains and returns the run's folder."""
     name = "-".join(map(str, layout))
-    command = [sys.executable, "-m", "safeclip_jax.main", "--config=configs/demo.py"]
+    command = [sys.executable, "-m", "safeclip_jax.main", "--config=demo"]
     command += [*RUN.split(), *layout.flags, f"--workdir={folder / name}"]
     started = [
         subprocess.Popen(
@@ -108,7 +108,7 @@ def _losses(folder: Path) -> list[float]:
 
 
 def _pool_digests(folder: Path) -> list[tuple[bytes, bytes]]:
-    found = [pools.load(path) for path in sorted((folder / "pools").glob("*.npz"))]
+    found = [pool_files.load(path) for path in sorted((folder / "pools").glob("*.npz"))]
     return [(pool.safe.tobytes(), pool.risky.tobytes()) for pool in found]
 
 

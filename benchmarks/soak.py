@@ -28,7 +28,7 @@ from benchmarks import markdown
 from safeclip_jax.training import metrics as run_metrics
 
 FLAGS = (
-    *("--config=configs/demo.py", "--config.epochs=100000", "--config.model.preset=nano"),
+    *("--config=demo", "--config.epochs=100000", "--config.model.preset=nano"),
     *("--config.batch_size=64", "--config.data.pairs=2000", "--config.evaluate.pairs=200"),
     *("--config.evaluate.every=1", "--config.unimodal.bank_size=128"),
     *("--config.score.batch_size=200", "--config.safeclip.warmup_epochs=1"),

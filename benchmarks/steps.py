@@ -39,10 +39,12 @@ from benchmarks.result_file import FOLDER, ResultFile
 from safeclip_jax.data.augment_image import ImageAugmentation
 from safeclip_jax.distributed import sharding
 from safeclip_jax.models import attention, clip, remat
+from safeclip_jax.objectives import OBJECTIVES
 from safeclip_jax.objectives.chunked import Chunks
-from safeclip_jax.objectives.objective import OBJECTIVES, Settings
+from safeclip_jax.objectives.objective import Settings
 from safeclip_jax.system import cpu
-from safeclip_jax.training.steps import Steps, caption_views, make_optimizer
+from safeclip_jax.training.state import adamw
+from safeclip_jax.training.steps import Steps
 
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "TPU v5 lite": 197e12, "TPU v4": 275e12}
 CONTEXT, VOCABULARY, BANK = 77, 49_408, 65_536
@@ -117,16 +119,16 @@ def ours(case: Case) -> Program:
     config, variant = config_of(case.preset, case.size), case.variant
     if variant == "unfused":
         attention.has_fused = lambda *shapes: False
-    settings = Settings(
-        ImageAugmentation(), chunks=Chunks(case.chunk, mesh) if case.chunk else None
-    )
-    dtype = jnp.dtype(case.dtype).type
+    bank = max(BANK // case.batch, 1) * case.batch
+    chunks = Chunks(case.chunk, mesh) if case.chunk else None
     again = variant if variant in remat.POLICIES else "none"
-    model = clip.CLIP(config, dtype, again, scan=variant == "scan")
-    steps = Steps(model, make_optimizer(0.9, 0.999, 0.1), settings, mesh, 0)
-    kind = case.objective, case.objective == "unimodal"
-    batch = arrays(case.batch, case.size, len(caption_views(kind)))
-    state = steps.init(max(BANK // case.batch, 1) * case.batch, case.batch)
+    model = clip.CLIP(config, jnp.dtype(case.dtype), again, scan=variant == "scan")
+    settings = Settings(ImageAugmentation(), bank, chunks)
+    steps = Steps(model, adamw(0.9, 0.999, 0.1), settings, mesh, 0)
+    objective = OBJECTIVES[case.objective]
+    kind = objective, not objective.plain
+    batch = arrays(case.batch, case.size, objective.views)
+    state = steps.init(case.batch, objectives=[objective])
     compiled = steps.lower_train(kind, state, case.batch).compile()
     placed = sharding.to_devices(batch, mesh)
     rate, place = np.float32(1e-4), np.zeros(2, np.int32)

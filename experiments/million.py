@@ -1,4 +1,4 @@
-"""SafeCLIP at the paper's number of pairs: `configs/million.py` in the minutes that there are.
+"""SafeCLIP at the paper's number of pairs: `experiments/configs/million.py` in the minutes that there are.
 
     python -m experiments.million --rate 0.0005 --defenses none safeclip --seconds 480
 
@@ -21,14 +21,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import flags
 from ml_collections import ConfigDict
 
+import safeclip_jax
 from benchmarks import apart, markdown
 from benchmarks.result_file import FOLDER, ResultFile
-from configs import million
 from experiments import drawn_scenes
 
+CONFIG = Path(__file__).with_name("configs") / "million.py"
 CORES = len(os.sched_getaffinity(0))
 START_OF_WORKERS = 6.0  # seconds, for each stage and each scoring
 # Of an epoch: what steps and scores take over plain CLIP's steps (docs/scaling.md), and how often
@@ -44,7 +44,7 @@ FIGURES = (
 
 
 def config_of(changes: Mapping[str, Any]) -> ConfigDict:
-    config = million.get_config()
+    config = safeclip_jax.config(str(CONFIG))
     config.update_from_flattened_dict(dict(changes))
     return config
 
@@ -55,13 +55,10 @@ def train(changes: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
     from safeclip_jax.commands import command_line
     from safeclip_jax.data.sources import KINDS
-    from safeclip_jax.system import cpu
     from safeclip_jax.training import loop
 
     logging.getLogger("absl").setLevel(logging.WARNING)
-    cpu.keep_freed_memory()
     command_line.set_up_jax()
-    flags.FLAGS.mark_as_parsed()  # Grain reads its own
     KINDS["drawn"] = lambda path, options: drawn_scenes.DrawnScenes(Path(path))
     loop.run(config_of(changes), folder)
     return {"device": jax.devices()[0].device_kind}

@@ -1,10 +1,10 @@
 """Which pairs of a data set are poisoned? Scores, traces of attacks, tables and a page.
 
-from safeclip_jax import audit
+from safeclip_jax import auditing
 
-found = audit.audit(audit.of_run(Path("runs/demo-safeclip-seed0")), Path("audit"))
+found = auditing.audit(auditing.of_run(Path("runs/demo-safeclip-seed0")), Path("audit"))
 print(found.verdict.lines)
-audit.write(found, Path("audit"))
+auditing.write(found, Path("audit"))
 """
 
 from safeclip_jax.auditing.report import Audit, audit, write

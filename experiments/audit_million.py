@@ -1,7 +1,7 @@
 """A million pairs of 512 dimensions: time and memory of the auditor's scores and of its peers.
 
-    python -m benchmarks.audit_million
-    pip install faiss-cpu && python -m benchmarks.audit_million --only faiss
+    python -m experiments.audit_million
+    pip install faiss-cpu && python -m experiments.audit_million --only faiss
 
 Made-up vectors in files; all cores. Each part is a process of its own: the auditor scores every
 pair by every detector (neighbours among 8,192 reference pairs, by image and by caption) and looks

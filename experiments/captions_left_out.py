@@ -1,6 +1,6 @@
 """Which captions does a defence leave out? Those of scenes that name no background, and the others.
 
-    python -m benchmarks.captions_left_out RUN…
+    python -m experiments.captions_left_out RUN…
 
 Each RUN is a finished one on scenes, of a defence with pools. A quarter of the captions say only
 what stands where ("a picture of a red circle"), as prompts of zero-shot classification do. Prints
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import finished_runs
+from experiments import finished_runs
 from safeclip_jax import auditing
 from safeclip_jax.data.sources.scenes import BACKGROUNDS
 

@@ -1,6 +1,6 @@
 """Plain CLIP on what the auditor keeps: does the attack still succeed, and what does it cost?
 
-    python -m benchmarks.audit_then_train RUN…
+    python -m experiments.audit_then_train RUN…
 
 Each RUN is a finished one of SafeCLIP. It is audited; then a model is trained on the pairs that are
 left with the same config, without a defence. Prints JSON lines, then a Markdown table.
@@ -9,13 +9,12 @@ left with the same config, without a defence. Prints JSON lines, then a Markdown
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import finished_runs
-from configs import common
+from experiments import finished_runs
 from safeclip_jax import auditing
-from safeclip_jax.runs import old_config
-from safeclip_jax.system import cpu
+from safeclip_jax.runs import run_folder
 from safeclip_jax.training import loop, results
 
 
@@ -24,15 +23,17 @@ def measure(folder: Path) -> dict:
     out = folder / "audit"
     found = auditing.audit(auditing.of_run(folder), out)
     auditing.write(found, out)
-    config, of_run = common.get_config(), old_config.read(folder)
-    assert of_run is not None
-    config.update(of_run)  # an older run lacks keys
-    config.defense, config.data.leave_out = "none", str(out / "scores.csv")
+    run = run_folder.read(folder)
+    assert run is not None
+    data = replace(run.data, leave_out=str(out / "scores.csv"))
     again = folder / "audited-clip"
     again.mkdir(exist_ok=True)
-    before, after = results.read(folder / "results.json"), loop.run(config, again)
+    before, after = (
+        results.read(folder / "results.json"),
+        loop.run(replace(run, defense="none", data=data), again),
+    )
     flagged, poisons = found.findings.flagged, found.subject.poisons
-    targeted = config.attack.kind == "targeted"
+    targeted = run.attack.kind == "targeted"
     success, base = (
         ("poison_success_rate", "poison_base_rate")
         if targeted
@@ -52,5 +53,4 @@ def measure(folder: Path) -> dict:
 
 
 if __name__ == "__main__":
-    cpu.keep_freed_memory()
     finished_runs.print_table(__doc__, lambda folder: [measure(folder)])

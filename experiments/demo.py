@@ -1,7 +1,7 @@
 """What does the demo show? Several seeds of each training, and of the filter's parts.
 
-    python -m benchmarks.demo                     # seeds 0, 1, 2, test split
-    python -m benchmarks.demo --question=filter   # seed 10, validation split
+    python -m experiments.demo                     # seeds 0, 1, 2, test split
+    python -m experiments.demo --question=filter   # seed 10, validation split
 
 Each run is a command of its own in `--folder`; finished ones are not run again. Prints a
 JSON object, then a table in Markdown: mean ± standard deviation over the seeds.
@@ -48,7 +48,7 @@ def run(folder: Path, overrides: dict[str, object]) -> dict:
     path = folder / "results.json"
     if not path.exists():
         flags = [f"--config.{key}={value}" for key, value in overrides.items()]
-        command = [sys.executable, "-m", "safeclip_jax.main", "--config=configs/demo.py"]
+        command = [sys.executable, "-m", "safeclip_jax.main", "--config=demo"]
         subprocess.run([*command, f"--workdir={folder}", *flags], check=True, stdout=sys.stderr)
     return json.loads(path.read_text())
 

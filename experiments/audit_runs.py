@@ -1,6 +1,6 @@
 """Runs to audit: scenes and emoji pairs, each clean and under every attack of the kit.
 
-    python -m benchmarks.audit_runs --data scenes
+    python -m experiments.audit_runs --data scenes
 
 Trains the auditor's own model (`configs/audit.py`) on each; finished ones are left alone.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from configs import audit, emoji, grid_demo
+import safeclip_jax
 from safeclip_jax.commands import command_line
 from safeclip_jax.training import loop
 
@@ -24,21 +24,23 @@ ATTACKS = {
     "wanet": {"trigger": "wanet", "wanet": {"grid": 32, "strength": 3.0}},
     "nashville": {"trigger": "nashville"},
     "targeted": {"kind": "targeted", "target": "", "images": 8},
-    "label-consistent": dict(grid_demo.get_config().attacks["label-consistent"].changes.attack),
+    "label-consistent": dict(
+        safeclip_jax.config("grid_demo").attacks["label-consistent"].changes.attack
+    ),
 }
 RATES = (0.01, 0.003)
 
 
 def config(data: str, attack: str, rate: float, seed: int) -> ConfigDict:
     """Of one run."""
-    c = audit.get_config()
+    c = safeclip_jax.config("audit")
     c.seed = seed
     if data == "scenes":
         c.data.pairs = 12_000
         c.data.source = c.evaluate.source = "scenes"
     else:
         c.epochs = 30
-        pairs = emoji.get_config()
+        pairs = safeclip_jax.config("experiments/configs/emoji.py")
         c.data.update(source=pairs.data.source, label_column=pairs.data.label_column)
         c.data.update(part=pairs.data.part, seed=0)
         c.safeclip.warmup_epochs = pairs.safeclip.warmup_epochs

@@ -1,6 +1,6 @@
 """What do the triggers look like? A contact sheet at 32 and 224 pixels, clean beside poisoned.
 
-    python -m benchmarks.contact_sheet --out docs/triggers.png
+    python -m experiments.contact_sheet --out docs/triggers.png
 
 The third picture of each size is the difference, ×3, on gray.
 """

@@ -1,6 +1,6 @@
 """How many pairs should be scored together? Relative and typical score in batches of several sizes.
 
-    python -m benchmarks.score_batches RUN…
+    python -m experiments.score_batches RUN…
 
 Each RUN is a finished one on poisoned data. Its last model scores its training pairs in random
 batches, twice, and the mean of both is taken, nearly as the running mean of the last epochs.
@@ -11,22 +11,21 @@ the tenth and the thirtieth best of the poisons, so would be let in with nine an
 from __future__ import annotations
 
 import itertools
-from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from benchmarks import finished_runs
+from experiments import finished_runs
 from safeclip_jax import auditing
+from safeclip_jax.defenses.scores import SCORES
 from safeclip_jax.evaluation.detection import score_auroc
-from safeclip_jax.training.steps import score_pairs
 
 SIZES = (32, 128, 512, 1024)
 DRAWS = 2
 KINDS = ("relative", "typical")
 
-_SCORES = {kind: jax.jit(partial(score_pairs, kind=kind)) for kind in KINDS}
+_SCORES = {kind: jax.jit(SCORES[kind].of_pairs) for kind in KINDS}
 
 
 def in_batches(

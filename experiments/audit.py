@@ -1,9 +1,9 @@
 """How well does the auditor find each attack of the kit, on scenes and on emoji pairs?
 
-    python -m benchmarks.audit_runs
-    python -m benchmarks.audit
+    python -m experiments.audit_runs
+    python -m experiments.audit
 
-Audits the runs of `benchmarks.audit_runs` that are there, and prints JSON lines, then two Markdown
+Audits the runs of `experiments.audit_runs` that are there, and prints JSON lines, then two Markdown
 tables: AUROC and recall in the top 1 % of every detector, and what the auditor concludes.
 """
 
@@ -14,10 +14,10 @@ import os
 import time
 from pathlib import Path
 
-from benchmarks import audit_runs, markdown
+from benchmarks import markdown
+from experiments import audit_runs
 from safeclip_jax.auditing import quality, report, subject
 from safeclip_jax.commands import command_line
-from safeclip_jax.system import cpu
 
 Name = tuple[str, str, float, int]
 
@@ -86,7 +86,6 @@ def of_verdicts(rows: list[dict]) -> str:
 def main() -> None:
     arguments = audit_runs.arguments(__doc__)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    cpu.keep_freed_memory()
     command_line.set_up_jax()
     for data in arguments.data:
         rows = []
