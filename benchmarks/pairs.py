@@ -215,15 +215,20 @@ def _watch(process: subprocess.Popen, steps: dict[str, dict], under_way: list[st
 
 
 def anonymous(pid: int) -> int:
-    """Anonymous memory of a process and its children, in bytes."""
-    total = 0
+    """Anonymous memory of a process and its children, in bytes.
+
+    A child that has not yet begun its own program shares its parent's pages, and is not counted.
+    """
+    total, process = 0, Path(f"/proc/{pid}")
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        for line in (process / "status").read_text().splitlines():
             if line.startswith("RssAnon"):
                 total += 1024 * int(line.split()[1])
-        for task in Path(f"/proc/{pid}/task").iterdir():
+        program = (process / "cmdline").read_bytes()
+        for task in (process / "task").iterdir():
             for child in (task / "children").read_text().split():
-                total += anonymous(int(child))
+                if Path(f"/proc/{child}/cmdline").read_bytes() != program:
+                    total += anonymous(int(child))
     return total
 
 

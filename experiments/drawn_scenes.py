@@ -24,7 +24,7 @@ class DrawnScenes(ImageSource):
     """
 
     def __init__(self, folder: Path):
-        super().__init__(load_columns(folder / COLUMNS)[0])
+        super().__init__(load_columns(folder / COLUMNS))
         self._file = folder / PICTURES
         self._pictures = np.load(self._file, mmap_mode="r")
 

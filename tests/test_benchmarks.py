@@ -1,10 +1,13 @@
+import subprocess
+import sys
+import textwrap
+
 import jax
 import numpy as np
 
-from benchmarks import captions_left_out, collectives, scaling_model, score_batches
+from benchmarks import captions_left_out, collectives, pairs, scaling_model, score_batches
+from safeclip_jax import contrastive, losses, sharding
 from safeclip_jax.data.sources.scenes import BACKGROUNDS, TEMPLATES
-from safeclip_jax.distributed import sharding
-from safeclip_jax.objectives import chunked, losses
 
 PROGRAM = """
 body.1 (p: f32[8]) -> f32[8] {
@@ -28,7 +31,7 @@ def test_collectives_are_counted_as_a_ring_sends_them_and_loops_as_often_as_they
 
 
 def test_the_chunked_loss_moves_two_arrays_of_embeddings_whatever_the_batch():
-    chunks = chunked.Chunks(64, sharding.make_mesh(1, jax.devices()[:4]))
+    chunks = contrastive.Chunks(64, sharding.make_mesh(1, jax.devices()[:4]))
     split = sharding.batch_sharding(chunks.mesh)
     gradient = jax.grad(lambda a, b: losses.clip_loss(a, b, 10.0, chunks), (0, 1))
     run = jax.jit(gradient, in_shardings=(split, split), out_shardings=(split, split))
@@ -60,6 +63,41 @@ def test_the_scaling_models_operations_are_those_of_the_matrix_products():
     found = scaling_model.model("vit_b32")
     assert abs(found.flops / expected - 1) < 0.03
     assert found.parameters == 151_277_313
+
+
+def test_what_pairs_ask_of_a_host_is_a_line_through_two_sizes():
+    def size(pairs):
+        steps = ("order", "pools of an epoch", "stages of an epoch", "save")
+        return {
+            "pairs": pairs,
+            "run_peak_bytes": 2**30 + 20 * pairs,
+            "index_bytes_a_pair": 110.0,
+            "pools_file_bytes_a_pair": 4.125,
+            "steps": {name: {"seconds": 1 + pairs / 1e7} for name in steps},
+        }
+
+    found = scaling_model.of_pairs(400_000_000, [size(n) for n in (10**6, 10**7, 10**8)])
+    assert found["pairs"] == "400 M" and found["GiB a host"] == f"{1 + 8e9 / 2**30:.1f}"
+    assert found["index, GB"] == "44.0" and found["pools, GB an epoch"] == "1.65"
+    assert {found[name] for name in found if name.startswith("s, ")} == {"41"}
+
+
+def test_the_memory_of_children_counts_and_mapped_pages_do_not(tmp_path):
+    np.save(tmp_path / "rows.npy", np.ones(4_000_000))
+    code = """
+        import numpy as np, subprocess, sys
+        mapped = np.load(sys.argv[1], mmap_mode="r").sum()
+        child = "import numpy as np; x = np.ones(8_000_000); print('there', flush=True); input()"
+        subprocess.run([sys.executable, "-c", child], check=True)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "rows.npy")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "there\n"
+        found = pairs.anonymous(process.pid)
+        process.communicate("\n")
+    assert 64e6 < found < 64e6 + 60e6
 
 
 def test_scores_in_batches_are_of_every_pair_and_its_batch_alone():

@@ -89,7 +89,7 @@ def ranks(
     counts = [jnp.zeros_like(b["groups"]) for b in blocks]
     for start, chunk in sharding.whole_chunks(others, _CANDIDATES, mesh):
         counts = [
-            count + _ahead(b["vectors"], chunk["vectors"], start, total, *best)
+            count + _ahead(*b.values(), chunk["vectors"], chunk["groups"], start, total, *best)
             for b, best, count in zip(blocks, bests, counts, strict=True)
         ]
     return np.concatenate([sharding.to_host(count) for count in counts])[: len(queries)]
@@ -122,15 +122,18 @@ def _best(
 @jax.jit
 def _ahead(
     queries: jax.Array,
+    groups: jax.Array,
     candidates: jax.Array,
+    candidate_groups: jax.Array,
     start: jax.Array,
     total: jax.Array,
     value: jax.Array,
     place: jax.Array,
 ) -> jax.Array:
-    """How many of the candidates come before the best of the own group."""
+    """How many of the candidates come before the best of the own group, none of which does."""
     similarity, value = _similarity(queries, candidates), value[:, None]
     places = start + jnp.arange(len(candidates))
     first = (similarity == value) & (places < place[:, None])
-    ahead = ((similarity > value) | first | jnp.isnan(value)) & (places < total)
+    ahead = ((similarity > value) | first) & (groups[:, None] != candidate_groups)
+    ahead = (ahead | jnp.isnan(value)) & (places < total)
     return ahead.sum(axis=1, dtype=jnp.int32)
