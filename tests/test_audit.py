@@ -19,7 +19,7 @@ from safeclip_jax.auditing import (
 )
 from safeclip_jax.auditing.detectors import Surroundings
 from safeclip_jax.distributed import sharding
-from tests.made_up_pairs import made
+from tests.support.made_up_pairs import made
 
 SCALE = 20.0
 

@@ -13,9 +13,9 @@ from safeclip_jax.commands import audit as command
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluation.embedding import Reading
 from safeclip_jax.training import loop
-from tests import browser, every_stage
-from tests.data_files import scene_files, write_csv
-from tests.untrained import untrained
+from tests.support import browser, every_stage
+from tests.support.data_files import scene_files, write_csv
+from tests.support.untrained import untrained
 
 PAIRS = 240
 
@@ -163,7 +163,7 @@ def test_without_a_model_one_is_trained(table, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "run", instead)
     config = tmp_path / "own.py"
     config.write_text(
-        "from tests import every_stage\n"
+        "from tests.support import every_stage\n"
         "def get_config():\n    c = every_stage.get_config('other')\n"
         "    c.evaluate.source = ''\n    return c\n"
     )

@@ -14,7 +14,7 @@ from safeclip_jax.commands import evaluate as command
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.weights import pretrained
 from safeclip_jax.weights.write import write
-from tests.data_files import encoded
+from tests.support.data_files import encoded
 from tests.test_weights import random_model
 
 pytestmark = pytest.mark.slow

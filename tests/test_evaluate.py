@@ -7,7 +7,7 @@ from safeclip_jax.distributed import sharding
 from safeclip_jax.evaluation import attack, detection, zero_shot
 from safeclip_jax.evaluation.share import Share
 from safeclip_jax.evaluation.task import summary
-from tests.embedded import fake_source
+from tests.support.embedded import fake_source
 
 
 def test_target_rate_leaves_the_target_class_out():

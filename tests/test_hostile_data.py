@@ -12,7 +12,7 @@ from safeclip_jax.data.files import Files
 from safeclip_jax.data.sources.table import Table
 from safeclip_jax.data.sources.webdataset import WebDataset
 from safeclip_jax.errors import BadRecord, UserError
-from tests import data_files
+from tests.support import data_files
 
 SHARED = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -8,7 +8,7 @@ import pytest
 from nbclient import NotebookClient
 
 from configs import audit as audit_config
-from tests.untrained import untrained
+from tests.support.untrained import untrained
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 

@@ -13,7 +13,7 @@ from safeclip_jax.data import prepare
 from safeclip_jax.data.decode import Resized
 from safeclip_jax.data.sources import SourceOptions, open_source
 from safeclip_jax.errors import UserError
-from tests import data_files
+from tests.support import data_files
 from tests.test_sources import bad_csv
 
 

@@ -13,7 +13,7 @@ from safeclip_jax.data.sources import SourceOptions
 from safeclip_jax.distributed import sharding
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluation import retrieval, zero_shot
-from tests.data_files import encoded, picture, write_tfds
+from tests.support.data_files import encoded, picture, write_tfds
 
 COLORS = ("red", "green", "blue", "yellow")
 WORDNET = "  1 the licence\n"

@@ -9,7 +9,7 @@ from safeclip_jax.distributed import sharding
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluation import knn, linear_probe
 from safeclip_jax.neighbors import nearest as search
-from tests.embedded import Pictures, fake_source
+from tests.support.embedded import Pictures, fake_source
 
 MESH = sharding.make_mesh()
 

@@ -14,7 +14,7 @@ from safeclip_jax.commands import evaluate
 from safeclip_jax.defenses import pools
 from safeclip_jax.training import loop
 from safeclip_jax.training import metrics as run_metrics
-from tests import every_stage, processes
+from tests.support import every_stage, processes
 from tests.test_sources import bad_csv
 
 
@@ -35,7 +35,7 @@ def two(tmp_path_factory):
     """A finished run of two processes that one of them had asked to stop, and its data."""
     folder = tmp_path_factory.mktemp("two")
     table, expected = bad_csv(folder)
-    config, workdirs = f"tests/every_stage.py:{table}", [folder / "run"] * 2
+    config, workdirs = f"tests/support/every_stage.py:{table}", [folder / "run"] * 2
     started = processes.start(config, workdirs)
     wait_for_steps(started, folder / "run", 6)
     started[1].send_signal(signal.SIGTERM)
@@ -98,7 +98,7 @@ def test_two_processes_evaluate_as_one_does(two, tmp_path):
 
 def test_a_host_that_never_comes_is_named(tmp_path):
     table, _ = bad_csv(tmp_path)
-    config = f"tests/every_stage.py:{table}"
+    config = f"tests/support/every_stage.py:{table}"
     (code,), (output,) = processes.finish(processes.start(config, [tmp_path / "run"], join=8))
     assert code == 75, output
     assert "waiting for host 1 of 2" in output
@@ -107,7 +107,7 @@ def test_a_host_that_never_comes_is_named(tmp_path):
 
 def test_what_stops_one_host_stops_the_other_with_its_reason(tmp_path):
     table, _ = bad_csv(tmp_path)
-    config, workdirs = f"tests/every_stage.py:{table}", [tmp_path / "run"] * 2
+    config, workdirs = f"tests/support/every_stage.py:{table}", [tmp_path / "run"] * 2
     changes = [(), ("--config.data.source=csv:/nowhere.csv",)]
     codes, outputs = processes.finish(processes.start(config, workdirs, changes))
     assert codes == [2, 2], outputs
@@ -118,7 +118,7 @@ def test_what_stops_one_host_stops_the_other_with_its_reason(tmp_path):
 def test_hosts_that_do_not_share_the_folder_are_told_so(tmp_path):
     table, _ = bad_csv(tmp_path)
     workdirs = [tmp_path / "one", tmp_path / "another"]
-    started = processes.start(f"tests/every_stage.py:{table}", workdirs, silence=3)
+    started = processes.start(f"tests/support/every_stage.py:{table}", workdirs, silence=3)
     codes, outputs = processes.finish(started)
     assert codes == [2, 2], outputs
     assert any("the hosts must share the run's folder" in output for output in outputs)
@@ -127,7 +127,7 @@ def test_hosts_that_do_not_share_the_folder_are_told_so(tmp_path):
 @pytest.mark.slow
 def test_a_killed_host_is_named_in_bounded_time_and_both_go_on(tmp_path):
     table, _ = bad_csv(tmp_path)
-    config, workdirs = f"tests/every_stage.py:{table}", [tmp_path / "run"] * 2
+    config, workdirs = f"tests/support/every_stage.py:{table}", [tmp_path / "run"] * 2
     started = processes.start(config, workdirs)
     wait_for_steps(started, tmp_path / "run", 14)
     os.kill(started[1].pid, signal.SIGKILL)

@@ -5,7 +5,7 @@ import pytest
 
 from safeclip_jax.distributed import sharding
 from safeclip_jax.evaluation import retrieval
-from tests.embedded import fake_source
+from tests.support.embedded import fake_source
 
 MESH = sharding.make_mesh()
 

@@ -14,7 +14,7 @@ from safeclip_jax.system.signals import Interrupted
 from safeclip_jax.training import loop, scoring
 from safeclip_jax.training import metrics as run_metrics
 from safeclip_jax.training.experiment import build
-from tests import every_stage
+from tests.support import every_stage
 from tests.test_sources import bad_csv
 
 

@@ -1,4 +1,4 @@
-"""What a run does when its disk, its data or its numbers fail; whole drills: benchmarks/drills."""
+"""What a run does when its disk, its data or its numbers fail; whole drills: tests/drills."""
 
 import errno
 import json

@@ -22,7 +22,7 @@ from safeclip_jax.errors import UserError
 from safeclip_jax.runs import run_folder
 from safeclip_jax.training import loop
 from safeclip_jax.training import metrics as run_metrics
-from tests import browser
+from tests.support import browser
 
 ROOT = Path(__file__).parent.parent
 TIMES = re.compile("second|share_beyond")

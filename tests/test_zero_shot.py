@@ -7,7 +7,7 @@ from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 from safeclip_jax.distributed import sharding
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluation import zero_shot
-from tests.embedded import fake_source, unit
+from tests.support.embedded import fake_source, unit
 
 MESH = sharding.make_mesh()
 

@@ -1,6 +1,6 @@
 """Does a run depend on how it lies on the devices? Every layout against one device.
 
-    python -m benchmarks.layouts
+    python -m tests.drills.layouts
 
 Trains the same 50 steps (unimodal, slow CLIP, safe and risky pools) on 1, 2, 4 and 8 CPU
 devices and in two processes of two, with and without `mesh.fsdp`, chunked loss and
@@ -22,10 +22,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from benchmarks import local_processes, markdown
+from benchmarks import markdown
 from safeclip_jax.checkpoints import variables
 from safeclip_jax.defenses import pool_files
 from safeclip_jax.training import metrics as run_metrics
+from tests.support import local_processes
 
 RUN = """--config.model.preset=nano --config.data.pairs=800 --config.batch_size=64
 --config.score.batch_size=128 --config.unimodal.bank_size=128 --config.epochs=5

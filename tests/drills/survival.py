@@ -1,6 +1,6 @@
 """What is lost when a run is killed, its disk is full, its data or a process fails? Nothing.
 
-    python -m benchmarks.drills
+    python -m tests.drills.survival
 
 Breaks a run of under a minute with every stage in it, in every way below, lets it go on, and
 compares its end with that of a run that nothing happened to: the same parameters and figures bit
@@ -26,8 +26,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks import local_processes, markdown
-from benchmarks.broken_runs import LIMIT, SMALL, Failed, Runs, same
+from benchmarks import markdown
+from safeclip_jax.defenses import pool_files
+from tests.drills.broken_runs import LIMIT, SMALL, Failed, Runs, same
+from tests.support import local_processes
 
 DISK = 320  # MiB of the disk that gets full
 # Run in the process before the command: `broken` is what the drill breaks.
@@ -48,14 +50,14 @@ files.Files._read_local = failing
 """
 NAN = """
 import jax
-from safeclip_jax import train
-advance = train.Trainer._advance
+from safeclip_jax.training import trainer
+advance = trainer.Trainer._advance
 def broken(self, **changes):
     advance(self, **changes)
     if changes.get("total_steps") in {steps} and {condition}:
         spoilt = jax.tree.map(lambda x: x * float("nan"), self.state.params)
         self.state = self.state.replace(params=spoilt)
-train.Trainer._advance = broken
+trainer.Trainer._advance = broken
 """
 
 

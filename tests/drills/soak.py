@@ -1,6 +1,6 @@
 """Does a long run leak? Memory, threads, open files and child processes of half an hour.
 
-    python -m benchmarks.soak --minutes 30
+    python -m tests.drills.soak --minutes 30
 
 A small run whose epochs take seconds, with pools, evaluation and a checkpoint in each, watched from
 outside. Memory is what belongs to the process alone, in RAM or swapped out: pages of program files

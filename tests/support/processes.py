@@ -4,9 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import local_processes
+from tests.support import local_processes
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 COMMAND = """
 from safeclip_jax.distributed import hosts, watchdog
 hosts.JOIN_SECONDS = {join}

@@ -1,4 +1,4 @@
-"""A run of every stage on a small table with bad records: `--config=tests/every_stage.py:CSV`."""
+"""A run of every stage on a small table with bad records: `--config=FILE.py:CSV` with this file."""
 
 from configs import demo
 

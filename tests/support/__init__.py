@@ -1,0 +1,1 @@
+"""What tests share: data files, made-up models, runs in several processes."""
