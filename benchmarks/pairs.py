@@ -96,7 +96,7 @@ def run(pairs: int, folder: Path) -> None:
     """A run of the program from nothing to the report."""
     from absl import flags
 
-    from configs import demo
+    import safeclip_jax
     from safeclip_jax.commands import command_line
     from safeclip_jax.system import cpu
     from safeclip_jax.training import loop, scoring
@@ -104,12 +104,12 @@ def run(pairs: int, folder: Path) -> None:
     flags.FLAGS.mark_as_parsed()  # Grain reads its own
     cpu.keep_freed_memory()
     command_line.set_up_jax()
-    config = demo.get_config()
+    config = safeclip_jax.config("demo")
     config.defense, config.epochs, config.max_steps = "safeclip_plus", 4, 2
     config.data.source, config.data.pairs = f"webdataset:{folder / 'shards'}", 0
     config.data.workers, config.model.preset = 2, "nano"
     config.attack.rate, config.evaluate.source, config.evaluate.every = 0.0, "", 0
-    scoring.score = lambda x, state, epoch, *_: drawn(pairs, epoch)
+    scoring.scores = lambda x, state, epoch, *_: drawn(pairs, epoch)
     scoring.distances = lambda x, state, epoch, *_: drawn(pairs, epoch)
     taken = loop.Trainer._next
 
@@ -141,8 +141,9 @@ def drawn(pairs: int, seed: int) -> np.ndarray:
 def pools(pairs: int, folder: Path) -> None:
     """What a run does with all pairs between its stages."""
     from safeclip_jax.data.pipeline import stage_order
-    from safeclip_jax.defenses import pools as module
-    from safeclip_jax.defenses.safeclip import SafeCLIP
+    from safeclip_jax.defenses import pool_files
+    from safeclip_jax.defenses.pools import split
+    from safeclip_jax.defenses.safeclip_plus import SafeCLIPPlus
     from safeclip_jax.report import pool_history
 
     pairs_of_stage = np.arange(pairs, dtype=np.int32)
@@ -150,23 +151,24 @@ def pools(pairs: int, folder: Path) -> None:
         stage_order(pairs_of_stage, 512, (0, 7, 0))
     scores = drawn(pairs, 0)
     with step("split by threshold"):
-        before = module.split(scores, seed=0, threshold=0.9)
+        before = split(scores, seed=0, threshold=0.9)
     with step("split by share"):
-        before = module.split(scores, seed=0, share=0.7)
-    defense = SafeCLIP(momentum=0.5, adaptive=True, score="typical", likely=0.75, fill=True)
+        before = split(scores, seed=0, share=0.7)
+    defense = SafeCLIPPlus()
     scores = drawn(pairs, 1)
     with step("pools of an epoch"):
         after = defense.pools(9, scores, before)
     del before, scores
     with step("stages of an epoch"):
-        defense.stages(9, pairs_of_stage, after)
-    path = module.path(folder / "alone", 0)
+        for stage in defense.stages(9):
+            stage.part.indices(pairs, after)
+    path = pool_files.path(folder / "alone", 0)
     path.parent.parent.mkdir()
     with step("save"):
-        module.save(after, path)
+        pool_files.save(after, path)
     del after
     with step("load"):
-        module.load(path)
+        pool_files.load(path)
     with step("history"):
         pool_history.read(folder / "alone", pairs)
 

@@ -1,4 +1,4 @@
-"""SafeCLIP at the paper's number of pairs: `experiments/configs/million.py` in the minutes that there are.
+"""SafeCLIP at the paper's number of pairs: `experiments/configs/million.py` in a few minutes.
 
     python -m experiments.million --rate 0.0005 --defenses none safeclip --seconds 480
 
