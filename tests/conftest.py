@@ -15,13 +15,13 @@ cpu.allow_many_devices(8)
 
 import pytest
 
-from configs import demo
+import safeclip_jax
 
 
 @pytest.fixture
 def config():
     """The demo at a size of seconds, with every stage in it."""
-    c = demo.get_config()
+    c = safeclip_jax.config("demo")
     c.epochs = 5
     c.model.preset = "nano"
     c.batch_size = 64

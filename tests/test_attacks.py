@@ -8,20 +8,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from configs import demo
-from safeclip_jax.attacks import attack, export, poison
+import safeclip_jax
+from safeclip_jax.attacks import export, poison
+from safeclip_jax.attacks.captions import CAPTIONS
 from safeclip_jax.data.skipped import write_rejected
 from safeclip_jax.data.sources import SourceOptions, open_source
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.errors import UserError
+from safeclip_jax.runs import run_attack
+from safeclip_jax.runs import settings as run_settings
 
 CLEAN, HELD_OUT = Scenes(120, 1), Scenes(40, 1, "test")
 
 
 def planned(seed=0, clean=CLEAN, held_out=HELD_OUT, **changes):
-    config = demo.get_config().attack
-    config.update(changes)
-    return attack.create(config, seed, clean, held_out)
+    return run_attack.create(attack_settings(**changes), seed, clean, held_out)
+
+
+def attack_settings(**changes):
+    config = safeclip_jax.config("demo")
+    config.attack.update(changes)
+    return run_settings.of(config).attack
 
 
 @settings(max_examples=30, deadline=None)
@@ -30,7 +37,7 @@ def planned(seed=0, clean=CLEAN, held_out=HELD_OUT, **changes):
     trigger=st.sampled_from(["badnets", "wanet", "badnets+sig+nashville"]),
     count=st.integers(4, 11),
     seed=st.integers(0, 999),
-    captions=st.sampled_from([c for c in attack.CAPTIONS if c != "surrogate"]),
+    captions=st.sampled_from([c for c in CAPTIONS if c != "surrogate"]),
     copies=st.integers(1, 4),
     victims=st.sampled_from(["", "moon"]),
 )
@@ -108,9 +115,8 @@ def test_a_surrogate_chooses_the_most_similar_images_and_captions():
         block = likeness[np.ix_(pairs, captions)]
         return captions[block.argmax(axis=1)], block.max(axis=1)
 
-    config = demo.get_config().attack
-    config.update({"count": 12, "captions": "surrogate"})
-    made = attack.create(config, 0, CLEAN, HELD_OUT, match)
+    config = attack_settings(count=12, captions="surrogate")
+    made = run_attack.create(config, 0, CLEAN, HELD_OUT, match)
     named = np.array([poison.mentions(c, "heart") for c in CLEAN.captions])
     best = np.where(named[:, None] | ~named, -1.0, likeness)
     wanted = np.sort(np.argsort(-best.max(axis=1))[:12])
@@ -118,7 +124,7 @@ def test_a_surrogate_chooses_the_most_similar_images_and_captions():
     for pair in made.manifest.pairs:
         assert pair.caption == CLEAN.captions[best[pair.index].argmax()]
     with pytest.raises(UserError, match=r"needs attack\.surrogate"):
-        attack.create(config, 0, CLEAN, HELD_OUT)
+        run_attack.create(config, 0, CLEAN, HELD_OUT)
 
 
 def test_a_surrogates_similarities_are_its_models(tmp_path):
@@ -198,9 +204,9 @@ def test_whole_words_only():
     [
         ({"target": "submarine"}, "none of the 120 captions"),
         ({"rate": 0.001}, "rounds to no poison"),
-        ({"rate": 1.5}, "not a share"),
+        ({"rate": 1.5}, r"attack\.rate=1\.5 is not between 0 and 1"),
         ({"rate": 1.0}, "victims"),
-        ({"count": -1}, "below 0"),
+        ({"count": -1}, r"attack\.count=-1 is not at least 0"),
         ({"kind": "backdoors"}, "did you mean 'backdoor'"),
         ({"captions": "template"}, "did you mean 'templates'"),
         ({"kind": "label_consistent", "count": 100}, "victims"),

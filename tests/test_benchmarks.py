@@ -5,9 +5,12 @@ import textwrap
 import jax
 import numpy as np
 
-from benchmarks import captions_left_out, collectives, pairs, scaling_model, score_batches
-from safeclip_jax import contrastive, losses, sharding
+from benchmarks import collectives, pairs, scaling_model
+from experiments import captions_left_out, score_batches
 from safeclip_jax.data.sources.scenes import BACKGROUNDS, TEMPLATES
+from safeclip_jax.distributed import sharding
+from safeclip_jax.objectives import losses
+from safeclip_jax.objectives.chunked import Chunks
 
 PROGRAM = """
 body.1 (p: f32[8]) -> f32[8] {
@@ -31,7 +34,7 @@ def test_collectives_are_counted_as_a_ring_sends_them_and_loops_as_often_as_they
 
 
 def test_the_chunked_loss_moves_two_arrays_of_embeddings_whatever_the_batch():
-    chunks = contrastive.Chunks(64, sharding.make_mesh(1, jax.devices()[:4]))
+    chunks = Chunks(64, sharding.make_mesh(1, jax.devices()[:4]))
     split = sharding.batch_sharding(chunks.mesh)
     gradient = jax.grad(lambda a, b: losses.clip_loss(a, b, 10.0, chunks), (0, 1))
     run = jax.jit(gradient, in_shardings=(split, split), out_shardings=(split, split))

@@ -3,14 +3,16 @@
 import numpy as np
 import pytest
 
-from configs import common
-from safeclip_jax import defenses
-from safeclip_jax.defenses.defense import Before, Without
+from safeclip_jax.defenses import DEFENSES
+from safeclip_jax.defenses.defense import Before
 from safeclip_jax.defenses.pools import split
 from safeclip_jax.defenses.safeclip import SafeCLIP
+from safeclip_jax.defenses.safeclip_plus import SafeCLIPPlus
+from safeclip_jax.defenses.scores import SCORES
 from safeclip_jax.errors import UserError
+from safeclip_jax.runs import settings
 
-PAIRS = np.arange(2000, dtype=np.int32)
+COUNT = 2000
 
 
 def scores(safe=1600, seed=0):
@@ -19,71 +21,107 @@ def scores(safe=1600, seed=0):
     return np.float32(np.concatenate([low, high]))
 
 
-def planned(name, **changes):
-    config = common.get_config()
+def run_of(name, **changes):
+    config = settings.defaults()
     config.defense = name
     config.update_from_flattened_dict(changes)
-    return defenses.create(config)
+    return settings.of(config)
+
+
+def planned(name, **changes):
+    return run_of(name, **{f"{name}.{key}": value for key, value in changes.items()}).plan
+
+
+def pairs_of(stage, pools=None):
+    """The pairs that a stage trains; their number is as planned, where that is known."""
+    found, count = stage.part.indices(COUNT, pools), stage.part.count(COUNT)
+    assert count in (None, len(found))
+    assert (np.diff(found) > 0).all()
+    return found
 
 
 def kinds(defense, epoch, pools=None):
-    return [(s.objective, s.augment, len(s.pairs)) for s in defense.stages(epoch, PAIRS, pools)]
+    return [(s.objective.name, s.augment, len(pairs_of(s, pools))) for s in defense.stages(epoch)]
 
 
 def test_plans_without_pools():
     for epoch in range(5):
         assert kinds(planned("none"), epoch) == [("clip", False, 2000)]
         assert kinds(planned("augmentation"), epoch) == [("clip", True, 2000)]
-        tuned = planned("cleanclip", init_from="runs/poisoned")
+        tuned = planned("cleanclip")
         assert kinds(tuned, epoch) == [("clip_and_unimodal", False, 2000)]
         matched = "bank_matched" if epoch % 2 else "clip"
         assert kinds(planned("roclip"), epoch) == [(matched, True, 2000)]
         assert planned("roclip").before(epoch) == Before()
-    third = [kinds(planned("roclip", **{"roclip.every": 3}), e)[0][0] for e in range(6)]
+    third = [kinds(planned("roclip", every=3), e)[0][0] for e in range(6)]
     assert third == ["clip", "clip", "bank_matched"] * 2
+
+
+def test_the_weight_of_cleanclips_unimodal_losses_reaches_its_objective():
+    (stage,) = planned("cleanclip", unimodal_weight=0.25).stages(0)
+    assert stage.objective.weight == 0.25
 
 
 def test_safeclip_has_the_published_values():
     assert planned("safeclip") == SafeCLIP(
-        score="cosine", score_batch=1024, scout_epochs=0, scout_learning_rate=2.5e-5,
-        scout_share=0.85, warmup_epochs=5,
-        slow_epochs=1, slow_learning_rate=5e-6, rise_epochs=0.0, threshold=0.9, growth=0.01,
-        cap=0.85, adaptive=False, likely=0.0, first_cap=0.85, rule="monotone", momentum=0.0,
-        augment=True, train_risky=True, fence=0.0, fill=False, seed=0,
+        seed=0, warmup_epochs=5, slow_epochs=1, slow_learning_rate=5e-6, threshold=0.9, growth=0.01,
+        cap=0.85, first_cap=0.85, rule="monotone",
     )  # fmt: skip
 
 
+def test_safeclip_warms_up_starts_slowly_and_then_trains_both_pools():
+    defense = planned("safeclip", warmup_epochs=2, slow_learning_rate=0.5)
+    for epoch in range(2):
+        assert kinds(defense, epoch) == [("unimodal", True, 2000)]
+    (slow,) = defense.stages(2)
+    assert (slow.objective.name, slow.learning_rate) == ("clip", 0.5)
+    assert len(pairs_of(slow)) == 2000
+    assert [defense.before(epoch) for epoch in range(5)] == [
+        Before(), Before(), Before(), Before(pools=True), Before(pools=True, reuse=True)
+    ]  # fmt: skip
+    pools = defense.pools(3, scores(), None)
+    assert kinds(defense, 3, pools) == [("unimodal", True, 400), ("clip", True, 1600)]
+    risky, safe = defense.stages(3)
+    both = np.concatenate([pairs_of(risky, pools), pairs_of(safe, pools)])
+    np.testing.assert_array_equal(np.sort(both), np.arange(2000))
+
+
+def test_safeclips_safe_pool_grows_to_its_cap():
+    defense = planned("safeclip", growth=0.02, cap=0.9, first_cap=0.85)
+    pools, sizes = None, []
+    for epoch in range(6, 13):
+        pools = defense.pools(epoch, scores(1600, epoch), pools)
+        sizes.append(len(pools.safe))
+        assert pools.scores[pools.safe].min() >= pools.scores[pools.risky].max()
+    assert sizes == [1600, 1640, 1680, 1720, 1760, 1800, 1800]
+    assert len(defense.pools(6, scores(1900), None).safe) == 1700  # the first cap
+
+
 def test_a_defences_own_score_comes_before_that_of_all():
-    c = common.get_config()
-    c.score.kind = "relative"
-    found = {}
-    for c.defense in ("none", "roclip", "safeclip", "safeclip_plus"):
-        found[c.defense] = defenses.score_kind(c)
-    assert list(found.values()) == ["relative", "relative", "relative", "typical"]
-    c.defense = "safeclip"
-    assert defenses.create(c).score == "relative"
-    c.safeclip.score = "typical"
-    c.safeclip.score_batch = 64
-    assert defenses.create(c).score == defenses.score_kind(c) == "typical"
-    assert defenses.create(c).score_batch == defenses.score_batch(c) == 64
+    changes = {"score.kind": "relative", "score.batch_size": 64}
+    found = {name: run_of(name, **changes) for name in ("none", "safeclip", "safeclip_plus")}
+    assert found["none"].pair_score == found["safeclip"].pair_score == SCORES["relative"]
+    assert found["none"].score_batch == found["safeclip"].score_batch == 64
+    assert found["safeclip_plus"].pair_score == SCORES["typical"]
+    assert found["safeclip_plus"].score_batch == SCORES["typical"].batch == 1024
 
 
 def test_safeclip_plus_rests_the_risky_pool_and_makes_up_for_it():
-    changes = {"safeclip_plus.scout_epochs": 0, "safeclip_plus.first_cap": 0.5}
-    plus = planned("safeclip_plus", **changes)
+    plus = planned("safeclip_plus", first_cap=0.5)
     assert kinds(plus, 0) == [("clip", True, 2000)] and not plus.before(0).pools
-    pools = plus.pools(1, scores(), None)
+    pools = plus.pools(2, scores(), None)
     assert len(pools.safe) == 1000
-    first, again = plus.stages(1, PAIRS, pools)
-    np.testing.assert_array_equal(first.pairs, pools.safe)
-    assert len(again.pairs) == 1000 and np.isin(again.pairs, pools.safe).all()
-    assert len(np.unique(again.pairs)) == len(again.pairs)
+    first, again = (pairs_of(stage, pools) for stage in plus.stages(2))
+    np.testing.assert_array_equal(first, pools.safe)
+    assert len(again) == 1000 and np.isin(again, pools.safe).all()
     later = split(scores(), seed=0, share=0.9)
-    sizes = [len(stage.pairs) for stage in plus.stages(7, PAIRS, later)]
-    assert sizes == [1800, 200]
-    repeated, once_more = (plus.stages(7, PAIRS, later)[1].pairs for _ in range(2))
+    assert kinds(plus, 7, later) == [("clip", True, 1800), ("clip", True, 200)]
+    repeated, once_more = (pairs_of(plus.stages(7)[1], later) for _ in range(2))
     np.testing.assert_array_equal(repeated, once_more)
-    assert (repeated != plus.stages(8, PAIRS, later)[1].pairs).any()
+    assert (repeated != pairs_of(plus.stages(8)[1], later)).any()
+    other = planned("safeclip_plus"), run_of("safeclip_plus", seed=1).plan
+    seeds = [pairs_of(defense.stages(7)[1], later) for defense in other]
+    assert (seeds[0] != seeds[1]).any()
 
 
 STRANGE, UNREADABLE = np.arange(1900, 1910), np.arange(1910, 1915)
@@ -95,51 +133,48 @@ def distances():
     return found
 
 
-@pytest.mark.parametrize("scouts", [0, 1, 2])
-def test_strange_pictures_are_risky_for_good(scouts):
-    plus = planned("safeclip_plus", **{"safeclip_plus.scout_epochs": scouts})
-    first = scouts or 1
-    assert [plus.before(e).distances for e in range(5)] == [e == first for e in range(5)]
+@pytest.mark.parametrize("pilot", [1, 2])
+def test_strange_pictures_are_risky_for_good(pilot):
+    plus = planned("safeclip_plus", pilot_epochs=pilot)
+    assert [plus.before(e).distances for e in range(5)] == [e == pilot for e in range(5)]
     assert not any(planned("safeclip").before(epoch).distances for epoch in range(20))
-    pools = plus.pools(first, scores(), None, distances())
-    for epoch in range(first + 1, 40):
-        assert pools.barred.tolist() == STRANGE.tolist()
+    pools = plus.pools(pilot, scores(), None, distances())
+    for epoch in range(pilot + 1, 40):
+        assert pools.excluded.tolist() == STRANGE.tolist()
         assert not np.isin(STRANGE, pools.safe).any()
         pools = plus.pools(epoch, scores(seed=epoch), pools)
     assert np.isin(np.setdiff1d(np.arange(400, 2000), STRANGE), pools.safe).mean() > 0.98
 
 
-def test_scouting_is_forgotten_but_for_the_fence():
-    changes = {"scout_epochs": 2, "scout_learning_rate": 0.5, "warmup_epochs": 1}
-    changes["first_cap"] = 0.5
-    plus = planned("safeclip_plus", **{f"safeclip_plus.{k}": v for k, v in changes.items()})
-    assert [plus.before(epoch) for epoch in range(6)] == [
-        Before(), Before(), Before(pools=True, distances=True, anew=True), Before(),
+def test_the_pilot_is_forgotten_but_for_whom_it_excludes():
+    plus = planned("safeclip_plus", pilot_epochs=2, pilot_learning_rate=0.5, first_cap=0.5)
+    assert [plus.before(epoch) for epoch in range(5)] == [
+        Before(), Before(), Before(pools=True, distances=True, restart=True),
         Before(pools=True), Before(pools=True, reuse=True),
     ]  # fmt: skip
     for epoch in range(2):
-        (scouting,) = plus.stages(epoch, PAIRS, None)
-        assert (scouting.objective, scouting.learning_rate) == ("clip", 0.5)
-        np.testing.assert_array_equal(scouting.pairs, PAIRS)
-    scouted = plus.pools(2, scores(seed=1), None, distances())
+        (pilot,) = plus.stages(epoch)
+        assert (pilot.objective.name, pilot.learning_rate) == ("clip", 0.5)
+        assert len(pairs_of(pilot)) == 2000
+    piloted = plus.pools(2, scores(seed=1), None, distances())
     best = np.argsort(-scores(seed=1), kind="stable")
     best = np.sort(best[~np.isin(best, STRANGE)][:1700])
-    for epoch, objective in ((2, "unimodal"), (3, "clip")):
-        (stage,) = plus.stages(epoch, PAIRS, scouted)
-        assert stage.objective == objective
-        np.testing.assert_array_equal(stage.pairs, best)
-    first = plus.pools(4, scores(), scouted)
+    (slow,) = plus.stages(2)
+    assert (slow.objective.name, slow.learning_rate) == ("clip", plus.slow_learning_rate)
+    np.testing.assert_array_equal(pairs_of(slow, piloted), best)
+    first = plus.pools(3, scores(), piloted)
     assert len(first.safe) == 1000 and not np.isin(STRANGE, first.safe).any()
     np.testing.assert_array_equal(first.scores, scores())
 
 
-@pytest.mark.parametrize("scouts, rise, until", [(0, 0, 0), (2, 0, 0), (0, 1.5, 3.5), (2, 1, 5)])
-def test_the_rate_can_rise_until_the_pools_have_trained(scouts, rise, until):
-    changes = {"scout_epochs": scouts, "warmup_epochs": 1, "rise_epochs": float(rise)}
-    plus = planned("safeclip_plus", **{f"safeclip_plus.{k}": v for k, v in changes.items()})
-    assert Without(plus, np.arange(3)).rising_epochs == plus.rising_epochs == until
+@pytest.mark.parametrize(
+    "pilot, rising, until", [(1, 0.0, 0), (2, 0.0, 0), (1, 1.5, 3.5), (2, 1.0, 4)]
+)
+def test_the_rate_can_rise_until_the_pools_have_trained(pilot, rising, until):
+    plus = planned("safeclip_plus", pilot_epochs=pilot, rising_epochs=rising)
+    assert plus.warmup_epochs_at_least == until
     for name in ("none", "augmentation", "roclip", "safeclip"):
-        assert planned(name).rising_epochs == 0
+        assert planned(name).warmup_epochs_at_least == 0
 
 
 def test_pools_that_were_deleted_are_made_as_the_first_ones():
@@ -149,52 +184,69 @@ def test_pools_that_were_deleted_are_made_as_the_first_ones():
 
 
 @pytest.mark.parametrize("safe", [1200, 1600, 1900])
-def test_an_adaptive_pool_stops_at_the_mixtures_share(safe):
-    defense = SafeCLIP(adaptive=True, cap=0.99, growth=0.1, first_cap=0.5)
+def test_the_pool_of_safeclip_plus_stops_at_the_mixtures_share(safe):
+    values = {"safe_score": 1.0, "momentum": 0.0, "growth": 0.1, "first_cap": 0.5}
+    plus = planned("safeclip_plus", threshold=0.9, **values)
     pools, sizes = None, []
-    for epoch in range(6, 16):
-        pools = defense.pools(epoch, scores(safe, epoch), pools)
+    for epoch in range(2, 12):
+        pools = plus.pools(epoch, scores(safe, epoch), pools)
         sizes.append(len(pools.safe))
-        assert (np.diff(np.sort(pools.scores)) >= 0).all()
         assert pools.scores[pools.safe].min() >= pools.scores[pools.risky].max()
     assert sizes[0] == 1000 and sizes[1] == min(1200, sizes[-1])
     assert abs(sizes[-1] - safe) <= 0.01 * 2000
 
 
-def test_likely_pairs_are_safe_although_the_mixture_calls_their_tail_risky():
+def test_pairs_of_a_high_score_are_safe_although_the_mixture_calls_their_tail_risky():
     odd = (1 - np.random.default_rng(0).exponential(0.1, 2000)).astype(np.float32)
     odd[:6] = -0.5
     sizes = {}
-    for likely in (0.0, 0.5):
-        values = {"likely": likely, "cap": 0.99, "growth": 0.5, "first_cap": 0.5}
-        defense = SafeCLIP(score="typical", adaptive=True, **values)
-        first = defense.pools(6, odd, None)
-        second = defense.pools(7, odd, first)
+    for safe_score in (2.0, 0.5):
+        values = {"threshold": 0.9, "growth": 0.5, "first_cap": 0.5, "momentum": 0.0}
+        plus = SafeCLIPPlus(safe_score=safe_score, **values)
+        first = plus.pools(2, odd, None)
+        second = plus.pools(3, odd, first)
         assert not np.isin(np.arange(6), second.safe).any()
-        sizes[likely] = len(second.safe)
-    assert sizes[0.5] == np.count_nonzero(odd > 0.5) > 1.05 * sizes[0.0]
+        sizes[safe_score] = len(second.safe)
+    assert sizes[0.5] == np.count_nonzero(odd > 0.5) > 1.05 * sizes[2.0]
+
+
+def test_scores_are_averaged_over_epochs():
+    plus = planned("safeclip_plus", momentum=0.75)
+    first = plus.pools(2, scores(seed=1), None)
+    second = plus.pools(3, scores(seed=2), first)
+    expected = 0.75 * scores(seed=1) + 0.25 * scores(seed=2)
+    np.testing.assert_allclose(second.scores, expected, rtol=1e-6)
 
 
 def test_the_pool_shrinks_when_the_mixture_does():
-    defense = SafeCLIP(adaptive=True, cap=0.99, growth=0.1, first_cap=0.9)
-    wide = defense.pools(6, scores(1700), None)
-    assert len(defense.pools(7, scores(1100), wide).safe) < len(wide.safe)
+    plus = SafeCLIPPlus(safe_score=2.0, growth=0.1, first_cap=0.9, momentum=0.0)
+    wide = plus.pools(2, scores(1700), None)
+    assert len(plus.pools(3, scores(1100), wide).safe) < len(wide.safe)
 
 
 @pytest.mark.parametrize(
     "name, changes, message",
     [
-        ("cleanclip", {}, "set init_from"),
-        ("cleanclip", {"init_from": "x", "attack.rate": 0.1}, "trusted pairs"),
-        ("roclip", {"roclip.every": 0}, r"roclip\.every=0"),
-        ("safeclip", {"safeclip.first_cap": 2.0}, r"safeclip\.first_cap=2\.0"),
-        ("safeclip", {"safeclip.fence": -1.0}, r"safeclip\.fence=-1\.0 is negative"),
-        ("safeclip", {"safeclip.rise_epochs": -1.0}, r"safeclip\.rise_epochs=-1\.0 is negative"),
-        ("safeclip", {"safeclip.scout_epochs": 1}, r"safeclip\.scout_epochs=1 would show a fence"),
-        ("safeclip_plus", {"safeclip_plus.score": "cosine"}, r"likely=0\.75 is no cosine"),
+        ("roclip", {"roclip.every": 0}, r"roclip\.every=0 is not at least 1"),
+        ("safeclip", {"safeclip.first_cap": 2.0}, r"safeclip\.first_cap=2\.0 is not between"),
+        ("safeclip", {"safeclip.growth": 0.9}, r"safeclip\.growth=0\.9: exceeds cap=0\.85"),
+        ("safeclip", {"safeclip.rule": "papers"}, "did you mean 'paper'"),
+        ("safeclip_plus", {"safeclip_plus.outlier_iqr": -1.0}, r"outlier_iqr=-1\.0 is not above 0"),
+        ("safeclip_plus", {"safeclip_plus.rising_epochs": -1.0}, r"rising_epochs=-1\.0 is not at"),
+        ("safeclip_plus", {"safeclip_plus.pilot_epochs": 0}, r"pilot_epochs=0 is not at least 1"),
+        ("safeclip_plus", {"safeclip_plus.score": "cosine"}, "safe_score is no cosine"),
         ("safeclip+", {}, "did you mean 'safeclip"),
     ],
 )
 def test_bad_plans_are_refused(name, changes, message):
     with pytest.raises(UserError, match=message):
-        planned(name, **changes)
+        run_of(name, **changes)
+
+
+@pytest.mark.parametrize(
+    "starts_from, poisons, message", [("", False, "set init_from"), ("x", True, "trusted pairs")]
+)
+def test_cleanclip_needs_a_run_and_clean_pairs(starts_from, poisons, message):
+    with pytest.raises(UserError, match=message):
+        DEFENSES["cleanclip"].check(starts_from, poisons)
+    DEFENSES["cleanclip"].check("x", False)

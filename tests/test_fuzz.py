@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from configs import demo
+import safeclip_jax
 from safeclip_jax.attacks import poison
 from safeclip_jax.checkpoints import checksums
 from safeclip_jax.data import prompts, tokenizer
@@ -20,10 +20,11 @@ from safeclip_jax.data.sources.columns import ColumnsBuilder
 from safeclip_jax.data.sources.columns_file import load_columns, save_columns
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.data.sources.table import Table
-from safeclip_jax.defenses import pools
+from safeclip_jax.defenses import pool_files, pools
 from safeclip_jax.errors import BadRecord, UserError
 from safeclip_jax.evaluation import features
-from safeclip_jax.runs import old_config, run_folder
+from safeclip_jax.runs import run_folder
+from safeclip_jax.runs import settings as run_settings
 from safeclip_jax.system import atomic_file
 from safeclip_jax.training import metrics as run_metrics
 from safeclip_jax.training import results
@@ -104,7 +105,7 @@ def cases(tmp_path_factory):
     manifest = poison.plan_backdoor(Scenes(50), target="heart", count=4, triggers=["sig"], seed=0)
     manifest.save(add("manifest.json", poison.load, is_json=True))
     split = pools.split(np.random.default_rng(0).random(50), seed=0, threshold=0.5)
-    pools.save(split, add("pools.npz", pools.load))
+    pool_files.save(split, add("pools.npz", pool_files.load))
     columns = ColumnsBuilder(labelled=True)
     for i in range(4):
         columns.add(f"k{i}", f"a caption {i}", "red")
@@ -120,10 +121,10 @@ def cases(tmp_path_factory):
     tokenizer.train(["a red circle"] * 4, 300, 16).save(
         add("tokenizer.json", lambda p: tokenizer.load(p, 16), is_json=True)
     )
-    config = demo.get_config()
-    add("run/config.json", lambda p: run_folder.check_config(p.parent, config),
-        run_folder.as_json(config), True)  # fmt: skip
-    add("other/config.json", lambda p: old_config.read(p.parent), run_folder.as_json(config), True)
+    run = run_settings.of(safeclip_jax.config("demo"))
+    values = run_settings.as_dict(run)
+    add("run/config.json", lambda p: run_folder.check_config(p.parent, run), values, True)
+    add("other/config.json", lambda p: run_folder.read(p.parent), values, True)
     add("results.json", results.read, {"seconds": 1.0}, True)
     (folder / "run/state/x").mkdir(parents=True)
     (folder / "run/state/x/file").write_bytes(b"content")

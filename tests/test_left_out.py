@@ -7,7 +7,7 @@ import pytest
 
 from safeclip_jax.data import left_out
 from safeclip_jax.data.sources.scenes import Scenes
-from safeclip_jax.defenses.defense import Without, outline
+from safeclip_jax.defenses.defense import without
 from safeclip_jax.defenses.none import NoDefense
 from safeclip_jax.defenses.pools import split
 from safeclip_jax.defenses.safeclip import SafeCLIP
@@ -50,18 +50,19 @@ def test_a_file_that_is_none_is_refused(tmp_path):
             left_out.read(str(path), SCENES)
 
 
-@pytest.mark.parametrize("defense", [NoDefense(False), SafeCLIP(warmup_epochs=1, growth=0.3)])
+@pytest.mark.parametrize("defense", [NoDefense(), SafeCLIP(warmup_epochs=1, growth=0.3)])
 def test_no_stage_has_them_and_all_others_stay(defense):
-    pairs, gone = np.arange(50, dtype=np.int32), np.array([0, 7, 49])
-    less = Without(defense, gone)
+    gone = np.array([0, 7, 49])
     scores = np.random.default_rng(0).normal(size=50).astype(np.float32)
     for epoch in range(4):
         pools = None
-        if less.before(epoch).pools:
-            pools = less.pools(epoch, scores, split(scores, seed=0, share=0.3))
-        for stage, whole in zip(
-            less.stages(epoch, pairs, pools), defense.stages(epoch, pairs, pools), strict=True
-        ):
-            np.testing.assert_array_equal(stage.pairs, whole.pairs[~np.isin(whole.pairs, gone)])
+        if defense.before(epoch).pools:
+            pools = defense.pools(epoch, scores, split(scores, seed=0, share=0.3))
+        stages = defense.stages(epoch)
+        for stage, whole in zip(without(stages, gone), stages, strict=True):
+            found, every = (s.part.indices(50, pools) for s in (stage, whole))
+            np.testing.assert_array_equal(found, every[~np.isin(every, gone)])
             assert stage.kind == whole.kind
-    assert all(not np.isin(stage.pairs, gone).any() for _, stage in outline(less, pairs, range(3)))
+            planned = whole.part.count(50)
+            assert stage.part.count(50) == (None if planned is None else planned - len(gone))
+        assert without(stages, np.zeros(0, np.int32)) == list(stages)

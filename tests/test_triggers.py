@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from configs import common
 from safeclip_jax.attacks import triggers
 from safeclip_jax.errors import UserError
+from safeclip_jax.runs import settings as run_settings
 
 SIZES = (32, 224)
 
@@ -44,19 +44,19 @@ def test_positions_and_patterns():
     image = np.full((40, 40, 3), 77, np.uint8)
     for position in triggers.POSITIONS:
         for pattern in triggers.PATTERNS:
-            patch = triggers.Patch(pattern, position, 0.2, 0.05)
+            patch = triggers.Patch(pattern, position, 0.2)
             changed = (patch(image, 3) != 77).any(axis=2)
             if position == "four_corners":
                 assert changed.sum() == 4 * 64
-                corner = triggers.Patch(pattern, "top_left", 0.2, 0.05)(image, 3)
+                corner = triggers.Patch(pattern, "top_left", 0.2)(image, 3)
                 np.testing.assert_array_equal(patch(image, 3)[:20, :20], corner[:20, :20])
                 continue
             rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
             assert np.ptp(rows) + 1 == np.ptp(columns) + 1 == 8
             if position.startswith("top"):
-                assert rows[0] == 2
+                assert rows[0] == 0
             if position.endswith("right"):
-                assert columns[-1] == 37
+                assert columns[-1] == 39
     random = triggers.Patch(position="random")
     assert any((random(image, 0) != random(image, i)).any() for i in range(1, 5))
 
@@ -167,45 +167,50 @@ def test_color_curve(size):
     assert np.abs(curve(image, 0) - exact).max() <= 0.5 + 1e-9
 
 
-def options():
-    attack = common.get_config().attack
-    return {name: attack[name].to_dict() for name in triggers.TRIGGERS}
+def created(names, seed=0, **changes):
+    """The triggers of a run's settings; `changes` are of keys such as `badnets__size`."""
+    config = run_settings.defaults()
+    config.update_from_flattened_dict(
+        {f"attack.{key.replace('__', '.')}": value for key, value in changes.items()}
+    )
+    return triggers.named(names, run_settings.of(config).attack.parameters(), seed)
 
 
 @settings(max_examples=20, deadline=None)
 @given(
     st.sampled_from(list(triggers.TRIGGERS)),
     st.integers(8, 70),
-    st.integers(8, 70),
+    st.integers(13, 70),  # of 12 pixels each lies on a zero of the sinusoid
     st.integers(0, 10**6),
 )
 def test_triggers_are_pure_and_keep_the_shape(name, height, width, index):
-    trigger = triggers.create(name, options(), 3)[name]
+    trigger = created(name, 3)[name]
     image = picture(height, width)
     before = image.copy()
     changed = trigger(image, index)
     np.testing.assert_array_equal(image, before)
     assert changed.shape == image.shape and changed.dtype == np.uint8
     assert (changed != image).any()
-    np.testing.assert_array_equal(changed, triggers.create(name, options(), 3)[name](image, index))
+    np.testing.assert_array_equal(changed, created(name, 3)[name](image, index))
 
 
 @pytest.mark.parametrize(
-    "make, message",
+    "names, changes, message",
     [
-        (lambda: triggers.Patch(pattern="checker"), "did you mean 'checkerboard'"),
-        (lambda: triggers.Patch(position="corner"), "unknown attack.badnets.position"),
-        (lambda: triggers.Patch(size=1.2), "does not fit"),
-        (lambda: triggers.Blend(0.0), "alpha=0.0"),
-        (lambda: triggers.Blend(pattern="no/such.png"), "neither 'noise' nor an image"),
-        (lambda: triggers.Sinusoid(delta=0), "delta=0"),
-        (lambda: triggers.Warp(grid=1), "grid=1"),
-        (lambda: triggers.Warp(strength=-1), "strength=-1"),
-        (lambda: triggers.ColorCurve(2.0), "strength=2.0"),
-        (lambda: triggers.create("badnet", options(), 0), "did you mean 'badnets'"),
-        (lambda: triggers.create("sig+sig", options(), 0), "twice"),
+        ("badnets", {"badnets__pattern": "checker"}, "did you mean 'checkerboard'"),
+        ("badnets", {"badnets__position": "corner"}, r"attack\.badnets\.position='corner' is not"),
+        ("badnets", {"badnets__size": 1.2}, r"attack\.badnets\.size=1\.2 is not between 0 and 1"),
+        ("badnets", {"badnets__size": 0.0}, r"attack\.badnets\.size=0\.0 is not above 0"),
+        ("blended", {"blended__alpha": 0.0}, r"attack\.blended\.alpha=0\.0 is not above 0"),
+        ("blended", {"blended__pattern": "no/such.png"}, "neither 'noise' nor an image"),
+        ("sig", {"sig__delta": 0.0}, r"attack\.sig\.delta=0\.0"),
+        ("wanet", {"wanet__grid": 1}, r"attack\.wanet\.grid=1"),
+        ("wanet", {"wanet__strength": -1.0}, r"attack\.wanet\.strength=-1\.0"),
+        ("nashville", {"nashville__strength": 2.0}, r"attack\.nashville\.strength=2\.0"),
+        ("badnet", {}, "did you mean 'badnets'"),
+        ("sig+sig", {}, "twice"),
     ],
 )
-def test_bad_parameters_are_refused(make, message):
+def test_bad_parameters_are_refused(names, changes, message):
     with pytest.raises(UserError, match=message):
-        make()
+        created(names, **changes)

@@ -67,7 +67,7 @@ def read(path: Path) -> dict:
     try:
         found = json.loads(path.read_text())
         return {_RENAMED.get(name, name): value for name, value in found.items()}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError, AttributeError) as error:
         raise UserError(
             f"{path} cannot be read ({first_line(error)}): delete it to evaluate again"
         ) from None
