@@ -105,7 +105,7 @@ def test_an_end_token_that_is_not_the_last_id_is_moved_there(tmp_path, layout):
 
 
 def test_layouts_refuse_what_they_cannot_hold(tmp_path):
-    with pytest.raises(UserError, match="no ResNets"):
+    with pytest.raises(UserError, match="holds ViTs alone"):
         write(random_model("rn_nano"), tmp_path / "a", "huggingface")
     with pytest.raises(UserError, match="convolutional stem"):
         write(random_model("nano"), tmp_path / "a", "huggingface")

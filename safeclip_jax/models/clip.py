@@ -12,14 +12,14 @@ import numpy as np
 
 from safeclip_jax.errors import UserError, unknown
 from safeclip_jax.models.linear import Linear
-from safeclip_jax.models.resnet import ResNet, ResNetConfig
+from safeclip_jax.models.resnet import ResNetConfig
 from safeclip_jax.models.text import TextConfig, TextTransformer
+from safeclip_jax.models.tower import ImageTower
 from safeclip_jax.models.transformer import ACTIVATIONS
-from safeclip_jax.models.vit import ViT, ViTConfig
+from safeclip_jax.models.vit import ViTConfig
 
 MAX_LOG_SCALE = math.log(100.0)
 _INITIAL_LOG_SCALE = math.log(1 / 0.07)
-POOLS = ("class_token", "mean")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class CLIPConfig:
       mean, std: of each colour channel in [0, 1]; the default is CLIP's (Radford et al., 2021).
     """
 
-    image: ViTConfig | ResNetConfig
+    image: ImageTower
     text: TextConfig
     embedding: int = 512
     mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)
@@ -128,28 +128,11 @@ def configure(
     )
     return replace(
         base,
-        image=_fitted(base.image, preset, image_size, activation, pool),
+        image=base.image.fitted(image_size, activation, pool),
         text=text,
         mean=_channels("model.mean", mean or base.mean),
         std=_channels("model.std", std or base.std),
     )
-
-
-def _fitted(
-    image: ViTConfig | ResNetConfig,
-    preset: str,
-    image_size: int,
-    activation: str,
-    pool: str | None,
-) -> ViTConfig | ResNetConfig:
-    if isinstance(image, ResNetConfig):
-        if pool:
-            raise UserError(f"model.pool={pool!r}: {preset} has attention pooling; leave it empty")
-        return replace(image, image_size=image_size)
-    pool = pool or image.pool
-    if pool not in POOLS:
-        raise unknown("model.pool", pool, POOLS)
-    return replace(image, image_size=image_size, activation=activation, pool=pool)
 
 
 def _channels(key: str, values: tuple[float, ...]) -> tuple[float, ...]:
@@ -175,13 +158,9 @@ class CLIP(nn.Module):
 
     def setup(self) -> None:
         c = self.config
-        if isinstance(c.image, ResNetConfig):
-            self.image: ResNet | ViT = ResNet(c.image, self.dtype, self.remat)
-        else:
-            self.image = ViT(c.image, self.dtype, self.remat, self.scan)
+        self.image = c.image.build(self.dtype, self.remat, self.scan)
         self.text = TextTransformer(c.text, self.dtype, self.remat, self.scan)
-        has_bias = isinstance(c.image, ResNetConfig)  # as the output of its attention pooling
-        self.image_projection = self._projection(c.image.features, has_bias)
+        self.image_projection = self._projection(c.image.features, c.image.projection_bias)
         self.text_projection = self._projection(c.text.width, False)
         self.log_scale = self.param(
             "log_scale", nn.initializers.constant(_INITIAL_LOG_SCALE), (), jnp.float32

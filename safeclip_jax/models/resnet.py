@@ -7,13 +7,14 @@ global batch: under `jit` the mean over the batch axis is one over all devices.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from safeclip_jax.errors import UserError
 from safeclip_jax.models.attention import attend
 from safeclip_jax.models.convolution import Conv3
 from safeclip_jax.models.linear import Linear, into_heads
@@ -24,7 +25,7 @@ _EXPANSION = 4
 
 @dataclass(frozen=True)
 class ResNetConfig:
-    """Shape of the image tower.
+    """Shape of the image tower, a `tower.ImageTower`.
 
     Attributes:
       image_size: side of the input in pixels, a multiple of 32.
@@ -38,14 +39,29 @@ class ResNetConfig:
     width: int = 64
     heads: int = 32
 
+    projection_bias = True  # it is the output of the attention pooling
+
     @property
     def stride(self) -> int:
-        """Pixels a side for each place of the last feature map."""
         return 32
 
     @property
     def features(self) -> int:
         return self.width * 8 * _EXPANSION
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        return self.blocks
+
+    def fitted(
+        self, image_size: int, activation: str | None = None, pool: str | None = None
+    ) -> ResNetConfig:
+        if pool:
+            raise UserError(f"model.pool={pool!r}: a ResNet has attention pooling; leave it empty")
+        return replace(self, image_size=image_size)
+
+    def build(self, dtype: jnp.dtype, remat: str, scan: bool) -> ResNet:
+        return ResNet(self, dtype, remat)
 
 
 def _pointwise(features: int, inputs: int, dtype: jnp.dtype, name: str) -> Linear:

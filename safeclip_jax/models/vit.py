@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from safeclip_jax.errors import unknown
 from safeclip_jax.models.convolution import shifted
 from safeclip_jax.models.linear import Linear
 from safeclip_jax.models.transformer import Transformer, layer_norm
 
+POOLS = ("class_token", "mean")
+
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """Shape of the image tower.
+    """Shape of the image tower, a `tower.ImageTower`.
 
     Attributes:
       image_size: side of the input in pixels.
@@ -38,14 +41,31 @@ class ViTConfig:
     mlp_ratio: float = 4.0
     activation: str = "gelu"
 
+    projection_bias = False
+
     @property
     def stride(self) -> int:
-        """Pixels a side for each place of the feature map."""
         return self.patch
 
     @property
     def features(self) -> int:
         return self.width
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        return (self.depth,)
+
+    def fitted(
+        self, image_size: int, activation: str | None = None, pool: str | None = None
+    ) -> ViTConfig:
+        pool = pool or self.pool
+        if pool not in POOLS:
+            raise unknown("model.pool", pool, POOLS)
+        activation = activation or self.activation
+        return replace(self, image_size=image_size, activation=activation, pool=pool)
+
+    def build(self, dtype: jnp.dtype, remat: str, scan: bool) -> ViT:
+        return ViT(self, dtype, remat, scan)
 
 
 class StemConv(nn.Module):

@@ -10,7 +10,6 @@ from typing import Any
 
 from safeclip_jax.errors import UserError, first_line
 from safeclip_jax.models.clip import CLIPConfig
-from safeclip_jax.models.resnet import ResNetConfig
 from safeclip_jax.models.text import TextConfig
 from safeclip_jax.models.transformer import ACTIVATIONS
 from safeclip_jax.models.vit import ViTConfig
@@ -54,8 +53,8 @@ def links_of(config: CLIPConfig) -> list[Link]:
 
 def _plain(config: CLIPConfig) -> ViTConfig:
     image = config.image
-    if isinstance(image, ResNetConfig):
-        raise UserError("Hugging Face's CLIPModel holds no ResNets: export it as open_clip")
+    if not isinstance(image, ViTConfig):
+        raise UserError("Hugging Face's CLIPModel holds ViTs alone: export it as open_clip")
     links.check_plain(image, "Hugging Face's CLIPModel")
     return image
 

@@ -5,13 +5,15 @@ A folder holds `open_clip_config.json` and `open_clip_model.safetensors`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from safeclip_jax.errors import UserError
 from safeclip_jax.models.clip import CLIPConfig
 from safeclip_jax.models.resnet import ResNetConfig
 from safeclip_jax.models.text import TextConfig
+from safeclip_jax.models.tower import ImageTower
 from safeclip_jax.models.vit import ViTConfig
 from safeclip_jax.weights import links
 from safeclip_jax.weights.links import Link
@@ -31,28 +33,38 @@ def links_of(config: CLIPConfig) -> list[Link]:
     Raises:
       UserError: if the layout has no place for the model.
     """
-    image, text = ("params", "image"), ("params", "text")
-    if isinstance(config.image, ResNetConfig):
-        tower = _resnet(config.image)
-    else:
-        links.check_plain(config.image, "open_clip")
-        tower = [
-            Link((*image, "class_token"), "visual.class_embedding"),
-            Link((*image, "positions"), "visual.positional_embedding"),
-            Link((*image, "patches", "kernel"), "visual.conv1.weight", links.CONVOLUTION),
-            *links.norm((*image, "norm_in"), "visual.ln_pre"),
-            *_transformer((*image, "transformer"), "visual.transformer", config.image.depth),
-            *links.norm((*image, "norm_out"), "visual.ln_post"),
-            Link(("params", "image_projection", "kernel"), "visual.proj"),
-        ]
+    text = ("params", "text")
     return [
-        *tower,
+        *_layout(config).links(config.image),
         Link((*text, "tokens", "embedding"), "token_embedding.weight"),
         Link((*text, "positions"), "positional_embedding"),
         *_transformer((*text, "transformer"), "transformer", config.text.depth),
         *links.norm((*text, "norm_out"), "ln_final"),
         Link(("params", "text_projection", "kernel"), "text_projection"),
         Link(("params", "log_scale"), "logit_scale"),
+    ]
+
+
+def positions_of(config: CLIPConfig) -> str:
+    """The tensor of the image tower's positions: one for each place, and one."""
+    return _layout(config).positions
+
+
+def _layout(config: CLIPConfig) -> _TowerLayout:
+    return _LAYOUTS[type(config.image)]
+
+
+def _vit(config: ViTConfig) -> list[Link]:
+    links.check_plain(config, "open_clip")
+    image = ("params", "image")
+    return [
+        Link((*image, "class_token"), "visual.class_embedding"),
+        Link((*image, "positions"), "visual.positional_embedding"),
+        Link((*image, "patches", "kernel"), "visual.conv1.weight", links.CONVOLUTION),
+        *links.norm((*image, "norm_in"), "visual.ln_pre"),
+        *_transformer((*image, "transformer"), "visual.transformer", config.depth),
+        *links.norm((*image, "norm_out"), "visual.ln_post"),
+        Link(("params", "image_projection", "kernel"), "visual.proj"),
     ]
 
 
@@ -76,6 +88,9 @@ def _transformer(ours: links.Path, theirs: str, depth: int) -> list[Link]:
 
 
 def _resnet(config: ResNetConfig) -> list[Link]:
+    heads = config.features // 64  # as open_clip makes them
+    if config.heads != heads:
+        raise UserError(f"open_clip gives a ResNet {heads} heads, not {config.heads}")
     found: list[Link] = []
     for i in (1, 2, 3):
         found += _convolution(("image",), f"stem_{i}", f"visual.conv{i}")
@@ -112,22 +127,12 @@ def _batch_norm(ours: links.Path, name: str, theirs: str) -> list[Link]:
 
 def describe(config: CLIPConfig) -> dict[str, Any]:
     """The content of `open_clip_config.json`."""
-    image, text = config.image, config.text
-    vision: dict[str, Any] = {"image_size": image.image_size, "width": image.width}
-    if isinstance(image, ResNetConfig):
-        vision["layers"] = list(image.blocks)
-    else:
-        vision |= {
-            "layers": image.depth,
-            "patch_size": image.patch,
-            "head_width": image.width // image.heads,
-            "mlp_ratio": image.mlp_ratio,
-        }
+    text = config.text
     return {
         "model_cfg": {
             "embed_dim": config.embedding,
             "quick_gelu": text.activation == "quick_gelu",
-            "vision_cfg": vision,
+            "vision_cfg": _layout(config).describe(config.image),
             "text_cfg": {
                 "context_length": text.context,
                 "vocab_size": text.vocab_size,
@@ -139,6 +144,21 @@ def describe(config: CLIPConfig) -> dict[str, Any]:
         },
         "preprocess_cfg": {"mean": list(config.mean), "std": list(config.std), **_PREPROCESSING},
     }
+
+
+def _describe_vit(image: ViTConfig) -> dict[str, Any]:
+    return {
+        "image_size": image.image_size,
+        "width": image.width,
+        "layers": image.depth,
+        "patch_size": image.patch,
+        "head_width": image.width // image.heads,
+        "mlp_ratio": image.mlp_ratio,
+    }
+
+
+def _describe_resnet(image: ResNetConfig) -> dict[str, Any]:
+    return {"image_size": image.image_size, "width": image.width, "layers": list(image.blocks)}
 
 
 def understand(content: dict[str, Any], end_id: int, where: str) -> CLIPConfig:
@@ -156,7 +176,6 @@ def understand(content: dict[str, Any], end_id: int, where: str) -> CLIPConfig:
     try:
         model, preprocessing = content["model_cfg"], content.get("preprocess_cfg", {})
         vision, text = model["vision_cfg"], model["text_cfg"]
-        resnet = isinstance(vision["layers"], list)
         _refuse_others(model, _MODEL, where)
         _refuse_others(vision, _VISION, where)
         _refuse_others(text, _TEXT | _NAMES, where)
@@ -167,24 +186,9 @@ def understand(content: dict[str, Any], end_id: int, where: str) -> CLIPConfig:
                 f"at the largest id, {text['vocab_size'] - 1}"
             )
         activation = "quick_gelu" if model.get("quick_gelu", False) else "gelu"
-        width = vision["width"]
-        image: ResNetConfig | ViTConfig
-        if resnet:
-            image = ResNetConfig(
-                vision["image_size"], tuple(vision["layers"]), width, width * 32 // 64
-            )
-        else:
-            image = ViTConfig(
-                image_size=vision["image_size"],
-                patch=vision["patch_size"],
-                width=width,
-                depth=vision["layers"],
-                heads=width // vision.get("head_width", 64),
-                mlp_ratio=float(vision.get("mlp_ratio", 4.0)),
-                activation=activation,
-            )
+        layout = _LAYOUTS[ResNetConfig if isinstance(vision["layers"], list) else ViTConfig]
         return CLIPConfig(
-            image,
+            layout.understand(vision, activation),
             TextConfig(
                 context=text.get("context_length", 77),
                 vocab_size=text["vocab_size"],
@@ -203,6 +207,23 @@ def understand(content: dict[str, Any], end_id: int, where: str) -> CLIPConfig:
         raise UserError(f"{where} is no open_clip config: {error!r}") from None
 
 
+def _understand_vit(found: Mapping[str, Any], activation: str) -> ViTConfig:
+    return ViTConfig(
+        image_size=found["image_size"],
+        patch=found["patch_size"],
+        width=found["width"],
+        depth=found["layers"],
+        heads=found["width"] // found.get("head_width", 64),
+        mlp_ratio=float(found.get("mlp_ratio", 4.0)),
+        activation=activation,
+    )
+
+
+def _understand_resnet(found: Mapping[str, Any], activation: str) -> ResNetConfig:
+    width = found["width"]
+    return ResNetConfig(found["image_size"], tuple(found["layers"]), width, width * 32 // 64)
+
+
 def _refuse_others(found: dict[str, Any], known: Iterable[str], where: str) -> None:
     for key in sorted(found.keys() - set(known)):
         if found[key] not in (None, False):
@@ -214,3 +235,28 @@ def _check_preprocessing(found: dict[str, Any], where: str) -> None:
         if found.get(key, wanted) != wanted:
             raise UserError(f"{where}: images are prepared with {key}={found[key]!r}; ours need "
                             f"{wanted!r}")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _TowerLayout:
+    """How an image tower stands in the files.
+
+    Attributes:
+      links: of a tower's config.
+      positions: the tensor of its positions.
+      describe: `vision_cfg` of a tower's config.
+      understand: the config of a `vision_cfg` and an activation.
+    """
+
+    links: Callable[[Any], list[Link]]
+    positions: str
+    describe: Callable[[Any], dict[str, Any]]
+    understand: Callable[[Mapping[str, Any], str], ImageTower]
+
+
+_LAYOUTS: dict[type, _TowerLayout] = {
+    ViTConfig: _TowerLayout(_vit, "visual.positional_embedding", _describe_vit, _understand_vit),
+    ResNetConfig: _TowerLayout(
+        _resnet, "visual.attnpool.positional_embedding", _describe_resnet, _understand_resnet
+    ),
+}

@@ -47,7 +47,7 @@ def read(path: Path, preset: str = "", activation: str = "") -> Pretrained:
     Args:
       path: a folder; or a file of tensors in open_clip's layout, which says neither its
         shape nor its activation.
-      preset, activation: for such a file, as in `configs/common.py`.
+      preset, activation: for such a file, as in `models.clip.configure`.
 
     Raises:
       UserError: if there is no model, or it is not like ours; it names file and reason.
@@ -68,9 +68,7 @@ def fitted(model: Pretrained, config: CLIPConfig, where: str) -> Variables:
     Raises:
       UserError: if the config asks for another model; it names the key that differs.
     """
-    resized = replace(
-        model.config, image=replace(model.config.image, image_size=config.image.image_size)
-    )
+    resized = replace(model.config, image=model.config.image.fitted(config.image.image_size))
     differing = _difference(asdict(resized), asdict(config))
     if differing or type(model.config.image) is not type(config.image):
         what = differing or "the image tower is of another kind"
@@ -195,10 +193,10 @@ def _read_file(path: Path, preset: str, activation: str) -> Pretrained:
         end_id=tokenizer.end_id,
         activation=activation,
     )
-    length = len(tensors.get(_POSITIONS_OF_IMAGES[isinstance(config.image, clip.ResNetConfig)], ()))
+    length = len(tensors.get(open_clip.positions_of(config), ()))
     if length > 1:
         side = round((length - 1) ** 0.5) * config.image.stride
-        config = replace(config, image=replace(config.image, image_size=side))
+        config = replace(config, image=config.image.fitted(side))
     variables = links.read(open_clip.links_of(config), tensors, shapes_of(config), str(path))
     return Pretrained(config, variables, tokenizer, str(path))
 
@@ -208,8 +206,8 @@ def _checked(understand: Callable[[], CLIPConfig], where: str) -> CLIPConfig:
     try:
         config = understand()
         numbers = [x for x in jax.tree.leaves(asdict(config)) if isinstance(x, int)]
-        depths = [config.text.depth, *(getattr(config.image, "blocks", ()) or [1])]
-        if max(numbers) > _LARGEST or max(*depths, getattr(config.image, "depth", 1)) > _DEEPEST:
+        deepest = max(config.text.depth, *config.image.depths)
+        if max(numbers) > _LARGEST or deepest > _DEEPEST:
             raise ValueError("a size in it is beyond all models")
         shapes_of(config)
     except UserError:
@@ -230,7 +228,6 @@ def _objects(content: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 _LARGEST, _DEEPEST = 100_000_000, 1000
-_POSITIONS_OF_IMAGES = ("visual.positional_embedding", "visual.attnpool.positional_embedding")
 
 
 def _tokenizer(folder: Path, context: int) -> Tokenizer:

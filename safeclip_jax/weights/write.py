@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from safeclip_jax.errors import UserError, unknown
-from safeclip_jax.models.resnet import ResNetConfig
 from safeclip_jax.weights import huggingface, links, native, open_clip, tensor_files
 from safeclip_jax.weights.pretrained import Pretrained, shapes_of
 
@@ -67,19 +66,11 @@ def _huggingface(model: Pretrained, folder: Path) -> None:
 
 def _open_clip(model: Pretrained, folder: Path) -> None:
     layout = open_clip.links_of(model.config)
-    if isinstance(model.config.image, ResNetConfig):
-        _check_heads(model.config.image)
     model = _end_last(model)
     _json(folder / open_clip.CONFIG, open_clip.describe(model.config))
     tensors = links.export(layout, model.variables)
     tensor_files.write(folder / open_clip.WEIGHTS, tensors, {"format": "pt"})
     model.tokenizer.save_for_transformers(folder)
-
-
-def _check_heads(image: ResNetConfig) -> None:
-    """open_clip makes as many heads as there are 64 features."""
-    if image.heads * 64 != image.features:
-        raise UserError(f"open_clip gives a ResNet {image.features // 64} heads, not {image.heads}")
 
 
 def _end_last(model: Pretrained) -> Pretrained:
