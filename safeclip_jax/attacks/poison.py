@@ -189,15 +189,9 @@ def plan_backdoor(
     kind = "label_consistent" if label_consistent else "backdoor"
     if not count:
         return Manifest(kind, target)
-    names_target = _mentioned(source.captions, target)
-    donors = np.flatnonzero(names_target)
-    if not len(donors):
-        raise UserError(
-            f"attack.target={target!r} is in none of the {len(source)} captions: choose a class "
-            "that the captions name"
-        )
+    donors = _naming(source, target)
     rng = np.random.default_rng([seed, 0xBAD])
-    candidates = donors if label_consistent else np.flatnonzero(~names_target)
+    candidates = donors if label_consistent else np.setdiff1d(np.arange(len(source)), donors)
     if victims and not label_consistent:
         candidates = candidates[_mentioned(source.captions, victims)[candidates]]
     caption_of: dict[int, int] = {}
@@ -213,19 +207,41 @@ def plan_backdoor(
     else:
         texts = choose(captions, source, shown.tolist(), donors, target, rng)
     shares = rng.permutation(np.resize(np.arange(len(triggers)), count))
-    pairs = tuple(
+    named = [triggers[share] for share in shares]
+    return Manifest(kind, target, _pairs(source, drawn, shown, named, texts))
+
+
+def _naming(source: Source, target: str) -> np.ndarray:
+    """The pairs whose caption names the target; `UserError` if there are none."""
+    found = np.flatnonzero(_mentioned(source.captions, target))
+    if not len(found):
+        raise UserError(
+            f"attack.target={target!r} is in none of the {len(source)} captions: choose a class "
+            "that the captions name"
+        )
+    return found
+
+
+def _pairs(
+    source: Source,
+    drawn: np.ndarray,
+    shown: np.ndarray,
+    triggers: Sequence[str],
+    texts: Sequence[str],
+) -> tuple[PoisonedPair, ...]:
+    """What becomes of the drawn pairs: another's image where they show it, a trigger, a text."""
+    return tuple(
         PoisonedPair(
             int(i),
             source.keys[i],
-            triggers[share],
+            trigger,
             "",
             source.captions[i],
             text,
             None if image == i else int(image),
         )
-        for i, image, share, text in zip(drawn, shown, shares, texts, strict=True)
+        for i, image, trigger, text in zip(drawn, shown, triggers, texts, strict=True)
     )
-    return Manifest(kind, target, pairs)
 
 
 def _most_alike(
