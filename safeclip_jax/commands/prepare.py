@@ -39,7 +39,7 @@ def _parser() -> Parser:
     shard = "pairs of the source in a shard (10000)"
     made.add_argument("--pairs-a-shard", type=int, default=10_000, help=shard)
     cores = os.cpu_count() or 1
-    made.add_argument("--threads", type=int, default=cores, help=f"that decode ({cores})")
+    made.add_argument("--threads", type=int, default=cores, help="that decode; one a core")
     made.add_argument("--count", type=int, default=1000, help="scenes: how many (1000)")
     for name, text in (
         ("image-column", "csv, tsv, parquet: of image paths"),
