@@ -38,7 +38,9 @@ def recipe(rows: Mapping[str, Mapping[str, Any]], row: str, **base: Any) -> Conf
     """
     row = row or next(iter(rows))
     if row not in rows:
-        raise UserError(f"this config has no row {row!r}: write NAME:ROW with one of {', '.join(rows)}")
+        raise UserError(
+            f"this config has no row {row!r}: write NAME:ROW with one of {', '.join(rows)}"
+        )
     c = settings.defaults()
     c.data.source = "csv:data/cc3m/train.tsv"
     c.data.image_column = "filepath"

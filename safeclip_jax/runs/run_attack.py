@@ -1,0 +1,95 @@
+"""The attack that a run's settings describe."""
+
+from __future__ import annotations
+
+from safeclip_jax.attacks import poison, triggers
+from safeclip_jax.attacks.attack import Attack
+from safeclip_jax.attacks.captions import TEMPLATES, Match
+from safeclip_jax.data.held_out import HeldOut
+from safeclip_jax.data.sources.base import ImageSource, Source
+from safeclip_jax.data.sources.index import IndexCache
+from safeclip_jax.errors import UserError
+from safeclip_jax.runs import run_data
+from safeclip_jax.runs.settings import Attack as AttackSettings
+from safeclip_jax.runs.settings import RunSettings
+
+
+def planned(
+    config: RunSettings, clean: ImageSource, cache: IndexCache | None, match: Match | None = None
+) -> tuple[HeldOut | None, Attack]:
+    """The held-out images that a config names, and its attack on the clean pairs.
+
+    Args:
+      config: the run's.
+      clean: the training pairs.
+      cache: of indices, or None.
+      match: the attacker's own model, see `poison.plan_backdoor`.
+
+    Raises:
+      UserError: if either cannot be used.
+    """
+    held_out = run_data.held_out(config, clean, cache)
+    images = held_out.images if held_out else None
+    return held_out, create(config.attack, config.attack_seed, clean, images, match)
+
+
+def create(
+    attack: AttackSettings,
+    seed: int,
+    clean: Source,
+    held_out: ImageSource | None,
+    match: Match | None = None,
+) -> Attack:
+    """Plans the attack that a config describes.
+
+    Args:
+      attack: the section of a run's settings.
+      seed: of every draw of the attack.
+      clean: the training pairs.
+      held_out: labelled images; targeted poisoning chooses among them.
+      match: the attacker's own model, see `poison.plan_backdoor`.
+
+    Raises:
+      UserError: if a value cannot be used with this data.
+    """
+    count = poison.poison_count(len(clean), attack.rate, attack.count)
+    if attack.kind == "targeted":
+        return _targeted(attack, seed, clean, held_out, count)
+    made = triggers.named(attack.trigger, attack.parameters(), seed)
+    manifest = poison.plan_backdoor(
+        clean,
+        target=attack.target,
+        count=count,
+        triggers=list(made),
+        seed=seed,
+        label_consistent=attack.kind == "label_consistent",
+        captions=attack.captions,
+        victims=attack.victims,
+        copies=attack.copies,
+        match=match,
+    )
+    return Attack(manifest, made)
+
+
+def _targeted(
+    attack: AttackSettings,
+    seed: int,
+    clean: Source,
+    held_out: ImageSource | None,
+    count: int,
+) -> Attack:
+    if held_out is None:
+        raise UserError("attack.kind=targeted chooses among held-out images: set evaluate.source")
+    if attack.captions not in ("data", "templates"):
+        raise UserError(f"attack.captions={attack.captions!r} is for triggers, not for targeted")
+    manifest = poison.plan_targeted(
+        clean,
+        held_out,
+        images=attack.images,
+        count=count,
+        seed=seed,
+        target=attack.target,
+        templates=TEMPLATES if attack.captions == "templates" else (),
+    )
+    chosen = {image.key: held_out.image(image.index) for image in manifest.chosen}
+    return Attack(manifest, chosen=chosen)
