@@ -59,22 +59,22 @@ def of(grid: ConfigDict, folder: Path) -> list[Cell]:
 
 def _cell(grid: ConfigDict, folder: Path, attack: str, defense: str, seed: int) -> Cell:
     config = ConfigDict(grid.cell.to_dict())
+    plan, place = grid.defenses[defense], folder / _as_path(attack)
+    after = _first_run(plan.after, place, grid.first_seed, seed) if plan.after else None
+    audit = plan.get("audit", False)
     config.seed = seed
-    plan = grid.defenses[defense]
     try:
         for changes in (grid.attacks[attack].changes, plan.changes):
             config.update(changes)
-    except (KeyError, TypeError) as error:
-        raise UserError(f"grid: cell {attack}, {defense}: {config_file.reason(error)}") from None
-    place, after, audit = folder / _as_path(attack), None, plan.get("audit", False)
-    if plan.after:
-        after = _first_run(plan.after, place, grid.first_seed, seed)
-        if audit:
+        if after is not None and audit:
             config.data.leave_out = str(after / "audit/scores.csv")
-        else:
+        elif after is not None:
             config.init_from = str(after)
+        run = settings.of(config)
+    except (KeyError, TypeError, UserError) as error:
+        raise UserError(f"grid: cell {attack}, {defense}: {config_file.reason(error)}") from None
     own = place / f"{_as_path(defense)}-seed{seed}"
-    return Cell(attack, defense, seed, settings.of(config), own, after, audit)
+    return Cell(attack, defense, seed, run, own, after, audit)
 
 
 def _first_run(after: str, place: Path, first_seed: int, seed: int) -> Path:

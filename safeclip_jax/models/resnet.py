@@ -67,7 +67,7 @@ class ResNetConfig:
 def _pointwise(features: int, inputs: int, dtype: jnp.dtype, name: str) -> Linear:
     """A 1×1 convolution as the matrix product that it is.
 
-    XLA's convolution takes up to three times as long on a CPU (`benchmarks/pointwise.py`).
+    XLA's convolution takes up to three times as long on a CPU (`benchmarks/convolutions.py`).
     """
     shape, he_normal = (1, 1, inputs, features), nn.initializers.he_normal()
     return Linear(features, dtype, shape, use_bias=False, kernel_init=he_normal, name=name)

@@ -53,6 +53,15 @@ _Attack = _with_sections(Attack, "Attack", TRIGGERS)
 
 
 @dataclass(frozen=True)
+class Scoring:
+    """How pairs are scored."""
+
+    kind: str = setting("cosine", "what of a pair's embeddings, see docs/method", one_of(SCORES))
+    batch_size: int = setting(1024, "pairs that are scored together, all devices", at_least(1))
+    reuse: bool = setting(False, "whether pairs keep the score they had as they trained")
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """What decides a run, beside its folder."""
 
@@ -76,7 +85,7 @@ class RunSettings:
     optimizer: sections.Optimizer = section(sections.Optimizer)
     augment: ImageAugmentation = section(ImageAugmentation)
     unimodal: sections.Unimodal = section(sections.Unimodal)
-    score: sections.Score = section(sections.Score)
+    score: Scoring = section(Scoring)
     attack: Attack = section(_Attack)
     evaluate: sections.Evaluate = section(sections.Evaluate)
     profile_at: int = setting(

@@ -98,15 +98,6 @@ class Unimodal:
 
 
 @dataclass(frozen=True)
-class Score:
-    """How pairs are scored."""
-
-    kind: str = setting("cosine", "what of a pair's embeddings, see docs/method")
-    batch_size: int = setting(1024, "pairs that are scored together, all devices", at_least(1))
-    reuse: bool = setting(False, "whether pairs keep the score they had as they trained")
-
-
-@dataclass(frozen=True)
 class Evaluate:
     """What a run is evaluated on, and how."""
 
