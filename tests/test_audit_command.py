@@ -43,8 +43,7 @@ def run(table, tmp_path_factory):
 
 
 def audit(*arguments):
-    given = command._parser().parse_args([*map(str, arguments), "--batch", "64"])
-    assert command.main(given) == 0
+    assert command.main([*map(str, arguments), "--batch", "64"]) == 0
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +178,7 @@ def test_without_a_model_one_is_trained(table, tmp_path, monkeypatch):
         ((), "either --run FOLDER or --data KIND:PATH"),
         (("--run", "{tmp}"), "no run of ours"),
         (("--data", "csv:nothing.csv", "--checkpoint", "{run}"), "nothing.csv is not there"),
-        (("--data", "csv:{table}", "--config", "no.py"), "--config=no.py is no file.py"),
+        (("--data", "csv:{table}", "--config", "no.py"), "--config=no.py does not exist"),
         (("--run", "{run}", "--suspects", "0"), "--suspects=0: at least 1"),
         (("--run", "{run}", "--out", "{tmp}/a", "--max-skipped-share", "0"), "more than --max-"),
         (("--data", "scenes", "--pairs", "50", "--checkpoint", "{run}", "--out", "{tmp}/b"),

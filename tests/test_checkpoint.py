@@ -9,23 +9,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import safeclip_jax
 from safeclip_jax.checkpoints import variables
 from safeclip_jax.errors import UserError
 from safeclip_jax.training import score_memory
-from safeclip_jax.training.checkpoint import Checkpoints, Position
+from safeclip_jax.training.checkpoint import SCHEMA, Checkpoints, Position
 from safeclip_jax.training.experiment import build
 
 
 @pytest.fixture(scope="module")
 def steps():
     """A state of a small model."""
-    from configs import demo
-
-    c = demo.get_config()
+    c = safeclip_jax.config("demo")
     c.model.preset, c.batch_size, c.unimodal.bank_size = "nano", 64, 128
     c.data.pairs = c.evaluate.pairs = c.score.batch_size = 64
     c.attack.rate = 0.1
-    return build(c).steps.init(128, 64)
+    return build(c).initial_state()
 
 
 def state_of(state, number):
@@ -145,9 +144,9 @@ def test_the_newest_and_every_kth_epoch_are_kept(steps, tmp_path):
 def test_another_schema_is_refused_with_the_version_that_is_read(steps, tmp_path):
     saved(tmp_path, steps, Position(1, 0, 0, 10))
     path = tmp_path / "checkpoints/10/position/metadata"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 2}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": SCHEMA + 1}))
     (tmp_path / "checksums/10.sha256").unlink()
-    with pytest.raises(UserError, match="has schema 2, and this version of safeclip_jax reads 1"):
+    with pytest.raises(UserError, match=f"has schema {SCHEMA + 1}, .* reads {SCHEMA}"):
         Checkpoints(tmp_path, 2).restore(state_of(steps, 0))
     assert kept(tmp_path) == [10]
 

@@ -46,8 +46,7 @@ def written(tmp_path_factory):
 
 def ours(written, task, data, tmp_path):
     flags = ["--checkpoint", written / "model", "--tasks", task, "--data", data, "--no-cache"]
-    arguments = command._parser().parse_args(list(map(str, [*flags, "--out", tmp_path])))
-    assert command.main(arguments) == 0
+    assert command.main([*map(str, flags), "--out", str(tmp_path)]) == 0
     (path,) = tmp_path.glob("model_*.json")
     return json.loads(path.read_text())
 

@@ -36,7 +36,7 @@ def models(tmp_path_factory):
 def evaluate(tmp_path):
     def run(*arguments, out="out"):
         arguments = [*arguments, "--out", tmp_path / out, "--cache", tmp_path / "cache"]
-        status = command.main(command._parser().parse_args(list(map(str, arguments))))
+        status = command.main(list(map(str, arguments)))
         assert status == 0
         return tmp_path / out
 
@@ -172,7 +172,7 @@ def test_evaluating_again_opens_and_keeps_nothing_more(config):
     experiment = build(config)
     evaluator = Evaluator(experiment)
     experiment.held_out.images.image_numbers = lambda: np.arange(64) // 2
-    variables = experiment.steps.init(128, 64).variables
+    variables = experiment.initial_state().variables
     first = evaluator(variables)
     kept = dict(evaluator._reading._readers)
     assert len(kept) == 3 and first == evaluator(variables) | {"confusion": first["confusion"]}

@@ -1,6 +1,5 @@
 """The command line: help, the dry run, and one clear line for everything that is wrong."""
 
-import contextlib
 import os
 import re
 import sys
@@ -8,54 +7,35 @@ import types
 
 import jax
 import pytest
-from absl import flags
 
 from safeclip_jax.commands import train
+from safeclip_jax.runs import settings
 
-DEMO = "--config=configs/demo.py"
+DEMO = "--config=demo"
 
 
 def cli(capsys, monkeypatch, *arguments):
-    """Runs the command in this process with fresh flag values; returns (status, out, err)."""
+    """Runs the command in this process; returns (status, out, err)."""
     monkeypatch.setattr(sys, "argv", ["safeclip_jax.main", *arguments])
-    status = 0
-    with flag_values():
-        try:
-            train.cli()
-        except SystemExit as stop:
-            status = stop.code
-    out, err = capsys.readouterr()
-    return status, out, err
-
-
-@contextlib.contextmanager
-def flag_values():
-    values = flags.FLAGS
-    saved = {name: (values[name].value, values[name].present) for name in ("workdir", "dry-run")}
-    known = set(values)
-    try:
-        yield
-    finally:
-        for name in set(values) - known:
-            delattr(values, name)
-        for name, (value, present) in saved.items():
-            values[name].value, values[name].present = value, present
-        values["config"].present = 0
-        values["config"]._value = None
-        values.unparse_flags()
+    with pytest.raises(SystemExit) as stop:
+        train.cli()
+    return stop.value.code, *capsys.readouterr()
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ([], "try --config=configs/demo.py"),
-        (["--config=configs/gone.py"], "configs/gone.py"),
+        ([], "try --config=demo"),
         ([DEMO, "--config.sead=1"], "unknown config key 'sead': did you mean 'seed'?"),
-        ([DEMO, "--config.safeclip.grow=1"], "unknown config key 'grow': did you mean 'growth'?"),
-        ([DEMO, "--config.epochs=many"], "invalid literal"),
-        ([DEMO, "--wrkdir=x"], "Did you mean: workdir"),
+        ([DEMO, "--config.safeclip.grow=1"], "unknown config key 'safeclip.grow': did you mean 'growth'?"),
+        ([DEMO, "--config.growth=1"], "'safeclip.growth' or 'safeclip_plus.growth'?"),
+        ([DEMO, "--config.epochs=many"], "--config.epochs=many: a whole number is needed"),
+        ([DEMO, "--config.data.part=1"], "--config.data.part=1: 2 values, each a number is needed"),
+        ([DEMO, "--config.model.scan=maybe"], "True or False is needed"),
+        ([DEMO, "--config.seed"], "--config.seed needs a value"),
+        ([DEMO, "--wrkdir=x"], "unknown flag --wrkdir: did you mean '--workdir'?"),
         ([DEMO, "extra"], "unexpected argument 'extra'"),
-        ([DEMO, "--config.defense=safclip"], "unknown defense 'safclip': did you mean 'safeclip'?"),
+        ([DEMO, "--config.defense=safclip"], "defense='safclip' is not one of"),
         ([DEMO, "--config.batch_size=100"], "batch_size=100 does not divide over 8 devices"),
         ([DEMO, "--config.data.pairs=0"], "0 pairs"),
         ([DEMO, "--config.attack.rate=0.00001"], "rounds to no poison"),
@@ -66,17 +46,18 @@ def flag_values():
         ([DEMO, "--config.defense=cleanclip"], "set init_from to its folder"),
         ([DEMO, "--config.init_from=nowhere"], "nowhere"),
         ([DEMO, "--config.roclip.every=0", "--config.defense=roclip"], "roclip.every=0"),
-        ([DEMO, "--config.score.view=flipped"], "unknown score.view"),
-        (["--config=configs/attacks/huang.py:badnet"], "write FILE.py:ROW with one of"),
+        ([DEMO, "--config.score.view=flipped"], "'score.view' is gone: images are scored as they"),
+        (["--config=attacks/huang:badnet"], "write NAME:ROW with one of"),
         ([DEMO, "--config.safeclip.rule=papr"], "did you mean 'paper'"),
         ([DEMO, "--config.safeclip.cap=1.2"], "safeclip.cap=1.2 is not between 0 and 1"),
+        ([DEMO, "--config.safeclip_plus.cap=2"], "safeclip_plus.cap=2.0 is not between 0 and 1"),
         ([DEMO, "--config.model.image_size=33"], "not a multiple"),
-        ([DEMO, "--config.model.dtype=float8"], "unknown model.dtype"),
+        ([DEMO, "--config.model.dtype=float8"], "model.dtype='float8' is not one of"),
         ([DEMO, "--config.score.kind=cosin"], "did you mean 'cosine'"),
         ([DEMO, "--config.unimodal.bank_size=1000"], "not a multiple of batch_size=64"),
-        ([DEMO, "--config.seed=-1"], "must not be negative"),
+        ([DEMO, "--config.seed=-1"], "seed=-1 is not at least 0"),
         ([DEMO, "--config.epochs=0"], "at least 1"),
-        (["--config=configs/vitb32.py"], "--config.data.source=csv:PATH at your data"),
+        (["--config=vitb32"], "--config.data.source=csv:PATH at your data"),
     ],
 )
 def test_bad_input_gets_one_line(capsys, monkeypatch, tmp_path, arguments, message):
@@ -88,20 +69,12 @@ def test_bad_input_gets_one_line(capsys, monkeypatch, tmp_path, arguments, messa
 
 
 def test_help_documents_every_key(capsys, monkeypatch):
-    from configs import common
-
     status, out, _ = cli(capsys, monkeypatch, "--help")
     assert status == 0
     lines = dict(line.strip().split(" = ", 1) for line in out.splitlines() if " = " in line)
-
-    def check(config, prefix=""):
-        for name, value in config.items():
-            if hasattr(value, "items"):
-                check(value, f"{prefix}{name}.")
-            else:
-                assert re.search(r"  # \w", lines[f"{prefix}{name}"]), f"{prefix}{name}"
-
-    check(common.get_config())
+    for key in settings.KEYS.values():
+        assert lines[key.name].startswith(f"{key.default!r}  # ")
+        assert re.search(r"  # \w", lines[key.name]), key.name
 
 
 def test_dry_run_prints_the_plan_and_trains_nothing(capsys, monkeypatch, tmp_path):

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from configs import audit as audit_config
+import safeclip_jax
 from tests.support.untrained import untrained
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
@@ -51,7 +51,7 @@ def test_training(tmp_path, monkeypatch):
 
 def test_audit(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    config = audit_config.get_config()
+    config = safeclip_jax.config("audit")
     config.data.source, config.data.pairs, config.attack.rate = "scenes", 300, 0.02
     untrained(config, tmp_path / "run")
     (tmp_path / "run/results.json").write_text("{}")

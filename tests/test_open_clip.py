@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import safeclip_jax
 from safeclip_jax.data.sources.scenes import PROMPTS, Scenes
 from safeclip_jax.evaluation import zero_shot
 from safeclip_jax.inference.model import Model
@@ -109,10 +110,9 @@ def test_gradients_in_float64(tmp_path, preset):
 
 def test_both_programs_count_the_same_correct_answers_on_scenes(tmp_path):
     """A few epochs on scenes, exported."""
-    from configs import demo
     from safeclip_jax.training import loop
 
-    config = demo.get_config()
+    config = safeclip_jax.config("demo")
     config.model.preset, config.defense, config.epochs = "vit_nano8", "none", 10
     config.data.pairs, config.evaluate.pairs, config.attack.rate = 6000, 500, 0.0
     config.score.batch_size = 128

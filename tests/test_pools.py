@@ -6,7 +6,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from safeclip_jax.defenses import pools
+from safeclip_jax.defenses import pool_files, pools
+from safeclip_jax.defenses.mixture import Mixture, fit
 from safeclip_jax.defenses.safeclip import SafeCLIP
 from safeclip_jax.errors import UserError
 
@@ -18,7 +19,7 @@ def two_humps(n=2000, poisons=100, seed=0):
 
 def test_fit_recovers_the_components():
     scores = two_humps(20_000, 6_000)
-    mixture = pools.fit(scores, seed=0)
+    mixture = fit(scores, seed=0)
     np.testing.assert_allclose(mixture.means, [0.1, 0.6], atol=0.01)
     np.testing.assert_allclose(mixture.stds, [0.08, 0.1], atol=0.01)
     np.testing.assert_allclose(mixture.weights, [0.3, 0.7], atol=0.02)
@@ -32,12 +33,12 @@ def test_p_safe_equals_scikit_learn():
     reference = GaussianMixture(2, random_state=3, max_iter=200, tol=1e-4).fit(standard)
     safe = np.argmax(reference.means_)
     expected = reference.predict_proba(standard)[:, safe]
-    np.testing.assert_allclose(pools.fit(scores, seed=3).p_safe(scores), expected, atol=1e-6)
+    np.testing.assert_allclose(fit(scores, seed=3).p_safe(scores), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("stds", [(0.05, 0.2), (0.2, 0.05), (0.1, 0.1)])
 def test_monotone_p_safe_rises_and_agrees_with_the_paper_inside(stds):
-    mixture = pools.Mixture(np.array([0.2, 0.6]), np.array(stds), np.array([0.3, 0.7]))
+    mixture = Mixture(np.array([0.2, 0.6]), np.array(stds), np.array([0.3, 0.7]))
     x = np.linspace(-1.5, 2, 2001)
     monotone, paper = mixture.monotone_p_safe(x), mixture.p_safe(x)
     assert np.all(np.diff(monotone) >= 0)
@@ -61,23 +62,23 @@ def test_the_paper_rule_admits_the_far_left_tail_and_monotone_does_not():
     ),
     share=st.floats(0, 1),
     rule=st.sampled_from(pools.RULES),
-    barred=st.sets(st.integers(0, 59)),
+    excluded=st.sets(st.integers(0, 59)),
 )
-def test_pools_partition_the_pairs(scores, share, rule, barred):
-    barred = np.array(sorted(i for i in barred if i < len(scores)), np.int32)
+def test_pools_partition_the_pairs(scores, share, rule, excluded):
+    excluded = np.array(sorted(i for i in excluded if i < len(scores)), np.int32)
     usable = ~np.isnan(scores)
-    usable[barred] = False
+    usable[excluded] = False
     if not usable.any():
         with pytest.raises(UserError):
-            pools.split(scores, seed=0, rule=rule, share=share, barred=barred)
+            pools.split(scores, seed=0, rule=rule, share=share, excluded=excluded)
         return
-    found = pools.split(scores, seed=0, rule=rule, share=share, barred=barred)
+    found = pools.split(scores, seed=0, rule=rule, share=share, excluded=excluded)
     assert sorted([*found.safe, *found.risky]) == list(range(len(scores)))
-    assert found.barred.tolist() == barred.tolist() and not found.p_safe[barred].any()
+    assert found.excluded.tolist() == excluded.tolist() and not found.p_safe[excluded].any()
     assert len(found.safe) == min(round(share * len(scores)), usable.sum())
     assert usable[found.safe].all()
     if rule == "monotone" and len(found.safe) and len(found.risky):
-        risky = found.scores[np.setdiff1d(found.risky, barred)]
+        risky = found.scores[np.setdiff1d(found.risky, excluded)]
         assert found.scores[found.safe].min() >= np.nanmax(risky, initial=-np.inf)
 
 
@@ -92,22 +93,22 @@ RATHER_EQUAL = st.lists(
 @given(
     scores=RATHER_EQUAL,
     rule=st.sampled_from(pools.RULES),
-    barred=st.sets(st.integers(0, 79)),
+    excluded=st.sets(st.integers(0, 79)),
     how=st.one_of(
         st.fixed_dictionaries({"share": st.floats(0, 1)}),
-        st.fixed_dictionaries({"threshold": st.floats(0, 1), "likely": st.floats(0, 1)}),
+        st.fixed_dictionaries({"threshold": st.floats(0, 1), "safe_score": st.floats(0, 1)}),
         st.fixed_dictionaries({"threshold": st.floats(0, 1), "most": st.floats(0.3, 1)}),
     ),
 )
 def test_a_split_is_that_of_a_plain_statement_with_ties_and_missing_scores(
-    scores, rule, barred, how
+    scores, rule, excluded, how
 ):
     scores, n = np.float32(scores), len(scores)
-    barred = np.array(sorted(i for i in barred if i < n), np.int32)
+    excluded = np.array(sorted(i for i in excluded if i < n), np.int32)
     usable = ~np.isnan(scores)
-    usable[barred] = False
+    usable[excluded] = False
     assume(usable.any())
-    mixture = pools.fit(scores[usable], 0)
+    mixture = fit(scores[usable], 0)
     p_safe = np.zeros(n, np.float32)
     if mixture is not None:
         by_rule = mixture.p_safe if rule == "paper" else mixture.monotone_p_safe
@@ -117,16 +118,16 @@ def test_a_split_is_that_of_a_plain_statement_with_ties_and_missing_scores(
     if "share" in how or mixture is None:
         expected = in_order[: round(how.get("share", 0.5) * n)]
     else:
-        likely = how.get("likely", np.inf)
-        expected = np.flatnonzero(usable & ((p_safe > how["threshold"]) | (scores > likely)))
+        safe_score = how.get("safe_score", np.inf)
+        expected = np.flatnonzero(usable & ((p_safe > how["threshold"]) | (scores > safe_score)))
     if "threshold" in how and len(expected) / n > how.get("most", 1.0):
         expected = in_order[: round(how["most"] * n)]
-    found = pools.split(scores, seed=0, rule=rule, barred=barred, **how)
+    found = pools.split(scores, seed=0, rule=rule, excluded=excluded, **how)
     assert found.safe.tolist() == sorted(expected)
     assert found.risky.tolist() == sorted(set(range(n)) - set(expected))
     np.testing.assert_array_equal(found.p_safe, p_safe)
     np.testing.assert_array_equal(found.p_safe_of(np.arange(n)[::-2]), p_safe[::-2])
-    indices = np.concatenate([found.safe, barred]).astype("<i4").tobytes()
+    indices = np.concatenate([found.safe, excluded]).astype("<i4").tobytes()
     assert found.digest() == hashlib.sha256(n.to_bytes(8, "little") + indices).hexdigest()
 
 
@@ -165,14 +166,14 @@ def test_first_pool_is_never_empty():
 
 
 def test_saved_pools_are_the_same_and_damage_is_found(tmp_path):
-    barred = np.array([3, 1500], np.int32)
-    found = pools.split(two_humps(), seed=0, threshold=0.9, barred=barred)
+    excluded = np.array([3, 1500], np.int32)
+    found = pools.split(two_humps(), seed=0, threshold=0.9, excluded=excluded)
     assert found.digest() != pools.split(two_humps(), seed=0, threshold=0.9).digest()
-    path = pools.path(tmp_path, 7)
-    pools.save(found, path)
-    again = pools.load(path)
+    path = pool_files.path(tmp_path, 7)
+    pool_files.save(found, path)
+    again = pool_files.load(path)
     assert again.digest() == found.digest()
-    for name in ("safe", "risky", "scores", "p_safe", "barred"):
+    for name in ("safe", "risky", "scores", "p_safe", "excluded"):
         np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
     np.testing.assert_array_equal(again.mixture.means, found.mixture.means)
     with np.load(path) as data:
@@ -181,31 +182,31 @@ def test_saved_pools_are_the_same_and_damage_is_found(tmp_path):
     with path.open("wb") as file:
         np.savez(file, **arrays)
     with pytest.raises(UserError, match="digest"):
-        pools.load(path)
+        pool_files.load(path)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match="cannot be read"):
-        pools.load(path)
+        pool_files.load(path)
 
 
 @pytest.mark.parametrize("rule", pools.RULES)
 def test_files_that_note_indices_and_probabilities_are_still_read(rule, tmp_path):
     rng = np.random.default_rng(0)
     scores = np.concatenate([rng.normal(0.3, 0.03, 3000), rng.normal(0.5, 0.2, 3000), [np.nan]])
-    barred = np.array([3, 1500], np.int32)
-    found = pools.split(scores, seed=0, rule=rule, threshold=0.9, barred=barred)
+    excluded = np.array([3, 1500], np.int32)
+    found = pools.split(scores, seed=0, rule=rule, threshold=0.9, excluded=excluded)
     m, path = found.mixture, tmp_path / "epoch_007.npz"
     np.savez(
         path,
         safe=found.safe,
         scores=found.scores,
         p_safe=found.p_safe,
-        barred=found.barred,
+        barred=found.excluded,
         mixture=np.stack([m.means, m.stds, m.weights]),
         digest=np.frombuffer(found.digest().encode(), np.uint8),
     )
-    old = pools.load(path)
-    pools.save(found, pools.path(tmp_path, 7))
-    new = pools.load(pools.path(tmp_path, 7))
-    assert pools.path(tmp_path, 7).stat().st_size < 4.2 * len(scores) + 2000
-    for name in ("rule", "is_safe", "safe", "risky", "scores", "p_safe", "barred"):
+    old = pool_files.load(path)
+    pool_files.save(found, pool_files.path(tmp_path, 7))
+    new = pool_files.load(pool_files.path(tmp_path, 7))
+    assert pool_files.path(tmp_path, 7).stat().st_size < 4.2 * len(scores) + 2000
+    for name in ("rule", "is_safe", "safe", "risky", "scores", "p_safe", "excluded"):
         np.testing.assert_array_equal(getattr(old, name), getattr(new, name))

@@ -11,11 +11,18 @@ import pytest
 
 from safeclip_jax.checkpoints import variables
 from safeclip_jax.commands import evaluate
-from safeclip_jax.defenses import pools
+from safeclip_jax.defenses import pool_files
 from safeclip_jax.training import loop
 from safeclip_jax.training import metrics as run_metrics
 from tests.support import every_stage, processes
 from tests.test_sources import bad_csv
+
+# Of a run that ends once the pilot's pools are made and one step has trained with them.
+PILOT = {"defense": "safeclip_plus", "epochs": 2, "max_steps": 1, "evaluate.source": ""}
+
+
+def every_stage_of(table):
+    return f"tests/support/every_stage.py:{table}"
 
 
 def losses_of(folder):
@@ -30,12 +37,16 @@ def wait_for_steps(started, folder, count, seconds=200):
         time.sleep(0.1)
 
 
+def pools_of(folder, epoch):
+    return pool_files.load(pool_files.path(folder, epoch))
+
+
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """A finished run of two processes that one of them had asked to stop, and its data."""
     folder = tmp_path_factory.mktemp("two")
     table, expected = bad_csv(folder)
-    config, workdirs = f"tests/support/every_stage.py:{table}", [folder / "run"] * 2
+    config, workdirs = every_stage_of(table), [folder / "run"] * 2
     started = processes.start(config, workdirs)
     wait_for_steps(started, folder / "run", 6)
     started[1].send_signal(signal.SIGTERM)
@@ -68,11 +79,10 @@ def test_two_processes_agree_with_one_on_dirty_data(two, tmp_path):
     assert skipped[0] == skipped[1]
     assert len(list((folder / "run" / "index").iterdir())) == 1  # the first host has built it
     unreadable = [index for _, index, _ in skipped[0] if index is not None]
-    for epoch in (1, 3, 4):
-        first, second = (pools.load(pools.path(p / "run", epoch)) for p in (tmp_path, folder))
+    for epoch in (2, 3, 4):
+        first, second = (pools_of(p / "run", epoch) for p in (tmp_path, folder))
         np.testing.assert_allclose(first.scores, second.scores, atol=0.02)
         assert set(np.flatnonzero(np.isnan(second.scores))) == set(unreadable)
-        assert len(first.barred) and first.barred.tolist() == second.barred.tolist()
     first, second = (losses_of(parent / "run") for parent in (tmp_path, folder))
     assert len(first) == len(second) > 12
     here, there = (variables.read_variables(p / "run") for p in (tmp_path, folder))
@@ -85,7 +95,7 @@ def test_two_processes_evaluate_as_one_does(two, tmp_path):
     run = two[0] / "run"
     tasks = ("zero_shot", "retrieval", "knn")
     flags = ["--checkpoint", run, "--tasks", *tasks, "--no-cache", "--out", tmp_path]
-    assert evaluate.main(evaluate._parser().parse_args(list(map(str, flags)))) == 0
+    assert evaluate.main(list(map(str, flags))) == 0
     there, here = json.loads((run / "results.json").read_text()), {}
     for path in tmp_path.glob("run_scenes_*.json"):
         here |= json.loads(path.read_text())["counts"]
@@ -96,9 +106,23 @@ def test_two_processes_evaluate_as_one_does(two, tmp_path):
         assert abs(there[name] - share["count"] / 50) <= 0.02 + 1e-9, name
 
 
+def test_two_processes_exclude_the_pairs_that_one_does(tmp_path):
+    table, _ = bad_csv(tmp_path)
+    config = every_stage.get_config(table)
+    config.update_from_flattened_dict(PILOT)
+    loop.run(config, tmp_path / "one")
+    flags = [f"--config.{key}={value}" for key, value in PILOT.items()]
+    started = processes.start(every_stage_of(table), [tmp_path / "two"] * 2, [flags] * 2)
+    ended, outputs = processes.finish(started)
+    assert ended == [0, 0], outputs
+    one, two = (pools_of(tmp_path / name, 1) for name in ("one", "two"))
+    assert len(one.excluded) and one.excluded.tolist() == two.excluded.tolist()
+    np.testing.assert_allclose(one.scores, two.scores, atol=0.02)
+
+
 def test_a_host_that_never_comes_is_named(tmp_path):
     table, _ = bad_csv(tmp_path)
-    config = f"tests/support/every_stage.py:{table}"
+    config = every_stage_of(table)
     (code,), (output,) = processes.finish(processes.start(config, [tmp_path / "run"], join=8))
     assert code == 75, output
     assert "waiting for host 1 of 2" in output
@@ -107,7 +131,7 @@ def test_a_host_that_never_comes_is_named(tmp_path):
 
 def test_what_stops_one_host_stops_the_other_with_its_reason(tmp_path):
     table, _ = bad_csv(tmp_path)
-    config, workdirs = f"tests/support/every_stage.py:{table}", [tmp_path / "run"] * 2
+    config, workdirs = every_stage_of(table), [tmp_path / "run"] * 2
     changes = [(), ("--config.data.source=csv:/nowhere.csv",)]
     codes, outputs = processes.finish(processes.start(config, workdirs, changes))
     assert codes == [2, 2], outputs
@@ -118,7 +142,7 @@ def test_what_stops_one_host_stops_the_other_with_its_reason(tmp_path):
 def test_hosts_that_do_not_share_the_folder_are_told_so(tmp_path):
     table, _ = bad_csv(tmp_path)
     workdirs = [tmp_path / "one", tmp_path / "another"]
-    started = processes.start(f"tests/support/every_stage.py:{table}", workdirs, silence=3)
+    started = processes.start(every_stage_of(table), workdirs, silence=3)
     codes, outputs = processes.finish(started)
     assert codes == [2, 2], outputs
     assert any("the hosts must share the run's folder" in output for output in outputs)
@@ -127,7 +151,7 @@ def test_hosts_that_do_not_share_the_folder_are_told_so(tmp_path):
 @pytest.mark.slow
 def test_a_killed_host_is_named_in_bounded_time_and_both_go_on(tmp_path):
     table, _ = bad_csv(tmp_path)
-    config, workdirs = f"tests/support/every_stage.py:{table}", [tmp_path / "run"] * 2
+    config, workdirs = every_stage_of(table), [tmp_path / "run"] * 2
     started = processes.start(config, workdirs)
     wait_for_steps(started, tmp_path / "run", 14)
     os.kill(started[1].pid, signal.SIGKILL)

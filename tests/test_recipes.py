@@ -1,25 +1,33 @@
 """Every recipe of the literature is a config of ours that plans on small data."""
 
-import importlib
+import importlib.util
+from pathlib import Path
 
 import pytest
 
-from configs import cleanclip as tuning
-from safeclip_jax.attacks import attack, poison
+import safeclip_jax
+from safeclip_jax.attacks import poison
 from safeclip_jax.data.sources.scenes import SHAPES, Scenes
 from safeclip_jax.errors import UserError
+from safeclip_jax.runs import run_attack, settings
 
 PAPERS = ("carlini_terzis", "cleanclip", "roclip", "safeclip", "huang")
-ROWS = [
-    (paper, row)
-    for paper in PAPERS
-    for row in importlib.import_module(f"configs.attacks.{paper}").ROWS
-]
+FOLDER = Path(__file__).parent.parent / "configs/attacks"
+
+
+def rows_of(paper):
+    spec = importlib.util.spec_from_file_location(paper, FOLDER / f"{paper}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.ROWS
+
+
+ROWS = [(paper, row) for paper in PAPERS for row in rows_of(paper)]
 
 
 @pytest.mark.parametrize("paper, row", ROWS)
 def test_a_recipe_plans_its_attack(paper, row):
-    config = importlib.import_module(f"configs.attacks.{paper}").get_config(row)
+    config = safeclip_jax.config(f"attacks/{paper}:{row}")
     published = config.attack.count or round(config.attack.rate * 2_900_000)
     assert 3 <= published <= 3_000
     assert config.defense == "none" and config.data.source.startswith("csv:")
@@ -27,7 +35,7 @@ def test_a_recipe_plans_its_attack(paper, row):
     config.attack.target = config.attack.target and next(iter(SHAPES))
     config.attack.rate, config.attack.count = 0.0, 16
     clean, held_out = Scenes(300), Scenes(40, split="test")
-    made = attack.create(config.attack, 0, clean, held_out)
+    made = run_attack.create(settings.of(config).attack, 0, clean, held_out)
     assert len(made.manifest.pairs) == 16
     if row == "targeted":
         assert made.manifest.kind == "targeted" and made.manifest.chosen
@@ -38,15 +46,14 @@ def test_a_recipe_plans_its_attack(paper, row):
 
 
 def test_an_unknown_row_names_the_known_ones():
-    with pytest.raises(ValueError, match="badnets, blended, sig"):
-        importlib.import_module("configs.attacks.huang").get_config("badnet")
+    with pytest.raises(UserError, match=r"no row 'badnet': .*badnets, blended, sig"):
+        safeclip_jax.config("attacks/huang:badnet")
 
 
 def test_cleanclips_fine_tuning_is_as_published():
-    config = tuning.get_config()
+    config = safeclip_jax.config("cleanclip")
     assert (config.epochs, config.batch_size, config.data.pairs) == (10, 64, 100_000)
     assert config.optimizer.learning_rate == 1e-5 and config.optimizer.warmup_pairs == 3_200
+    run = settings.of(config)
     with pytest.raises(UserError, match="init_from"):
-        from safeclip_jax import defenses
-
-        defenses.create(config)
+        run.plan.check(run.init_from, False)

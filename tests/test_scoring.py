@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from configs import demo
+import safeclip_jax
 from safeclip_jax.checkpoints import variables
-from safeclip_jax.defenses import pools
+from safeclip_jax.defenses import pool_files
 from safeclip_jax.system.signals import Interrupted
 from safeclip_jax.training import loop, scoring
 from safeclip_jax.training import metrics as run_metrics
+from safeclip_jax.training import trainer as trainers
 from safeclip_jax.training.experiment import build
 from tests.support import every_stage
 from tests.test_sources import bad_csv
@@ -20,11 +21,11 @@ from tests.test_sources import bad_csv
 
 def with_state(config):
     x = build(config)
-    return x, x.steps.init(config.unimodal.bank_size, config.batch_size)
+    return x, x.initial_state()
 
 
 def test_distances_are_those_to_the_fourth_nearest_other():
-    config = demo.get_config()
+    config = safeclip_jax.config("demo")
     config.model.preset, config.data.pairs, config.score.batch_size = "nano", 300, 128
     x, state = with_state(config)
     found = scoring.distances(x, state, epoch=2)
@@ -49,7 +50,7 @@ def test_pairs_that_cannot_be_read_have_no_distance(tmp_path):
 
 
 def test_too_few_pairs_have_no_distances():
-    config = demo.get_config()
+    config = safeclip_jax.config("demo")
     config.model.preset, config.data.pairs, config.score.batch_size = "nano", 4, 8
     config.attack.rate = 0.0
     x, state = with_state(config)
@@ -61,10 +62,9 @@ def test_remembered_scores_outlive_a_stop(config, tmp_path, monkeypatch):
     """A run that stops in an epoch whose scores the next one reuses ends as one that did not."""
     config.score.reuse, config.epochs, config.attack.rate = True, 3, 0.0
     config.safeclip.warmup_epochs, config.safeclip.growth = 0, 0.5
-    config.safeclip.train_risky = config.safeclip.augment = False  # one step to compile
     config.evaluate.source = ""
     loop.run(config, tmp_path / "whole")
-    advance = loop.Trainer._advance
+    advance = trainers.Trainer._advance
 
     def stopping(trainer, **changes):
         advance(trainer, **changes)
@@ -72,7 +72,7 @@ def test_remembered_scores_outlive_a_stop(config, tmp_path, monkeypatch):
             signal.raise_signal(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "_advance", stopping)
+        patch.setattr(trainers.Trainer, "_advance", stopping)
         with pytest.raises(Interrupted):
             loop.run(config, tmp_path / "stopped")
     loop.run(config, tmp_path / "stopped")
@@ -80,7 +80,7 @@ def test_remembered_scores_outlive_a_stop(config, tmp_path, monkeypatch):
     lines = run_metrics.read(runs[1] / "metrics.jsonl")
     assert [line["epoch"] for line in lines if line.get("step") == 8 and "loss" in line] == [1]
     for epoch in (1, 2):
-        one, other = (pools.load(pools.path(run, epoch)) for run in runs)
+        one, other = (pool_files.load(pool_files.path(run, epoch)) for run in runs)
         np.testing.assert_array_equal(one.scores, other.scores)
         assert one.digest() == other.digest()
     jax.tree.map(np.testing.assert_array_equal, *map(variables.read_variables, runs))

@@ -1,4 +1,4 @@
-"""Scouting epochs in the train loop: forgotten but for their pools, and safe from kills."""
+"""Pilot epochs in the train loop: forgotten but for their pools, and safe from kills."""
 
 from dataclasses import replace
 
@@ -6,28 +6,29 @@ import jax
 import numpy as np
 import pytest
 
-from safeclip_jax.defenses import pools
-from safeclip_jax.defenses.defense import Stage
-from safeclip_jax.training import loop
+from safeclip_jax.defenses import pool_files
+from safeclip_jax.defenses.defense import SafePool, Stage
+from safeclip_jax.objectives.clip import CLIP
+from safeclip_jax.runs import settings
+from safeclip_jax.training import trainer as trainers
 from safeclip_jax.training.experiment import build
+from safeclip_jax.training.schedule import Schedule
 
 
-def test_the_rate_rises_as_long_as_the_defence_or_the_schedule_says(scouting, tmp_path):
-    scouting.optimizer.learning_rate, scouting.optimizer.warmup_pairs = 1.0, 500
-    safe, pairs = Stage("safe", "clip", np.arange(4), True), 800
+def test_the_rate_rises_as_long_as_the_defence_or_the_schedule_says(pilot):
+    pilot.optimizer.learning_rate, pilot.optimizer.warmup_pairs = 1.0, 500
+    safe, pairs = Stage("safe", CLIP, SafePool(), True), 800
     rates = {}
-    for rise in (0.0, 0.5):
-        scouting.safeclip_plus.rise_epochs = rise
-        trainer = Learner(build(scouting, tmp_path / str(rise)), tmp_path / str(rise))
-        assert len(trainer.x.source) == 400
-        rates[rise] = [float(trainer.learning_rate(safe, n)) for n in (250, pairs)]
-        assert trainer.learning_rate(replace(safe, learning_rate=0.25), pairs) == 0.25
-        trainer.close()
+    for rising in (0.0, 0.5):
+        pilot.safeclip_plus.rising_epochs = rising
+        schedule = Schedule.of(settings.of(pilot), 400)
+        rates[rising] = [float(schedule.rate(safe, n)) for n in (250, pairs)]
+        assert schedule.rate(replace(safe, learning_rate=0.25), pairs) == 0.25
     np.testing.assert_allclose(rates[0.0], [0.5, 0.0], atol=1e-6)
     np.testing.assert_allclose(rates[0.5], [0.3125, 1.0], atol=1e-6)
 
 
-class Learner(loop.Trainer):
+class Learner(trainers.Trainer):
     """A trainer whose stages add 1 to every parameter, and skip a step."""
 
     def _stage(self, *_):
@@ -36,9 +37,8 @@ class Learner(loop.Trainer):
 
 
 @pytest.fixture
-def scouting(config):
+def pilot(config):
     config.defense, config.epochs = "safeclip_plus", 2
-    config.safeclip_plus.scout_epochs = 1
     return config
 
 
@@ -46,14 +46,14 @@ def same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-def test_scouting_is_forgotten_but_for_its_pools_also_by_a_run_that_was_killed(scouting, tmp_path):
-    experiment = build(scouting, tmp_path)
-    scout = Learner(experiment, tmp_path)
-    initial = scout.state
+def test_the_pilot_is_forgotten_but_for_its_pools_also_by_a_run_that_was_killed(pilot, tmp_path):
+    experiment = build(pilot, tmp_path)
+    first = Learner(experiment, tmp_path)
+    initial = first.state
     once = jax.tree.map(lambda x: x + 1, initial.params)
-    scout._epoch(0)
-    scout.close()
-    same(scout.state.params, once)
+    first._epoch(0)
+    first.close()
+    same(first.state.params, once)
     for _ in range(2):  # the second time from the same checkpoint, with pools that are there
         resumed = Learner(experiment, tmp_path)
         assert resumed.position.epoch == 1
@@ -62,7 +62,7 @@ def test_scouting_is_forgotten_but_for_its_pools_also_by_a_run_that_was_killed(s
         same(resumed.state.params, once)
         same(resumed.state.opt_state, initial.opt_state)
         assert int(resumed.state.skipped) == 2
-        assert len(pools.load(pools.path(tmp_path, 1)).safe) == 340
+        assert len(pool_files.load(pool_files.path(tmp_path, 1)).safe) == 340
         resumed.close()
 
     begun = replace(resumed.position, epoch=1, step=2, pools=resumed.pools.digest())

@@ -7,13 +7,15 @@ import optax
 import pytest
 
 from safeclip_jax.data.augment_image import ImageAugmentation
+from safeclip_jax.defenses.scores import SCORES
 from safeclip_jax.distributed import sharding
 from safeclip_jax.errors import UserError
 from safeclip_jax.models import clip
-from safeclip_jax.objectives import losses
+from safeclip_jax.objectives import OBJECTIVES, losses
 from safeclip_jax.objectives.chunked import Chunks
 from safeclip_jax.objectives.objective import Settings
-from safeclip_jax.training.steps import SCORES, Steps, make_optimizer
+from safeclip_jax.training.state import adamw
+from safeclip_jax.training.steps import Steps
 
 
 def mesh_of(devices, fsdp=1):
@@ -24,21 +26,21 @@ def mesh_of(devices, fsdp=1):
 def steps_on(devices, preset="nano", fsdp=1, chunk=0, parts=1, remembers=""):
     """With chunks, banks are split too; with parts, blocks are scanned and not remembered."""
     config = clip.configure(preset, image_size=32, context=8, vocab_size=50, end_id=49)
-    optimizer, mesh = make_optimizer(0.9, 0.999, 0.1), mesh_of(devices, fsdp)
-    settings = Settings(ImageAugmentation(), chunks=Chunks(chunk, mesh, True) if chunk else None)
+    optimizer, mesh = adamw(0.9, 0.999, 0.1), mesh_of(devices, fsdp)
+    settings = Settings(ImageAugmentation(), 64, Chunks(chunk, mesh, True) if chunk else None)
     model = clip.CLIP(config, remat="blocks" if parts > 1 else "none", scan=parts > 1)
-    return Steps(model, optimizer, settings, mesh, 0, parts, remembers)
+    return Steps(model, optimizer, settings, mesh, 0, parts, SCORES.get(remembers))
 
 
 @functools.cache
 def train_step(objective, augmented, *layout):
-    return steps_on(*layout).train(objective, augmented)
+    return steps_on(*layout).train((OBJECTIVES[objective], augmented))
 
 
 @functools.cache
 def first_state(*layout):
     steps = steps_on(*layout)
-    return steps.init(64, 16, pairs=24)
+    return steps.init(16, pairs=24, objectives=OBJECTIVES.values())
 
 
 def make(*layout):
@@ -115,7 +117,7 @@ def test_running_statistics_are_those_of_the_batch_and_only_scoring_uses_them():
     data = batch()
     placed = sharding.to_devices(data, steps.mesh)
     scored = placed | {"tokens": placed["tokens"][:, 0]}
-    before = np.asarray(steps.score("cosine", state.variables, scored))
+    before = np.asarray(steps.score(SCORES["cosine"], state.variables, scored))
     images = steps.model.config.normalize(np.float32(data["image"]) / 255)
     kernel = np.asarray(state.params["params"]["image"]["stem_1"]["kernel"])
     x = jax.lax.conv_general_dilated(
@@ -126,7 +128,7 @@ def test_running_statistics_are_those_of_the_batch_and_only_scoring_uses_them():
     running = new.batch_stats["batch_stats"]["image"]["stem_norm_1"]
     np.testing.assert_allclose(running["mean"], 0.1 * x.mean(axis=(0, 1, 2)), atol=1e-5)
     np.testing.assert_allclose(running["var"], 0.9 + 0.1 * x.var(axis=(0, 1, 2)), rtol=1e-4)
-    after = np.asarray(steps.score("cosine", new.variables, scored))
+    after = np.asarray(steps.score(SCORES["cosine"], new.variables, scored))
     assert np.abs(after - before).max() > 1e-3
 
 
@@ -145,7 +147,7 @@ def test_layouts_chunks_and_micro_batches_change_nothing(objective, layout):
     np.testing.assert_allclose(losses_one, losses_other, rtol=1e-5)
     assert_close(one.params, other.params, 1e-4)
     for bank in ("image_bank", "text_bank"):
-        a, b = getattr(one, bank), getattr(other, bank)
+        a, b = one.kept[bank], other.kept[bank]
         np.testing.assert_allclose(a.rows, b.rows, atol=1e-4)
         parts = {shard.data.shape for shard in b.rows.addressable_shards}
         assert parts == {(4, 16 // LAYOUTS[layout][0] if LAYOUTS[layout][3] else 16, 64)}
@@ -159,7 +161,7 @@ def test_a_step_remembers_the_scores_that_its_pairs_had_before_it(kind):
     data["index"] = data["index"][::-1] + 4
     placed = sharding.to_devices(data, steps.mesh)
     plain = placed | {"tokens": placed["tokens"][:, 0]}
-    expected = np.asarray(steps.score(kind, state.variables, plain))
+    expected = np.asarray(steps.score(SCORES[kind], state.variables, plain))
     place = np.zeros(2, np.int32)
     state, _ = train_step("clip", False, *layout)(state, placed, np.float32(1e-3), place)
     np.testing.assert_allclose(state.remembered[data["index"]], expected, atol=1e-4)
@@ -215,7 +217,7 @@ def test_a_step_that_looks_at_the_captions_alone_is_the_whole_step(objective):
     for length in (None, 4):
         steps, state = make(1)
         placed = sharding.to_devices(data, steps.mesh)
-        step = steps.train(objective, True, length)
+        step = steps.train((OBJECTIVES[objective], True), length)
         state, metrics = step(state, placed, np.float32(1e-4), np.zeros(2, np.int32))
         found.append((float(metrics["loss"]), float(metrics["grad_norm"]), state))
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-6)
@@ -224,7 +226,7 @@ def test_a_step_that_looks_at_the_captions_alone_is_the_whole_step(objective):
 
 
 def test_only_matrices_decay():
-    optimizer = make_optimizer(0.9, 0.999, 0.5)
+    optimizer = adamw(0.9, 0.999, 0.5)
     _, state = make(1)
     zero = jax.tree.map(jnp.zeros_like, state.params)
     updates, _ = optimizer.update(zero, optimizer.init(state.params), state.params)
@@ -246,7 +248,7 @@ def test_a_non_finite_step_changes_nothing_but_the_count():
     step = train_step("unimodal", True, 8)
     after, metrics = step(broken, data, np.float32(1e-3), np.zeros(2, np.int32))
     assert int(after.skipped) == int(metrics["skipped_in_a_row"]) == 1
-    np.testing.assert_array_equal(after.image_bank.rows, before.image_bank.rows)
+    np.testing.assert_array_equal(after.kept["image_bank"].rows, before.kept["image_bank"].rows)
     np.testing.assert_array_equal(
         after.params["params"]["text_projection"]["kernel"],
         before.params["params"]["text_projection"]["kernel"],
@@ -258,12 +260,12 @@ def test_a_non_finite_step_changes_nothing_but_the_count():
 
 def test_unimodal_fills_the_banks_and_clip_leaves_them():
     state, _ = run((8,), "unimodal", True, count=3)
-    assert int(state.image_bank.next) == int(state.text_bank.next) == 3
+    assert int(state.kept["image_bank"].next) == int(state.kept["text_bank"].next) == 3
     _, fresh = make(8)
-    assert np.allclose(state.image_bank.rows[3:], fresh.image_bank.rows[3:])
-    assert not np.allclose(state.image_bank.rows[:3], fresh.image_bank.rows[:3])
+    assert np.allclose(state.kept["image_bank"].rows[3:], fresh.kept["image_bank"].rows[3:])
+    assert not np.allclose(state.kept["image_bank"].rows[:3], fresh.kept["image_bank"].rows[:3])
     state, _ = run((8,), "clip", True, count=3)
-    np.testing.assert_array_equal(state.image_bank.rows, fresh.image_bank.rows)
+    np.testing.assert_array_equal(state.kept["image_bank"].rows, fresh.kept["image_bank"].rows)
 
 
 def test_scores_equal_numpy_and_do_not_depend_on_devices():
@@ -274,7 +276,9 @@ def test_scores_equal_numpy_and_do_not_depend_on_devices():
         steps, state = make(devices)
         on_devices = sharding.to_devices(data, steps.mesh)
         for kind in SCORES:
-            found[devices, kind] = np.asarray(steps.score(kind, state.variables, on_devices))
+            found[devices, kind] = np.asarray(
+                steps.score(SCORES[kind], state.variables, on_devices)
+            )
     images = steps.model.config.normalize(np.float32(data["image"]) / 255)
     image, text, scale = (
         np.float64(x) for x in steps.model.apply(state.variables, images, data["tokens"])

@@ -12,13 +12,17 @@ import pytest
 from safeclip_jax.checkpoints import variables
 from safeclip_jax.data import files
 from safeclip_jax.data.files import Files
-from safeclip_jax.defenses import pools
+from safeclip_jax.defenses import pool_files, pools
+from safeclip_jax.defenses.safeclip import SafeCLIP
 from safeclip_jax.errors import BadRecord, Outage, UserError
-from safeclip_jax.runs import run_folder
+from safeclip_jax.runs import run_folder, settings
 from safeclip_jax.system.signals import CHECKPOINT, Interrupted, Signals
 from safeclip_jax.training import loop
 from safeclip_jax.training import metrics as run_metrics
+from safeclip_jax.training import trainer as trainers
 from safeclip_jax.training.checkpoint import Position
+from safeclip_jax.training.epoch_pools import EpochPools
+from safeclip_jax.training.in_flight import StepsInFlight
 
 
 @pytest.fixture
@@ -60,7 +64,7 @@ def test_what_the_file_is_to_blame_for_is_a_bad_record_at_once(failing, number):
 
 def spoil(monkeypatch, step, again):
     """Makes all parameters NaN after a step, once or whenever the run comes by."""
-    advance = loop.Trainer._advance
+    advance = trainers.Trainer._advance
 
     def spoilt(self, **changes):
         advance(self, **changes)
@@ -68,7 +72,7 @@ def spoil(monkeypatch, step, again):
             params = jax.tree.map(lambda x: x * float("nan"), self.state.params)
             self.state = self.state.replace(params=params)
 
-    monkeypatch.setattr(loop.Trainer, "_advance", spoilt)
+    monkeypatch.setattr(trainers.Trainer, "_advance", spoilt)
 
 
 @pytest.mark.slow
@@ -97,9 +101,15 @@ def test_a_run_goes_back_once_and_ends_as_if_nothing_had_been(config, tmp_path, 
 
 
 def trainer_at(folder, position):
-    trainer = loop.Trainer.__new__(loop.Trainer)
+    trainer = trainers.Trainer.__new__(trainers.Trainer)
     trainer.folder, trainer.position = folder, position
     return trainer
+
+
+def taken_up(folder, position):
+    """The pools that a run takes up at a position; None where it makes new ones."""
+    found = EpochPools(folder, SafeCLIP())
+    return found.latest if found.made_before(position) else None
 
 
 def test_pools_are_never_computed_twice_in_an_epoch(tmp_path):
@@ -107,27 +117,27 @@ def test_pools_are_never_computed_twice_in_an_epoch(tmp_path):
     other = pools.split(np.random.default_rng(1).random(40), seed=0, threshold=0.5)
     inside = Position(3, 1, 0, 30, pools=split.digest())
     with pytest.raises(UserError, match="not what this epoch began with, and pools are never"):
-        trainer_at(tmp_path, inside)._assign_pools(3)
-    pools.save(other, pools.path(tmp_path, 3))
+        taken_up(tmp_path, inside)
+    pool_files.save(other, pool_files.path(tmp_path, 3))
     with pytest.raises(UserError, match=r"epoch_003\.npz is not what this epoch began with"):
-        trainer_at(tmp_path, inside)._assign_pools(3)
-    pools.save(split, pools.path(tmp_path, 3))
-    found = trainer_at(tmp_path, inside)._assign_pools(3)
+        taken_up(tmp_path, inside)
+    pool_files.save(split, pool_files.path(tmp_path, 3))
+    found = taken_up(tmp_path, inside)
     assert found.digest() == split.digest()
 
 
 def test_a_signal_during_a_checkpoint_is_heeded_after_the_next_step(config, tmp_path):
     config.checkpoint_minutes = 0.0
     trainer = trainer_at(tmp_path, Position())
-    trainer.x, trainer.signals = SimpleNamespace(config=config), Signals()
+    trainer.x, trainer.signals = SimpleNamespace(config=settings.of(config)), Signals()
     trainer.clock, trainer.checkpoints = run_metrics.Clock({}), SimpleNamespace(close=lambda: None)
-    trainer._flight, trainer._answered, trainer._saved_at = [], 0, 0.0
+    trainer._flight, trainer._answered, trainer._saved_at = StepsInFlight(print), 0, 0.0
     with trainer.signals.heard():
         trainer._save = lambda: signal.raise_signal(signal.SIGTERM)
-        trainer._heed(0)
+        trainer._answer(0)
         trainer._save = lambda: None
         with pytest.raises(Interrupted) as stop:
-            trainer._heed(0)
+            trainer._answer(0)
     assert stop.value.code == 143
 
 
@@ -152,25 +162,25 @@ def test_signals_checkpoint_as_often_as_they_like_and_stop_once(request):
 
 def test_a_run_goes_on_with_other_values_of_keys_that_are_named(config, tmp_path):
     path = tmp_path / "config.json"
-    path.write_text(json.dumps(run_folder.as_json(config)))
+    path.write_text(json.dumps(settings.as_dict(settings.of(config))))
     config.data.threads, config.keep_checkpoints = 7, 5  # change nothing that is computed
-    assert len(run_folder.check_config(tmp_path, config)) == 2
+    assert len(run_folder.check_config(tmp_path, settings.of(config))) == 2
     config.epochs, config.mesh.fsdp = 9, 2
     with pytest.raises(UserError, match=r"epochs: there 5, here 9.*--accept=epochs,mesh\.fsdp"):
-        run_folder.check_config(tmp_path, config)
+        run_folder.check_config(tmp_path, settings.of(config))
     with pytest.raises(UserError, match=r"--accept=mesh\.fsdp"):
-        run_folder.check_config(tmp_path, config, ["epochs"])
-    found = run_folder.check_config(tmp_path, config, ["epochs", "mesh.fsdp"])
+        run_folder.check_config(tmp_path, settings.of(config), ["epochs"])
+    found = run_folder.check_config(tmp_path, settings.of(config), ["epochs", "mesh.fsdp"])
     assert "epochs: there 5, here 9" in found and len(found) == 4
     path.write_text("[")
     with pytest.raises(UserError, match=r"config\.json cannot be read"):
-        run_folder.check_config(tmp_path, config)
+        run_folder.check_config(tmp_path, settings.of(config))
 
 
 def test_a_damaged_config_is_refused_in_one_line(config, tmp_path):
     (tmp_path / "config.json").write_text('{"\\n": null, "\\ud800": {"\\t": 1}}')
     with pytest.raises(UserError) as refused:
-        run_folder.check_config(tmp_path, config)
+        run_folder.check_config(tmp_path, settings.of(config))
     assert str(refused.value).isprintable()
 
 

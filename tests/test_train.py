@@ -17,17 +17,18 @@ import pytest
 from scipy.stats import rankdata
 
 from safeclip_jax.commands import evaluate
-from safeclip_jax.defenses import pools
+from safeclip_jax.defenses import pool_files
 from safeclip_jax.errors import UserError
 from safeclip_jax.runs import run_folder
 from safeclip_jax.training import loop
 from safeclip_jax.training import metrics as run_metrics
+from safeclip_jax.training.schedule import scheduled
 from tests.support import browser
 
 ROOT = Path(__file__).parent.parent
 TIMES = re.compile("second|share_beyond")
 SMALL = [
-    "--config=configs/demo.py",
+    "--config=demo",
     "--config.epochs=5",
     "--config.model.preset=nano",
     "--config.batch_size=64",
@@ -101,7 +102,7 @@ def test_a_run_leaves_what_it_promises(finished):
     }
     assert results["poisons"] == 8 and results["defense"] == "safeclip"
     assert "attack success rate" in printed and "report.html" in printed
-    last = pools.load(pools.path(folder, 4))
+    last = pool_files.load(pool_files.path(folder, 4))
     assert len(last.safe) == results["safe_pool_size"]
     assert 0 < results["seconds_train"] < results["seconds"]
 
@@ -126,7 +127,7 @@ def test_report_is_self_contained_and_escapes(finished):
 
 def test_report_tells_every_pair_s_way_through_the_pools(finished):
     shown = browser.data(finished[0] / "report.html")
-    split = {epoch: pools.load(pools.path(finished[0], epoch - 1)) for epoch in (3, 4, 5)}
+    split = {epoch: pool_files.load(pool_files.path(finished[0], epoch - 1)) for epoch in (3, 4, 5)}
     assert shown["epochs"] == [3, 4, 5] and len(shown["pairs"]) == shown["shown"] == 400
     ranks = [rankdata(-one.scores) for one in split.values()]
     worst = np.mean(ranks, axis=0)
@@ -234,7 +235,7 @@ def test_too_many_non_finite_steps_stop_the_run(config, tmp_path):
 
 
 def test_schedule_is_linear_then_cosine_over_pairs():
-    rates = [loop.schedule(pairs, 1100, 2.0, 100) for pairs in (0, 50, 100, 600, 1100)]
+    rates = [scheduled(pairs, 1100, 2.0, 100) for pairs in (0, 50, 100, 600, 1100)]
     np.testing.assert_allclose(rates, [0, 1, 2, 1, 0], atol=1e-12)
 
 
@@ -244,7 +245,7 @@ def test_training_starts_from_another_runs_weights_and_tokenizer(finished, confi
     folder = finished[0]
     config.init_from, config.defense, config.data.seed = str(folder), "none", 5
     x = build(config)
-    state = replace(x.steps, seed=3).init(128, 64).starting_from(x.initial)
+    state = replace(x.steps, seed=3).init(64).starting_from(x.initial)
     expected = outcome(folder)[1]["params"]
     for (path, a), b in zip(
         jax.tree.leaves_with_path(state.params), jax.tree.leaves(expected), strict=True
@@ -261,8 +262,7 @@ def test_training_starts_from_another_runs_weights_and_tokenizer(finished, confi
 
 def test_the_evaluate_command_finds_what_the_run_found(finished, tmp_path):
     flags = ["--checkpoint", finished[0], "--tasks", "zero_shot", "attack", "--no-cache"]
-    arguments = evaluate._parser().parse_args([*map(str, flags), "--out", str(tmp_path)])
-    assert evaluate.main(arguments) == 0
+    assert evaluate.main([*map(str, flags), "--out", str(tmp_path)]) == 0
     first = json.loads((finished[0] / "results.json").read_text())
     found = {}
     for path in tmp_path.glob("*_scenes_*.json"):
@@ -302,11 +302,11 @@ def test_other_defences_train_to_the_end(tmp_path, defense):
     stages = {m.get("stage") for m in run_metrics.read(tmp_path / defense / "metrics.jsonl")}
     expected = {"matched", "clip"}
     if defense == "safeclip_plus":
-        expected = {"scouting", "slow start", "safe", "safe again"}
+        expected = {"pilot", "slow start", "safe", "safe again"}
     assert expected <= stages
     if defense == "safeclip_plus":
-        last = pools.load(pools.path(tmp_path / defense, 3))
+        last = pool_files.load(pool_files.path(tmp_path / defense, 3))
         pairs = browser.data(tmp_path / defense / "report.html")["pairs"]
         strange = {int(pair["k"].removeprefix("train-")) for pair in pairs if pair["r"]}
-        assert strange == set(last.barred.tolist()) != set()
+        assert strange == set(last.excluded.tolist()) != set()
         assert found["barred_pairs"] == len(strange) and "strange picture" in result.stdout

@@ -9,6 +9,7 @@ from PIL import Image
 
 from safeclip_jax.data import prepare
 from safeclip_jax.data.sources import SourceOptions, open_source
+from safeclip_jax.defenses import pool_files
 from safeclip_jax.errors import UserError
 from safeclip_jax.training import loop
 from safeclip_jax.training.checkpoint import Checkpoints
@@ -61,7 +62,7 @@ def outcome(config, folder):
     results = loop.run(config, folder)
     x = build(config, folder)
     steps = x.steps
-    state = steps.init(config.unimodal.bank_size, config.batch_size)
+    state = steps.init(config.batch_size)
     state, _ = Checkpoints(folder, 2).restore(state)
     return {k: v for k, v in results.items() if not TIMES.search(k)}, jax.device_get(state.params)
 
@@ -121,9 +122,8 @@ def test_a_run_on_dirty_data_skips_and_lists_what_is_bad(config, tmp_path):
     reasons = {line["key"]: line["reason"] for line in found}
     assert len(found) == results["skipped_records"] >= len(expected) + len(bad_in_shards)
     assert set(expected) <= set(reasons) and all(reasons.values())
-    from safeclip_jax.defenses import pools
 
-    last = pools.load(pools.path(tmp_path / "run", 2))
+    last = pool_files.load(pool_files.path(tmp_path / "run", 2))
     unreadable = [line["index"] for line in found if line["index"] is not None]
     assert np.isnan(last.scores[unreadable]).all() and not np.isin(unreadable, last.safe).any()
     assert np.isfinite(np.delete(last.scores, unreadable)).all()

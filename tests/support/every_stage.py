@@ -10,7 +10,6 @@ def get_config(table):
     c.batch_size = c.score.batch_size = 16
     c.unimodal.bank_size = 32
     c.safeclip.warmup_epochs = 1
-    c.safeclip_plus.pilot_epochs = 2
     c.data.source, c.data.pairs = f"csv:{table}", 0
     c.data.tokenizer, c.data.vocab_size, c.data.context = "train", 300, 40
     c.data.max_skipped_share = 0.9
