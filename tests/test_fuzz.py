@@ -30,7 +30,7 @@ from safeclip_jax.training import metrics as run_metrics
 from safeclip_jax.training import results
 from safeclip_jax.weights import pretrained
 from safeclip_jax.weights.write import write
-from tests.test_weights import random_model
+from tests.weights.test_weights import random_model
 
 FUZZ = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

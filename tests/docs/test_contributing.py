@@ -57,5 +57,7 @@ def test_every_room_is_in_the_table():
 def test_rooms_import_rooms_below_them_alone():
     place = rooms()
     for path in (ROOT / "safeclip_jax").glob("*/*.py"):
-        for room in re.findall(r"(?:from|import) safeclip_jax[. ](?:import )?(\w+)", path.read_text()):
+        for room in re.findall(
+            r"(?:from|import) safeclip_jax[. ](?:import )?(\w+)", path.read_text()
+        ):
             assert place.get(room, 99) >= place[path.parent.name], (path.name, room)

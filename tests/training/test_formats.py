@@ -14,9 +14,9 @@ from safeclip_jax.errors import UserError
 from safeclip_jax.training import loop
 from safeclip_jax.training.checkpoint import Checkpoints
 from safeclip_jax.training.experiment import build
+from tests.data.test_sources import bad_csv, bad_shards
 from tests.support import data_files
-from tests.test_sources import bad_csv, bad_shards
-from tests.test_train import TIMES
+from tests.training.test_runs import TIMES
 
 
 @pytest.fixture(scope="module")

@@ -25,9 +25,9 @@ from safeclip_jax.data.sources.base import ImageSource, Rejected, caption_proble
 from safeclip_jax.data.sources.index import IndexCache, Recipe
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.errors import UserError
+from tests.data.test_sources import bad_csv, bad_shards
 from tests.support import data_files
 from tests.support.data_files import write_csv
-from tests.test_sources import bad_csv, bad_shards
 
 
 class Plain:

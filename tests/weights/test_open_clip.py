@@ -1,6 +1,6 @@
 """open_clip opens what we export. Needs `open_clip_torch` and torchvision; run by hand:
 
-pytest -m slow tests/test_open_clip.py
+pytest -m slow tests/weights/test_open_clip.py
 """
 
 import jax
@@ -19,7 +19,7 @@ from safeclip_jax.weights import links, pretrained
 from safeclip_jax.weights import open_clip as layout
 from safeclip_jax.weights.pretrained import Pretrained
 from safeclip_jax.weights.write import write
-from tests.test_weights import CAPTIONS, assert_relative, random_model
+from tests.weights.test_weights import CAPTIONS, assert_relative, random_model
 
 pytestmark = pytest.mark.slow
 open_clip = pytest.importorskip("open_clip")

@@ -131,7 +131,7 @@ def test_a_surrogates_similarities_are_its_models(tmp_path):
     from safeclip_jax import load
     from safeclip_jax.attacks.surrogate import matcher
     from safeclip_jax.weights.write import write
-    from tests.test_weights import random_model
+    from tests.weights.test_weights import random_model
 
     write(random_model(), tmp_path / "model", "native")
     pairs, captions = np.array([3, 7, 50]), np.array([1, 2, 90, 8])

@@ -19,9 +19,9 @@ from safeclip_jax.data.sources.table import Table
 from safeclip_jax.data.sources.webdataset import WebDataset
 from safeclip_jax.data.strings import Changed, PackedStrings
 from safeclip_jax.errors import BadRecord, UserError
+from tests.data.test_data import loader
 from tests.support import data_files
 from tests.support.data_files import encoded, picture, write_csv
-from tests.test_data import loader
 
 
 def opened(spec, **options):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-LAUNCH = Path(__file__).parent.parent / "launch"
+LAUNCH = Path(__file__).parents[2] / "launch"
 TPU = [LAUNCH / "tpu_pod.sh", "train", "--name=clip", "--zone=here", "--bucket=runs"]
 GKE = [LAUNCH / "gke/gke.sh", "run", "--name=clip", "--image=here/clip:1", "--claim=runs"]
 FLAGS = ["--config=configs/vitb32.py", "--config.data.source=webdataset:{0..3}.tar"]

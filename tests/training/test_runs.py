@@ -25,7 +25,7 @@ from safeclip_jax.training import metrics as run_metrics
 from safeclip_jax.training.schedule import scheduled
 from tests.support import browser
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TIMES = re.compile("second|share_beyond")
 SMALL = [
     "--config=demo",

@@ -15,8 +15,8 @@ from safeclip_jax.training import loop, scoring
 from safeclip_jax.training import metrics as run_metrics
 from safeclip_jax.training import trainer as trainers
 from safeclip_jax.training.experiment import build
+from tests.data.test_sources import bad_csv
 from tests.support import every_stage
-from tests.test_sources import bad_csv
 
 
 def with_state(config):

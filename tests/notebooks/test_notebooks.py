@@ -10,7 +10,7 @@ from nbclient import NotebookClient
 import safeclip_jax
 from tests.support.untrained import untrained
 
-NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 def execute(name, parameters):

@@ -13,8 +13,8 @@ from safeclip_jax.data import prepare
 from safeclip_jax.data.decode import Resized
 from safeclip_jax.data.sources import SourceOptions, open_source
 from safeclip_jax.errors import UserError
+from tests.data.test_sources import bad_csv
 from tests.support import data_files
-from tests.test_sources import bad_csv
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from safeclip_jax.training.evaluator import Evaluator
 from safeclip_jax.training.experiment import build
 from safeclip_jax.weights.write import write
 from tests.support.data_files import encoded, picture
-from tests.test_weights import random_model
+from tests.weights.test_weights import random_model
 
 
 @pytest.fixture(scope="module")

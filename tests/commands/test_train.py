@@ -27,12 +27,14 @@ def cli(capsys, monkeypatch, *arguments):
     [
         ([], "try --config=demo"),
         ([DEMO, "--config.sead=1"], "unknown config key 'sead': did you mean 'seed'?"),
-        ([DEMO, "--config.safeclip.grow=1"], "unknown config key 'safeclip.grow': did you mean 'growth'?"),
+        (
+            [DEMO, "--config.safeclip.grow=1"],
+            "key 'safeclip.grow': did you mean 'growth'?",
+        ),
         ([DEMO, "--config.growth=1"], "'safeclip.growth' or 'safeclip_plus.growth'?"),
         ([DEMO, "--config.epochs=many"], "--config.epochs=many: a whole number is needed"),
         ([DEMO, "--config.data.part=1"], "--config.data.part=1: 2 values, each a number is needed"),
         ([DEMO, "--config.model.scan=maybe"], "True or False is needed"),
-        ([DEMO, "--config.seed"], "--config.seed needs a value"),
         ([DEMO, "--wrkdir=x"], "unknown flag --wrkdir: did you mean '--workdir'?"),
         ([DEMO, "extra"], "unexpected argument 'extra'"),
         ([DEMO, "--config.defense=safclip"], "defense='safclip' is not one of"),

@@ -2,7 +2,7 @@
 
 Needs `open_clip_torch`, torchvision and `pip install --no-deps clip-benchmark`; run by hand:
 
-pytest -n 0 -m slow tests/test_clip_benchmark.py
+pytest -n 0 -m slow tests/evaluation/test_clip_benchmark.py
 """
 
 import json
@@ -15,7 +15,7 @@ from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.weights import pretrained
 from safeclip_jax.weights.write import write
 from tests.support.data_files import encoded
-from tests.test_weights import random_model
+from tests.weights.test_weights import random_model
 
 pytestmark = pytest.mark.slow
 open_clip = pytest.importorskip("open_clip")

@@ -18,7 +18,7 @@ from benchmarks.result_file import ResultFile
 from experiments import drawn_scenes, million
 from safeclip_jax.data.sources.scenes import Scenes
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "experiments/accelerator.sh"
 FIELDS = ["command", "commit", "date", "device", "versions", "rows"]
 CHILD = """

@@ -12,7 +12,7 @@ from safeclip_jax.errors import UserError
 from safeclip_jax.runs import run_attack, settings
 
 PAPERS = ("carlini_terzis", "cleanclip", "roclip", "safeclip", "huang")
-FOLDER = Path(__file__).parent.parent / "configs/attacks"
+FOLDER = Path(__file__).parents[2] / "configs/attacks"
 
 
 def rows_of(paper):

@@ -14,8 +14,8 @@ from safeclip_jax.commands import evaluate
 from safeclip_jax.defenses import pool_files
 from safeclip_jax.training import loop
 from safeclip_jax.training import metrics as run_metrics
+from tests.data.test_sources import bad_csv
 from tests.support import every_stage, processes
-from tests.test_sources import bad_csv
 
 # Of a run that ends once the pilot's pools are made and one step has trained with them.
 PILOT = {"defense": "safeclip_plus", "epochs": 2, "max_steps": 1, "evaluate.source": ""}
