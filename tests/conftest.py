@@ -1,21 +1,72 @@
-"""Eight CPU devices, so that every sharding is exercised; a small run that tests share."""
+"""How tests run: on one CPU device, or as many as their module wants; a small run that they share.
+
+Compiling is most of what tests do, so all processes of a session, also the commands that tests
+start, share one folder of compiled programs. Programs for several devices do not go there, see
+`command_line.set_up_jax`.
+"""
 
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Tests wait for compilers, not for programs. The variable reaches the commands that tests start.
+# Tests wait for compilers, not for programs. The variables reach the commands that tests start.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+OWN_CACHE = "JAX_COMPILATION_CACHE_DIR" not in os.environ  # in pytest-xdist: of the controller
+if OWN_CACHE:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="safeclip_jax-xla-")
 
 import jax
-
-from safeclip_jax.system import cpu
-
-jax.config.update("jax_num_cpu_devices", 8)
-cpu.allow_many_devices(8)
-
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
+from jax.extend import backend
 
 import safeclip_jax
+from safeclip_jax.distributed import sharding
+from safeclip_jax.system import cpu
+
+# Modules whose tests take longest come first: the others fill the gaps that they leave.
+LONGEST_FIRST = (
+    "test_processes",
+    "test_runs",
+    "test_notebooks",
+    "test_grid",
+    "test_steps",
+    "test_formats",
+    "test_accelerator",
+)
+
+_devices = [1]  # that there were so far; the last ones are there now
+
+
+def pytest_collection_modifyitems(items):
+    place = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+def pytest_sessionfinish():
+    if OWN_CACHE:
+        shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def devices(request):
+    """As many CPU devices as the module's `DEVICES` says; one if it says nothing."""
+    count = getattr(request.module, "DEVICES", 1)
+    if count != _devices[-1]:
+        _devices.append(count)
+        backend.clear_backends()
+        os.environ.pop("NPROC", None)
+        cpu.allow_many_devices(count)
+        jax.config.update("jax_num_cpu_devices", count)
+        jax.config.update("jax_enable_compilation_cache", count == 1)
+        compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope="module")
+def mesh(devices):
+    return sharding.make_mesh()
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from safeclip_jax.auditing.detectors import Surroundings
 from safeclip_jax.distributed import sharding
 from tests.support.made_up_pairs import made
 
+DEVICES = 8
+
 SCALE = 20.0
 
 

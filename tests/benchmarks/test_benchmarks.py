@@ -12,6 +12,8 @@ from safeclip_jax.distributed import sharding
 from safeclip_jax.objectives import losses
 from safeclip_jax.objectives.chunked import Chunks
 
+DEVICES = 8
+
 PROGRAM = """
 body.1 (p: f32[8]) -> f32[8] {
   %r = f32[4,2]{1,0} all-reduce(f32[4,2]{1,0} %p), to_apply=%add

@@ -11,6 +11,8 @@ import pytest
 from safeclip_jax.commands import train
 from safeclip_jax.runs import settings
 
+DEVICES = 8
+
 DEMO = "--config=demo"
 
 

@@ -15,6 +15,8 @@ from safeclip_jax.errors import UserError
 from safeclip_jax.evaluation import retrieval, zero_shot
 from tests.support.data_files import encoded, picture, write_tfds
 
+DEVICES = 8
+
 COLORS = ("red", "green", "blue", "yellow")
 WORDNET = "  1 the licence\n"
 SYNSETS = {}

@@ -14,7 +14,7 @@ import safeclip_jax
 c = safeclip_jax.config("demo")
 c.defense, c.trimmed_loss.left_out = "trimmed_loss", 0.25
 c.epochs, c.max_steps, c.batch_size, c.log_every = 2, 3, 16, 1
-c.model.preset, c.data.pairs, c.evaluate.pairs, c.evaluate.every = "nano", 64, 20, 0
+c.model.preset, c.data.pairs, c.attack.rate, c.evaluate.source = "nano", 64, 0.0, ""
 safeclip_jax.train(c, "run")
 """
 

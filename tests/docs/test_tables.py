@@ -19,6 +19,7 @@ stale
 
 after
 """
+RESULTS = sorted((tables.ROOT / "results").glob("*.json"))
 ROWS = [
     {"attack": "a", "defense": "CLIP", "success": {"mean": 99.96, "sd": 0.04}, "base": 1},
     {"attack": "a", "defense": "SafeCLIP", "success": 0.25, "base": 0.123},
@@ -79,7 +80,7 @@ def test_the_pages_are_up_to_date():
     }
 
 
-@pytest.mark.parametrize("path", sorted((tables.ROOT / "results").glob("*.json")), ids=str)
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)
 def test_a_result_file_says_where_it_comes_from(path):
     content = json.loads(path.read_text())
     assert {"command", "commit", "date", "device", "versions", "rows"} <= content.keys()
@@ -89,6 +90,8 @@ def test_a_result_file_says_where_it_comes_from(path):
 def test_no_table_of_figures_stands_outside_the_markers():
     decimal = re.compile(r"\| *\**-?\d[\d,]*\.\d+")
     for page in tables.pages():
+        if page.name == "attacks.md":  # what papers published
+            continue
         rest = re.sub(r"<!-- (table|settings)\b.*?<!-- end -->", "", page.read_text(), flags=re.S)
         found = [line for line in rest.splitlines() if decimal.search(line)]
         assert not found, (page.name, found[:3])

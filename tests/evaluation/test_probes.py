@@ -5,13 +5,12 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from safeclip_jax.distributed import sharding
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluation import knn, linear_probe
 from safeclip_jax.neighbors import nearest as search
 from tests.support.embedded import Pictures, fake_source
 
-MESH = sharding.make_mesh()
+DEVICES = 8
 
 
 def everything(noise=1.6):
@@ -20,9 +19,9 @@ def everything(noise=1.6):
     return source, embed_images, embed_texts, embed_images(learn).vectors, learn.labels
 
 
-def test_the_probe_is_scikit_learns_at_the_best_validated_strength():
+def test_the_probe_is_scikit_learns_at_the_best_validated_strength(mesh):
     source, embed_images, embed_texts, vectors, labels = everything()
-    found = linear_probe.evaluate(embed_images, embed_texts, source, MESH)
+    found = linear_probe.evaluate(embed_images, embed_texts, source, mesh)
     model = LogisticRegression(C=found["linear_probe_C"], max_iter=1000).fit(vectors, labels)
     test = embed_images(source.images).vectors
     assert found["linear_probe_accuracy"].count == np.sum(
@@ -44,7 +43,7 @@ def test_the_search_finds_the_best_strength(peak):
     assert linear_probe.search(lambda strength: 0.5) == 0
 
 
-def test_a_validation_split_of_the_source_is_used():
+def test_a_validation_split_of_the_source_is_used(mesh):
     source, embed_images, embed_texts, _, _ = everything()
     validation = Pictures(40, 5, start=200)
     asked = []
@@ -55,7 +54,7 @@ def test_a_validation_split_of_the_source_is_used():
 
     learn = source.to_learn()[0]
     object.__setattr__(source, "to_learn", lambda: (learn, validation))
-    found = linear_probe.evaluate(embed, embed_texts, source, MESH)
+    found = linear_probe.evaluate(embed, embed_texts, source, mesh)
     assert validation in asked
     both = np.concatenate([embed_images(x).vectors for x in (learn, validation)])
     labels = np.concatenate([learn.labels, validation.labels])
@@ -67,7 +66,7 @@ def test_a_validation_split_of_the_source_is_used():
 
 
 @pytest.mark.parametrize("at_once", [8192, 23])
-def test_knn_is_scikit_learns(at_once, monkeypatch):
+def test_knn_is_scikit_learns(at_once, monkeypatch, mesh):
     monkeypatch.setattr(search, "_CANDIDATES", at_once)
     monkeypatch.setattr(search, "_QUERIES_A_DEVICE", 3)
     source, embed_images, embed_texts, vectors, labels = everything()
@@ -75,22 +74,22 @@ def test_knn_is_scikit_learns(at_once, monkeypatch):
     model = KNeighborsClassifier(
         20, metric="cosine", algorithm="brute", weights=lambda d: np.exp((1 - d) / 0.07)
     ).fit(vectors, labels)
-    found = knn.evaluate(embed_images, embed_texts, source, MESH)
+    found = knn.evaluate(embed_images, embed_texts, source, mesh)
     assert found["knn_accuracy"].count == np.sum(model.predict(test) == source.images.labels)
     distances, places = model.kneighbors(test)
-    similarity, nearest = knn.nearest(test, vectors, 20, MESH)
+    similarity, nearest = knn.nearest(test, vectors, 20, mesh)
     np.testing.assert_allclose(similarity, 1 - distances, atol=1e-5)
     assert np.mean(nearest == places) > 0.99
-    assert knn.nearest(test, vectors[:3], 20, MESH)[1].shape == (60, 3)
+    assert knn.nearest(test, vectors[:3], 20, mesh)[1].shape == (60, 3)
 
 
-def test_what_cannot_be_learned_from_is_said():
+def test_what_cannot_be_learned_from_is_said(mesh):
     source, embed_images, embed_texts = fake_source(3, 20)
     with pytest.raises(UserError, match=r"knn needs images to learn from.*evaluate\.learn"):
-        knn.evaluate(embed_images, embed_texts, source, MESH)
+        knn.evaluate(embed_images, embed_texts, source, mesh)
     object.__setattr__(source, "to_learn", lambda: (Pictures(20, 4), None))
     with pytest.raises(UserError, match="class 'class 3' is learned, but fake does not have it"):
-        linear_probe.evaluate(embed_images, embed_texts, source, MESH)
+        linear_probe.evaluate(embed_images, embed_texts, source, mesh)
     object.__setattr__(source, "to_learn", lambda: (Pictures(20, 1), None))
     with pytest.raises(UserError, match="at least two classes"):
-        linear_probe.evaluate(embed_images, embed_texts, source, MESH)
+        linear_probe.evaluate(embed_images, embed_texts, source, mesh)

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from safeclip_jax.distributed import sharding
 from safeclip_jax.evaluation import retrieval
 from tests.support.embedded import fake_source
 
-MESH = sharding.make_mesh()
+DEVICES = 8
 
 
 def plain_ranks(queries, candidates, query_groups, candidate_groups):
@@ -19,7 +18,7 @@ def plain_ranks(queries, candidates, query_groups, candidate_groups):
 
 
 @pytest.mark.parametrize("images, a_caption, at_once", [(5, 1, 8192), (37, 3, 8), (16, 5, 7)])
-def test_ranks_equal_a_stable_sort(images, a_caption, at_once, monkeypatch):
+def test_ranks_equal_a_stable_sort(images, a_caption, at_once, monkeypatch, mesh):
     monkeypatch.setattr(retrieval, "_CANDIDATES", at_once)
     monkeypatch.setattr(retrieval, "_QUERIES_A_DEVICE", 2)
     rng = np.random.default_rng(images)
@@ -28,18 +27,18 @@ def test_ranks_equal_a_stable_sort(images, a_caption, at_once, monkeypatch):
     of_images = rng.permutation(images)
     of_texts = rng.permutation(np.repeat(np.arange(images), a_caption))
     for arguments in ((i, t, of_images, of_texts), (t, i, of_texts, of_images)):
-        found = retrieval.ranks(*arguments, MESH)
+        found = retrieval.ranks(*arguments, mesh)
         np.testing.assert_array_equal(found, plain_ranks(*arguments))
 
 
-def test_a_model_that_says_the_same_of_everything_finds_nothing():
+def test_a_model_that_says_the_same_of_everything_finds_nothing(mesh):
     same, groups = np.ones((50, 4)), np.arange(50)
-    np.testing.assert_array_equal(retrieval.ranks(same, same, groups, groups, MESH), groups)
+    np.testing.assert_array_equal(retrieval.ranks(same, same, groups, groups, mesh), groups)
     broken = np.full((50, 4), np.nan)
-    assert (retrieval.ranks(broken, same, groups, groups, MESH) == 50).all()
+    assert (retrieval.ranks(broken, same, groups, groups, mesh) == 50).all()
 
 
-def test_images_that_share_captions_are_embedded_once():
+def test_images_that_share_captions_are_embedded_once(mesh):
     source, embed_images, embed_texts = fake_source(classes=9, count=30)
     numbers = np.arange(30) // 2 * 2  # pairs 2 k and 2 k + 1 share the image of the first
     source.images.image_numbers = lambda: numbers
@@ -49,7 +48,7 @@ def test_images_that_share_captions_are_embedded_once():
         asked.append(len(images))
         return embed_images(images, trigger)
 
-    found = retrieval.evaluate(counting, embed_texts, source, MESH)
+    found = retrieval.evaluate(counting, embed_texts, source, mesh)
     assert asked == [15]
     images = embed_images(source.images).vectors[::2]
     texts = embed_texts(source.images.captions)

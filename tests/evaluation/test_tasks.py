@@ -9,6 +9,8 @@ from safeclip_jax.evaluation.share import Share
 from safeclip_jax.evaluation.task import summary
 from tests.support.embedded import fake_source
 
+DEVICES = 8
+
 
 def test_target_rate_leaves_the_target_class_out():
     labels, predictions = np.array([1, 1, 0, 2, 2]), np.array([1, 1, 1, 0, 2])

@@ -5,6 +5,9 @@ import pytest
 
 from safeclip_jax.distributed import sharding
 from safeclip_jax.objectives import chunked, losses
+from safeclip_jax.objectives.bank import empty_bank, nearest
+
+DEVICES = 8
 
 
 def unit(rng, *shape):
@@ -73,7 +76,7 @@ def test_unimodal_loss_equals_numpy_and_bank_is_first_in_first_out():
 
 def test_unimodal_loss_has_no_gradient_through_view_a():
     rng = np.random.default_rng(4)
-    bank = losses.empty_bank(jax.random.key(0), 2, 4, 8)
+    bank = empty_bank(jax.random.key(0), 2, 4, 8)
     a, b = np.float32(unit(rng, 4, 8)), np.float32(unit(rng, 4, 8))
 
     def loss(a, b):
@@ -175,9 +178,9 @@ def test_chunked_nearest_takes_the_first_of_equals(split_banks):
     rows[:, 4] = np.arange(8)
     queries = np.float32(np.eye(5)[:4])
     bank = losses.Bank(jnp.asarray(rows).reshape(2, 4, 5), jnp.int32(0))
-    found = losses.nearest(bank, queries, chunks_of(2, 2, split_banks=split_banks))
+    found = nearest(bank, queries, chunks_of(2, 2, split_banks=split_banks))
     np.testing.assert_array_equal(found[:, 4], [0, 1, 3, 5])
-    np.testing.assert_array_equal(found, losses.nearest(bank, queries))
+    np.testing.assert_array_equal(found, nearest(bank, queries))
 
 
 def test_chunked_losses_never_hold_all_similarities():

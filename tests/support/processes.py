@@ -1,4 +1,4 @@
-"""Runs of the command in several processes on this machine, two CPU devices each."""
+"""Runs of the command in several processes on this machine, a CPU device each."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ def start(config, workdirs, changes=((), ()), processes=2, join=60, silence=8):
     command = [sys.executable, "-c", COMMAND.format(join=join, silence=silence)]
     started = []
     for environment, workdir, flags in zip(
-        local_processes.environments(processes, 2), workdirs, changes, strict=False
+        local_processes.environments(processes, 1), workdirs, changes, strict=False
     ):
         started.append(
             subprocess.Popen(

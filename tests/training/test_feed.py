@@ -7,6 +7,8 @@ import pytest
 from safeclip_jax.distributed import sharding
 from safeclip_jax.training import feed
 
+DEVICES = 8
+
 
 def batches(count, fails=False):
     for number in range(count):

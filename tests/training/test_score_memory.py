@@ -7,6 +7,8 @@ import pytest
 from safeclip_jax.distributed import sharding
 from safeclip_jax.training import score_memory
 
+DEVICES = 8
+
 
 @pytest.mark.parametrize("devices, fsdp", [(1, 1), (2, 1), (8, 4), (8, 1), (5, 1)])
 def test_noted_scores_are_read_again_and_no_device_holds_them_all(devices, fsdp, monkeypatch):

@@ -17,6 +17,8 @@ from safeclip_jax.objectives.objective import Settings
 from safeclip_jax.training.state import adamw
 from safeclip_jax.training.steps import Steps
 
+DEVICES = 8
+
 
 def mesh_of(devices, fsdp=1):
     return sharding.make_mesh(fsdp, jax.devices()[:devices])
