@@ -97,13 +97,12 @@ def run(pairs: int, folder: Path) -> None:
     from absl import flags
 
     import safeclip_jax
-    from safeclip_jax.commands import command_line
-    from safeclip_jax.system import cpu
+    from safeclip_jax.system import cpu, host
     from safeclip_jax.training import loop, scoring
 
     flags.FLAGS.mark_as_parsed()  # Grain reads its own
     cpu.keep_freed_memory()
-    command_line.set_up_jax()
+    host.set_up_jax()
     config = safeclip_jax.config("demo")
     config.defense, config.epochs, config.max_steps = "safeclip_plus", 4, 2
     config.data.source, config.data.pairs = f"webdataset:{folder / 'shards'}", 0

@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks import markdown
 from experiments import audit_runs
 from safeclip_jax.auditing import quality, report, subject
-from safeclip_jax.commands import command_line
+from safeclip_jax.system import host
 
 Name = tuple[str, str, float, int]
 
@@ -86,7 +86,7 @@ def of_verdicts(rows: list[dict]) -> str:
 def main() -> None:
     arguments = audit_runs.arguments(__doc__)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    command_line.set_up_jax()
+    host.set_up_jax()
     for data in arguments.data:
         rows = []
         for name in audit_runs.names(data, arguments.seeds):

@@ -27,9 +27,8 @@ from benchmarks import markdown
 from safeclip_jax.auditing import groups
 from safeclip_jax.auditing.detectors import NEIGHBORS, REFERENCES, Surroundings
 from safeclip_jax.auditing.vectors import Vectors
-from safeclip_jax.commands import command_line
 from safeclip_jax.distributed import sharding
-from safeclip_jax.system import cpu
+from safeclip_jax.system import cpu, host
 
 WIDTH, CLASSES, AT_ONCE = 512, 1000, 10_000
 
@@ -63,7 +62,7 @@ def _reference(images: np.ndarray) -> np.ndarray:
 def scores(folder: Path) -> None:
     """All detectors of the auditor."""
     cpu.keep_freed_memory()
-    command_line.set_up_jax()
+    host.set_up_jax()
     around = Surroundings.draw(_read(folder), 100.0, 0, sharding.make_mesh())
     around.scores(lambda done, total: None)
     around.shuffled()

@@ -13,7 +13,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 import safeclip_jax
-from safeclip_jax.commands import command_line
+from safeclip_jax.system import host
 from safeclip_jax.training import loop
 
 ATTACKS = {
@@ -78,7 +78,7 @@ def arguments(about: str) -> argparse.Namespace:
 
 def main() -> None:
     given = arguments(__doc__)
-    command_line.set_up_jax()
+    host.set_up_jax()
     for data in given.data:
         for name in names(data, given.seeds):
             place = folder(given.folder, name)

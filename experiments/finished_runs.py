@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import markdown
-from safeclip_jax.commands import command_line
+from safeclip_jax.system import host
 
 
 def print_table(about: str, measure: Callable[[Path], list[dict]]) -> None:
@@ -15,5 +15,5 @@ def print_table(about: str, measure: Callable[[Path], list[dict]]) -> None:
     parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path)
     arguments = parser.parse_args()
-    command_line.set_up_jax()
+    host.set_up_jax()
     print(markdown.table([row for folder in arguments.runs for row in measure(folder)]))

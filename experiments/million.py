@@ -53,12 +53,12 @@ def train(changes: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Trains in this process, and returns the device."""
     import jax
 
-    from safeclip_jax.commands import command_line
     from safeclip_jax.data.sources import KINDS
+    from safeclip_jax.system import host
     from safeclip_jax.training import loop
 
     logging.getLogger("absl").setLevel(logging.WARNING)
-    command_line.set_up_jax()
+    host.set_up_jax()
     KINDS["drawn"] = lambda path, options: drawn_scenes.DrawnScenes(Path(path))
     loop.run(config_of(changes), folder)
     return {"device": jax.devices()[0].device_kind}

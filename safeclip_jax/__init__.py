@@ -53,11 +53,12 @@ def train(config: ConfigDict, folder: str | Path) -> dict[str, Any]:
     Raises:
       UserError: if the settings or the data cannot be used.
     """
-    from safeclip_jax.commands import command_line, train
+    from safeclip_jax.commands import train
     from safeclip_jax.runs import settings
+    from safeclip_jax.system import host
 
     run = settings.of(config)
-    command_line.set_up_jax()
+    host.set_up_jax()
     return train.trained(run, Path(folder))
 
 

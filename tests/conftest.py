@@ -2,7 +2,7 @@
 
 Compiling is most of what tests do, so all processes of a session, also the commands that tests
 start, share one folder of compiled programs. Programs for several devices do not go there, see
-`command_line.set_up_jax`.
+`host.set_up_jax`.
 """
 
 import os

@@ -19,6 +19,7 @@ from safeclip_jax.distributed.sharding import nearest_batch
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluation.embedding import Reading
 from safeclip_jax.runs import run_folder, settings
+from safeclip_jax.system import host
 from safeclip_jax.system.terminal import Passes, console
 
 _EXAMPLES = """
@@ -67,7 +68,7 @@ def _parser() -> Parser:
 def audited(argv: Sequence[str]) -> Audit:
     """Audits as the flags say, writes what was found, and returns it."""
     given, config = command_line.parse(_parser(), argv)
-    command_line.set_up_jax()
+    host.set_up_jax()
     if bool(given.run) == bool(given.data):
         raise UserError("name what to audit: either --run FOLDER or --data KIND:PATH")
     for name in ("batch", "suspects"):

@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NoReturn
 
 from ml_collections import ConfigDict
@@ -17,7 +16,6 @@ from safeclip_jax.errors import UserError, nearest
 from safeclip_jax.runs import config_file, settings
 from safeclip_jax.runs.settings import RunSettings
 from safeclip_jax.settings import values
-from safeclip_jax.system import cpu
 from safeclip_jax.system.signals import Interrupted
 
 PROGRAM = "safeclip-jax"
@@ -185,30 +183,6 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         status = fail("stopped; the same command goes on from the last checkpoint", 130)
     sys.exit(status)
-
-
-def set_up_jax() -> None:
-    """Prepares the host for JAX, and keeps compiled steps in the user's cache.
-
-    Not with several CPU devices: there a step from the cache may run its collectives in
-    another order on each device, and hang.
-    """
-    import jax
-    from absl import flags
-
-    cpu.keep_freed_memory()
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()  # Grain's worker processes read its own
-    cpu_devices = jax.config.values["jax_num_cpu_devices"]
-    cpu.allow_many_devices(cpu_devices)
-    if cpu_devices <= 1 and not jax.config.values["jax_compilation_cache_dir"]:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
-
-
-def cache_folder() -> Path:
-    """The program's folder in the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "safeclip_jax"
 
 
 def fail(message: str, code: int) -> int:

@@ -17,6 +17,7 @@ from safeclip_jax.commands.command_line import Parser
 from safeclip_jax.errors import UserError
 from safeclip_jax.inference.model import Model
 from safeclip_jax.report import pages
+from safeclip_jax.system import host
 from safeclip_jax.weights import pretrained
 from safeclip_jax.weights.write import write
 
@@ -72,5 +73,5 @@ def _write_card(source: Path, layout: str, model: pretrained.Pretrained, path: P
 def run(made: Parser, argv: Sequence[str], layout: str = "") -> int:
     """Runs a command; `layout` is what it writes where there is no flag for it."""
     flags, _ = command_line.parse(made, argv)
-    command_line.set_up_jax()
+    host.set_up_jax()
     return convert(flags, layout or flags.format)

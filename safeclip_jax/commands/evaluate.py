@@ -21,7 +21,7 @@ from safeclip_jax.evaluation.embedding import Embedding, Reading
 from safeclip_jax.evaluation.features import KeptFeatures
 from safeclip_jax.evaluation.records import Record
 from safeclip_jax.evaluation.subject import Subject, by_name, open_subject
-from safeclip_jax.system import atomic_file
+from safeclip_jax.system import atomic_file, host
 from safeclip_jax.system.terminal import Passes
 
 _EXAMPLES = """
@@ -73,7 +73,7 @@ def _parser() -> Parser:
 def evaluated(argv: Sequence[str]) -> list[Record]:
     """Evaluates as the flags say, writes what was found, and returns it."""
     arguments, given = command_line.parse(_parser(), argv)
-    command_line.set_up_jax()
+    host.set_up_jax()
     if arguments.batch < 1:
         raise UserError(f"--batch={arguments.batch}: at least 1 is needed")
     for task in arguments.tasks:
@@ -128,7 +128,7 @@ def _evaluate(
     embedding = Embedding(model.embedder, model.variables, model.tokenizer, reading)
     embed_images = embedding.images
     if not arguments.no_cache:
-        folder = arguments.cache or command_line.cache_folder() / "features"
+        folder = arguments.cache or host.cache_folder() / "features"
         embed_images = KeptFeatures(embedding.images, features.of_model(model), folder)
     attack = tasks.NO_ATTACK
     if "attack" in arguments.tasks:

@@ -18,6 +18,7 @@ from safeclip_jax.data.skipped import write_rejected
 from safeclip_jax.errors import UserError
 from safeclip_jax.runs import run_attack, run_data, settings
 from safeclip_jax.runs.settings import RunSettings
+from safeclip_jax.system import host
 from safeclip_jax.system.terminal import ProgressLine, console
 
 _EXAMPLES = """
@@ -59,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"--out={out} is there already: choose another folder or delete it")
     if not run.attack.rate and not run.attack.count:
         raise UserError("nothing to poison: set attack.rate or attack.count")
-    command_line.set_up_jax()
+    host.set_up_jax()
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from safeclip_jax.commands import command_line
 from safeclip_jax.commands.command_line import Parser
+from safeclip_jax.system import host
 
 if TYPE_CHECKING:
     from safeclip_jax.runs.settings import RunSettings
@@ -54,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
 
     run = settings.of(given.read())
     folder = flags.workdir or Path(f"runs/{given.name}-{run.defense}-seed{run.seed}")
-    command_line.set_up_jax()
+    host.set_up_jax()
     accept = [key for key in flags.accept.split(",") if key]
     if flags.dry_run:
         from safeclip_jax.distributed import hosts

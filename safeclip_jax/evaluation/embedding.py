@@ -17,7 +17,8 @@ from safeclip_jax.data.tokenizer import Tokenizer
 from safeclip_jax.distributed import sharding
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluation.task import Embedded
-from safeclip_jax.inference.embedder import Embedder, Variables
+from safeclip_jax.inference.embedder import Embedder
+from safeclip_jax.models.clip import Variables
 
 _IN_FLIGHT = 2
 _PREFETCHED = 4

@@ -18,6 +18,7 @@ from safeclip_jax.errors import UserError, first_line
 from safeclip_jax.grid import report
 from safeclip_jax.grid.cells import Cell
 from safeclip_jax.runs import run_folder
+from safeclip_jax.system import host
 from safeclip_jax.system.signals import Interrupted
 from safeclip_jax.training import results
 
@@ -120,11 +121,7 @@ def _start_worker(cores: list[int]) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if cores:
         os.sched_setaffinity(0, cores)
-    from safeclip_jax.commands import command_line
-    from safeclip_jax.system import cpu
-
-    cpu.keep_freed_memory()
-    command_line.set_up_jax()
+    host.set_up_jax()
 
 
 def _end_with_parent() -> None:

@@ -13,9 +13,7 @@ from jax.sharding import Mesh
 
 from safeclip_jax.data.augment_image import pixels
 from safeclip_jax.distributed import sharding
-from safeclip_jax.models.clip import CLIP
-
-Variables = Any  # Flax collections: params and, for ResNets, batch_stats
+from safeclip_jax.models.clip import CLIP, Variables
 
 _AT_ONCE_ON_A_CPU = 256  # rows: more of them no longer fit into its caches
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -18,6 +19,7 @@ from safeclip_jax.models.tower import ImageTower
 from safeclip_jax.models.transformer import ACTIVATIONS
 from safeclip_jax.models.vit import ViTConfig
 
+Variables = Any  # Flax collections: params and, for ResNets, batch_stats
 MAX_LOG_SCALE = math.log(100.0)
 _INITIAL_LOG_SCALE = math.log(1 / 0.07)
 

@@ -14,7 +14,7 @@ from safeclip_jax.evaluation.attack import AttackTask
 from safeclip_jax.evaluation.embedding import Embedding, Reading
 from safeclip_jax.evaluation.share import Share
 from safeclip_jax.evaluation.task import Metrics
-from safeclip_jax.inference.embedder import Variables
+from safeclip_jax.models.clip import Variables
 from safeclip_jax.training.experiment import Experiment
 
 

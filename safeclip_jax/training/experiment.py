@@ -24,8 +24,8 @@ from safeclip_jax.defenses.defense import Stage, without
 from safeclip_jax.distributed import sharding
 from safeclip_jax.distributed.watchdog import Heartbeat, no_heartbeat
 from safeclip_jax.errors import UserError
-from safeclip_jax.inference.embedder import Variables
 from safeclip_jax.models import clip
+from safeclip_jax.models.clip import Variables
 from safeclip_jax.objectives.chunked import Chunks
 from safeclip_jax.objectives.objective import Settings
 from safeclip_jax.runs import run_attack, run_data, run_folder, settings

@@ -8,7 +8,7 @@ import flax.struct
 import jax
 import optax
 
-from safeclip_jax.inference.embedder import Variables
+from safeclip_jax.models.clip import Variables
 from safeclip_jax.objectives.objective import State
 
 Params = Any

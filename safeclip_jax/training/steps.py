@@ -16,8 +16,8 @@ from jax.sharding import Mesh
 from safeclip_jax.defenses.scores import Score
 from safeclip_jax.distributed import sharding
 from safeclip_jax.distributed.sharding import batch_sharding, replicated
-from safeclip_jax.inference.embedder import Embedder, Variables
-from safeclip_jax.models.clip import CLIP
+from safeclip_jax.inference.embedder import Embedder
+from safeclip_jax.models.clip import CLIP, Variables
 from safeclip_jax.objectives.objective import (
     Batch,
     Embedded,

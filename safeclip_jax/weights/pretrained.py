@@ -17,9 +17,8 @@ from safeclip_jax.checkpoints import variables
 from safeclip_jax.data import tokenizer as tokenizers
 from safeclip_jax.data.tokenizer import Tokenizer
 from safeclip_jax.errors import UserError, first_line
-from safeclip_jax.inference.embedder import Variables
 from safeclip_jax.models import clip
-from safeclip_jax.models.clip import CLIP, CLIPConfig
+from safeclip_jax.models.clip import CLIP, CLIPConfig, Variables
 from safeclip_jax.weights import huggingface, links, native, open_clip, positions, tensor_files
 from safeclip_jax.weights.links import Link
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from safeclip_jax.checkpoints import variables
-from safeclip_jax.inference.embedder import Variables
+from safeclip_jax.models.clip import Variables
 from safeclip_jax.training import metrics as run_metrics
 
 SMALL = (

@@ -15,7 +15,7 @@ def free_port() -> int:
 def environments(processes: int, devices: int) -> list[dict[str, str]]:
     """The environment of each process, with so many CPU devices of its own."""
     shared = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
-    if devices > 1:  # see `command_line.set_up_jax`
+    if devices > 1:  # see `host.set_up_jax`
         shared.pop("JAX_COMPILATION_CACHE_DIR", None)
     if processes == 1:
         return [shared]

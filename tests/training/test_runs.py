@@ -309,4 +309,4 @@ def test_other_defences_train_to_the_end(tmp_path, defense):
         pairs = browser.data(tmp_path / defense / "report.html")["pairs"]
         strange = {int(pair["k"].removeprefix("train-")) for pair in pairs if pair["r"]}
         assert strange == set(last.excluded.tolist()) != set()
-        assert found["barred_pairs"] == len(strange) and "strange picture" in result.stdout
+        assert found["excluded_pairs"] == len(strange) and "excluded as outliers" in result.stdout
