@@ -46,7 +46,7 @@ class Figure(NamedTuple):
     sd: float
 
     def __format__(self, spec: str) -> str:
-        return f"{self.mean:{spec}} ± {self.sd:{spec}}"
+        return f"{self.mean:{spec}}\u00a0±\u00a0{self.sd:{spec}}"  # on one line
 
 
 class TableError(Exception):

@@ -39,7 +39,7 @@ def root(tmp_path):
 def test_a_table_has_a_column_for_each_value_of_its_heading(root):
     made = tables.render(PAGE, root)
     assert "| attack | CLIP | SafeCLIP |\n" in made
-    assert "| a | 100.0 ± 0.0 (1.00) | 0.2 (0.12) |\n" in made
+    assert "| a | 100.0\u00a0±\u00a00.0 (1.00) | 0.2 (0.12) |\n" in made
     assert "| b | – | – |" in made
     assert "RoCLIP" not in made and "stale" not in made
     assert "*`results/x.json`: `python -m x`, 2026-01-02, 1 core.*" in made
