@@ -33,7 +33,7 @@ def first_line(error: BaseException) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """ ": did you mean …?" for a name that is not known, or nothing if none is like it."""
-    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.4)
+    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
     return f": did you mean {near[0]!r}?" if near else ""
 
 

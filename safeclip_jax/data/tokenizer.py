@@ -12,7 +12,7 @@ from tokenizers import Tokenizer as BackendTokenizer
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from safeclip_jax.errors import UserError, first_line
-from safeclip_jax.system import atomic_file
+from safeclip_jax.system import atomic_file, hugging_face
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 CLIP_TOKENIZER = "openai/clip-vit-base-patch32"
@@ -137,10 +137,8 @@ def pretrained(name: str, context: int) -> Tokenizer:
     Raises:
       UserError: if it is neither on disk nor reachable.
     """
-    from transformers import CLIPTokenizer
-
     try:
-        loaded: Any = CLIPTokenizer.from_pretrained(name)
+        loaded: Any = hugging_face.transformers().CLIPTokenizer.from_pretrained(name)
     except Exception as error:
         raise UserError(
             f"data.tokenizer {name!r} cannot be loaded ({first_line(error)}): give a local "

@@ -9,11 +9,10 @@ import numpy as np
 from jax.sharding import Mesh
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score
 
 from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.evaluation.learning import features
-from safeclip_jax.evaluation.share import share
+from safeclip_jax.evaluation.share import mean_per_class_recall, share
 from safeclip_jax.evaluation.task import EmbedImages, EmbedTexts, Metrics
 
 # Inverse regularisation 10^(i/8 - 6): 1e-6 to 1e6 in steps of an eighth of a decade.
@@ -49,9 +48,7 @@ def evaluate(
     predictions = _fit(learn.vectors, learn.labels, best).predict(test.vectors)
     return {
         "linear_probe_accuracy": share(predictions == test.labels),
-        "linear_probe_mean_per_class_recall": float(
-            balanced_accuracy_score(test.labels, predictions)
-        ),
+        "linear_probe_mean_per_class_recall": mean_per_class_recall(test.labels, predictions),
         "linear_probe_C": best,
     }
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import binomtest
+from sklearn.metrics import recall_score
 
 
 @dataclass(frozen=True)
@@ -33,3 +34,13 @@ class Share:
 def share(hits: np.ndarray) -> Share | None:
     """The share of true values, or None where there is no value."""
     return Share(int(np.sum(hits)), len(hits)) if len(hits) else None
+
+
+def mean_per_class_recall(labels: np.ndarray, predictions: np.ndarray) -> float:
+    """The mean of each class's accuracy, over the classes that occur among the labels.
+
+    Args:
+      labels, predictions: class numbers, int [n]; n is at least 1.
+    """
+    occurring = np.unique(labels)
+    return float(recall_score(labels, predictions, labels=occurring, average="macro"))

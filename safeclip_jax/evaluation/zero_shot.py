@@ -9,11 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from sklearn.metrics import balanced_accuracy_score
 
 from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.distributed import sharding
-from safeclip_jax.evaluation.share import share
+from safeclip_jax.evaluation.share import mean_per_class_recall, share
 from safeclip_jax.evaluation.task import EmbedImages, EmbedTexts, Metrics, labels_of
 
 _TEXTS_AT_ONCE = 4096
@@ -39,7 +38,7 @@ def evaluate(
     return {
         "zero_shot_accuracy": share(found.ranks == 0),
         **top5,
-        "mean_per_class_recall": float(balanced_accuracy_score(found.labels, found.predictions)),
+        "mean_per_class_recall": mean_per_class_recall(found.labels, found.predictions),
         "confusion": confusion(found.labels, found.predictions, count),
     }
 

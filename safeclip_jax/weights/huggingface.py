@@ -13,6 +13,7 @@ from safeclip_jax.models.clip import CLIPConfig
 from safeclip_jax.models.text import TextConfig
 from safeclip_jax.models.transformer import ACTIVATIONS
 from safeclip_jax.models.vit import ViTConfig
+from safeclip_jax.system import hugging_face
 from safeclip_jax.weights import links
 from safeclip_jax.weights.links import Link
 
@@ -148,12 +149,10 @@ def understand(
     Raises:
       UserError: if it describes a model that is not like ours.
     """
-    from transformers import CLIPConfig as TheirConfig
-
     if content.get("model_type") != "clip":
         raise UserError(f"{where}: model_type is {content.get('model_type')!r}, not 'clip'")
     try:
-        theirs: Any = TheirConfig.from_dict(content)
+        theirs: Any = hugging_face.transformers().CLIPConfig.from_dict(content)
         vision, text = theirs.vision_config, theirs.text_config
     except Exception as error:
         raise UserError(f"{where}/{CONFIG} is no CLIP config: {first_line(error)}") from None
