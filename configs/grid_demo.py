@@ -76,7 +76,7 @@ def _cell():
 
 
 def _fine_tuning():
-    """CleanCLIP's 10 epochs on the trusted 5 %, at the best of four rates (docs/benchmarks.md)."""
+    """CleanCLIP's 10 epochs on the trusted 5 %, at the best of four rates (experiments/demo.md)."""
     return {
         "epochs": 10,
         "data": {"part": (0.95, 1.0)},

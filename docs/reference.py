@@ -74,9 +74,12 @@ def _help(command: str) -> str:
         f"safeclip_jax.commands.{'import_' if command == 'import' else command}"
     )
     shown = io.StringIO()
-    with mock.patch.dict(os.environ, COLUMNS=_COLUMNS), contextlib.redirect_stdout(shown):
-        with contextlib.suppress(SystemExit):
-            module.main(["--help"])
+    with (
+        mock.patch.dict(os.environ, COLUMNS=_COLUMNS),
+        contextlib.redirect_stdout(shown),
+        contextlib.suppress(SystemExit),
+    ):
+        module.main(["--help"])
     return shown.getvalue().partition("\nevery key, its default")[0].strip()
 
 
