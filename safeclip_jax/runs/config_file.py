@@ -105,7 +105,7 @@ def _place(file: Path, error: Exception) -> str:
     if isinstance(error, SyntaxError) and error.lineno:
         return f"{error.filename}, line {error.lineno}: "
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename) == file]
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == file.absolute()]
     return f"{file}, line {lines[-1]}: " if lines else ""
 
 

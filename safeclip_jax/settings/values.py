@@ -46,7 +46,7 @@ def parse(kind: Any, text: str) -> Any:
     if origin is tuple and inner[0] is str and not text.startswith(("(", "[")):
         return tuple(part for part in text.split(",") if part)
     try:
-        return matching(kind, ast.literal_eval(text))
+        return float(text) if kind is float else matching(kind, ast.literal_eval(text))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise TypeError(described(kind)) from None
 
