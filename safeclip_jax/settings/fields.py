@@ -62,10 +62,12 @@ def section(kind: type) -> Any:
 
 
 def at_least(least: float) -> Check:
+    """The bound is allowed."""
     return Check(f"at least {least}", lambda value: value >= least)
 
 
 def above(least: float) -> Check:
+    """The bound is not allowed."""
     return Check(f"above {least}", lambda value: value > least)
 
 

@@ -50,6 +50,7 @@ class RejectedRecords(Lazy[Rejected]):
         return len(self._keys)
 
     def item(self, index: int) -> Rejected:
+        """Key and reason of one of them."""
         return Rejected(self._keys[index], self._reasons[index])
 
 
