@@ -1,4 +1,5 @@
 import functools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,7 @@ def mesh_of(devices, fsdp=1):
 def steps_on(devices, preset="nano", fsdp=1, chunk=0, parts=1, remembers=""):
     """With chunks, banks are split too; with parts, blocks are scanned and not remembered."""
     config = clip.configure(preset, image_size=32, context=8, vocab_size=50, end_id=49)
+    config = replace(config, text=replace(config.text, depth=1))
     optimizer, mesh = adamw(0.9, 0.999, 0.1), mesh_of(devices, fsdp)
     settings = Settings(ImageAugmentation(), 64, Chunks(chunk, mesh, True) if chunk else None)
     model = clip.CLIP(config, remat="blocks" if parts > 1 else "none", scan=parts > 1)
