@@ -44,12 +44,17 @@ class Attack:
 
 
 def _with_sections(kind: type, name: str, parts: Mapping[str, type]) -> Any:
-    """The section with further ones in it, by name; those without settings are left out."""
+    """The section with further ones in it, by name; those without settings are left out.
+
+    `name` is that of the variable that holds it, by which other processes find it.
+    """
     fields = [(part, own, section(own)) for part, own in parts.items() if any(schema.keys(own))]
-    return dataclasses.make_dataclass(name, fields, bases=(kind,), frozen=True)
+    made = dataclasses.make_dataclass(name, fields, bases=(kind,), frozen=True)
+    made.__module__ = __name__
+    return made
 
 
-_Attack = _with_sections(Attack, "Attack", TRIGGERS)
+_Attack = _with_sections(Attack, "_Attack", TRIGGERS)
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ class RunSettings:
 
 _Run = _with_sections(
     RunSettings,
-    "Run",
+    "_Run",
     {name: type(defense) for name, defense in DEFENSES.items()},
 )
 

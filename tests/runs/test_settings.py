@@ -2,6 +2,7 @@
 
 import ast
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,7 @@ def test_settings_are_written_and_read_again(tmp_path):
     run_folder.claim(tmp_path, run)
     assert run_folder.read(tmp_path) == run
     assert settings.of(settings.as_config(run)) == run
+    assert pickle.loads(pickle.dumps(run)) == run  # to the processes of a grid
 
 
 @pytest.mark.parametrize(

@@ -60,10 +60,7 @@ def reading(config, spec, evaluated=""):
 
 def outcome(config, folder):
     results = loop.run(config, folder)
-    x = build(config, folder)
-    steps = x.steps
-    state = steps.init(config.batch_size)
-    state, _ = Checkpoints(folder, 2).restore(state)
+    state, _ = Checkpoints(folder, 2).restore(build(config, folder).initial_state())
     return {k: v for k, v in results.items() if not TIMES.search(k)}, jax.device_get(state.params)
 
 
