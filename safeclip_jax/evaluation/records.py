@@ -42,7 +42,8 @@ class Record:
     Attributes:
       model: its name.
       origin: where it was read.
-      dataset, task: names.
+      dataset: its name.
+      task: its name.
       metrics: see `task.Task`.
       class_names: of the data set.
     """

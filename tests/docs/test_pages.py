@@ -60,19 +60,15 @@ def test_the_python_page_has_every_public_name_and_all_of_it_is_documented():
     public = {f"safeclip_jax.{name}" for name in safeclip_jax.__all__ if name != "__version__"}
     assert public <= set(names)
     for name in names:
-        for shown in _of_module(name) or [_imported(name)]:
+        for shown in _shown(name):
             assert inspect.getdoc(shown), shown
 
 
-def _of_module(name):
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError:
-        return []
-    members = inspect.getmembers(module, lambda x: inspect.isclass(x) or inspect.isfunction(x))
-    return [x for name, x in members if x.__module__ == module.__name__ and name[0] != "_"]
-
-
-def _imported(name):
-    module, _, member = name.rpartition(".")
-    return getattr(importlib.import_module(module), member)
+def _shown(name):
+    """A module's classes and functions, or what else bears the name."""
+    parent, _, member = name.rpartition(".")
+    found = getattr(importlib.import_module(parent), member, None) or importlib.import_module(name)
+    if not inspect.ismodule(found):
+        return [found]
+    members = inspect.getmembers(found, lambda x: inspect.isclass(x) or inspect.isfunction(x))
+    return [x for part, x in members if x.__module__ == name and part[0] != "_"]

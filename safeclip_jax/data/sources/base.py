@@ -59,7 +59,8 @@ class Columns:
     """What a source knows of its pairs without reading an image.
 
     Attributes:
-      captions, keys: of the N pairs.
+      captions: of the N pairs.
+      keys: of the N pairs.
       labels: class indices, int32 [N], or None.
       class_names: what the labels index.
       rejected: records that have no index.
