@@ -3,19 +3,18 @@
     python -m docs.tables            # rewrites the pages
     python -m docs.tables --check    # changes nothing; status 1 if a page is out of date
 
-A table of a result file (`benchmarks/result_file.py`) is a line for each column, the heading and a
-format string for the row's figures. A figure {"mean", "sd"} is shown as mean ± sd, and a cell that
-lacks a figure as –. A heading with a figure in braces becomes a column for each of its values:
+A marker has a line for each column: the heading, and a format string for a row of the result file.
+A figure {"mean", "sd"} is shown as mean ± sd, and a cell that lacks a figure as –. A heading with a
+name in braces becomes a column for each of its values:
 
     <!-- table results/grid_demo.json
     attack | {attack}
     {defense} | {success:.1f} ({base_rate:.1f})
     only defense | CLIP | SafeCLIP
     -->
-    … rendered …
     <!-- end -->
 
-`<!-- settings -->` and `<!-- commands -->` show what `docs/reference.py` says of the code.
+`<!-- settings -->` and `<!-- commands -->` are filled by `docs/reference.py`.
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ ROOT = Path(__file__).parent.parent
 _MARKED = re.compile(
     r"(<!-- (table|settings|commands)\b ?(\S*)\s*(.*?)-->\n)(.*?)(<!-- end -->)", re.DOTALL
 )
-_NOTHING = "–"
 
 
 class Figure(NamedTuple):
@@ -54,11 +52,7 @@ class TableError(Exception):
 
 
 def render(page: str, root: Path = ROOT) -> str:
-    """The page with everything between its markers made anew.
-
-    Args:
-      page: its Markdown.
-      root: folder to which paths in markers are relative.
+    """The page's Markdown with what is between its markers made anew; paths are below the root.
 
     Raises:
       TableError: if a result file cannot be read, or lacks what a marker asks for.
@@ -66,10 +60,8 @@ def render(page: str, root: Path = ROOT) -> str:
 
     def anew(found: re.Match[str]) -> str:
         opening, kind, path, columns, _, closing = found.groups()
-        if kind == "table":
-            made = _table(path, columns.splitlines(), root)
-        else:
-            made = reference.RENDERERS[kind]()
+        of_table = kind == "table"
+        made = _table(path, columns, root) if of_table else reference.RENDERERS[kind]()
         return f"{opening}\n{made}\n\n{closing}"
 
     return _MARKED.sub(anew, page)
@@ -85,19 +77,18 @@ def stale(page: str, root: Path = ROOT) -> list[str]:
     ]
 
 
-def pages(root: Path = ROOT) -> list[Path]:
+def pages() -> list[Path]:
     """All that may hold markers."""
-    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def _table(path: str, lines: Sequence[str], root: Path) -> str:
+def _table(path: str, lines: str, root: Path) -> str:
     try:
-        content = json.loads((root / path).read_text())
-        rows = content["rows"]
+        rows = (content := json.loads((root / path).read_text()))["rows"]
     except (OSError, ValueError, KeyError) as error:
         raise TableError(f"{path} is no result file: {error!r}") from None
     only, columns = {}, {}
-    for line in filter(None, map(str.strip, lines)):
+    for line in filter(None, map(str.strip, lines.splitlines())):
         head, *rest = (part.strip() for part in line.split("|"))
         if head.startswith("only "):
             only[head.removeprefix("only ")] = rest
@@ -119,20 +110,20 @@ def _cells(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> lis
         key = tuple(_filled(text, row) for head, text in columns.items() if "{" not in head)
         found.setdefault(key, {}).update(cells)
     headings = dict.fromkeys(head for cells in found.values() for head in cells)
-    return [{head: cells.get(head, _NOTHING) for head in headings} for cells in found.values()]
+    return [{head: cells.get(head, "–") for head in headings} for cells in found.values()]
 
 
 def _filled(text: str, row: Mapping[str, Any]) -> str:
     values = {k: Figure(**v) if isinstance(v, dict) and "sd" in v else v for k, v in row.items()}
-    names = [name for _, name, _, _ in string.Formatter().parse(text) if name]
+    names = (name for _, name, _, _ in string.Formatter().parse(text) if name)
     if any(values.get(name.partition("[")[0]) is None for name in names):
-        return _NOTHING
+        return "–"
     return string.Formatter().vformat(text, (), values)
 
 
 def _origin(path: str, content: Mapping[str, Any]) -> str:
-    parts = [content.get("date", "")[:10], content.get("device") or ""]
-    return f"`{path}`: `{content.get('command', '')}`, {', '.join(filter(None, parts))}."
+    parts = f"`{content['command']}`", content["date"][:10], content["device"]
+    return f"`{path}`: {', '.join(filter(None, parts))}."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
