@@ -1,7 +1,7 @@
 """One float32 train step beside the same model in PyTorch: forward, backward, AdamW.
 
-    python -m benchmarks.train_step --model=vit_b32     # needs torch
-    python -m benchmarks.train_step --model=rn50        # needs open_clip_torch, torchvision
+    python -m benchmarks.train_step                   # writes results/train_step.json
+    python -m benchmarks.train_step --models vit_b32  # without open_clip_torch and torchvision
 
 Both take turns in one process, with the same batch, on all cores; the medians are compared.
 """
@@ -9,24 +9,24 @@ Both take turns in one process, with the same batch, on all cores; the medians a
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-import jax
 import numpy as np
 import torch
-from rich.table import Table
 
-from benchmarks import steps
+from benchmarks import markdown, steps
+from benchmarks.result_file import FOLDER, ResultFile, host
 from safeclip_jax.models import clip
 from safeclip_jax.system import cpu
-from safeclip_jax.system.terminal import console
 from safeclip_jax.weights import huggingface
 
 SIZE = 224
+PEERS = {"vit_b32": "transformers' CLIPModel", "rn50": "open_clip"}
 Step = Callable[[], None]
 
 
@@ -41,7 +41,7 @@ def theirs(preset: str, size: int) -> Step:
     pixels = np.asarray(config.normalize(np.float32(data["image"]) / 255)).transpose(0, 3, 1, 2)
     pictures = torch.tensor(np.ascontiguousarray(pixels))
     ids = torch.tensor(data["tokens"][:, 0]).long()
-    if isinstance(config.image, clip.ResNetConfig):
+    if preset == "rn50":
         import open_clip
 
         model = open_clip.create_model("RN50-quickgelu").train()
@@ -72,35 +72,37 @@ def theirs(preset: str, size: int) -> Step:
     return step
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser("python -m benchmarks.train_step", description=__doc__)
-    parser.add_argument("--model", default="vit_b32", choices=["vit_b32", "rn50"])
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=8)
-    arguments = parser.parse_args()
-    cores = len(os.sched_getaffinity(0))
-    torch.set_num_threads(cores)
-    cpu.keep_freed_memory()  # as every command of the program does; PyTorch has it too
-    contestants = {
-        "safeclip_jax": ours(arguments.model, arguments.batch),
-        "PyTorch": theirs(arguments.model, arguments.batch),
-    }
+def compared(preset: str, size: int, count: int) -> dict[str, Any]:
+    """Both on so many steps in turn, after two that are not counted."""
+    contestants = {"": ours(preset, size), "peer_": theirs(preset, size)}
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for number in range(arguments.steps + 2):
+    for number in range(count + 2):
         for name, step in contestants.items():
             start = time.perf_counter()
             step()
             if number > 1:
                 seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    table = Table("", "pairs/s", "seconds a step, median (least to most)", title=arguments.model)
-    for name, median in medians.items():
-        spread = f"{median:.2f} ({min(seconds[name]):.2f} to {max(seconds[name]):.2f})"
-        table.add_row(name, f"{arguments.batch / median:.2f}", spread)
-    console().print(table)
-    ratio = medians["PyTorch"] / medians["safeclip_jax"]
-    versions = {"jax": jax.__version__, "torch": torch.__version__, "cores": cores}
-    print(json.dumps({"model": arguments.model, "ratio": round(ratio, 3), **medians, **versions}))
+    row: dict[str, Any] = {"model": preset, "peer": PEERS[preset], "batch": size, "steps": count}
+    for name, found in seconds.items():
+        row[f"{name}seconds"] = round(statistics.median(found), 3)
+        row[f"{name}least_to_most"] = [round(min(found), 3), round(max(found), 3)]
+    return row | {"times_the_peer": round(row["peer_seconds"] / row["seconds"], 3)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m benchmarks.train_step", description=__doc__)
+    parser.add_argument("--models", nargs="+", default=list(PEERS), choices=PEERS)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--out", type=Path, default=FOLDER / "train_step.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    cpu.keep_freed_memory()  # as every command of the program does; PyTorch has it too
+    file = ResultFile(arguments.out)
+    for preset in arguments.models:
+        row = compared(preset, arguments.batch, arguments.steps)
+        file.add(row | {"device": host()})
+    print(markdown.table(file.rows))
 
 
 if __name__ == "__main__":
