@@ -16,7 +16,7 @@ from safeclip_jax.attacks.captions import Match, choose
 from safeclip_jax.data.sources.base import Columns, ImageSource, Source
 from safeclip_jax.data.strings import Changed
 from safeclip_jax.errors import BadRecord, UserError, first_line
-from safeclip_jax.system import atomic_file
+from safeclip_jax.system import atomic_file, json_text
 
 KINDS = ("backdoor", "label_consistent", "targeted")
 Change = Callable[["PoisonedPair", np.ndarray], np.ndarray]
@@ -106,7 +106,7 @@ class Manifest:
 def load(path: Path) -> Manifest:
     """Reads a manifest that `Manifest.save` wrote; `UserError` if it cannot be read."""
     try:
-        values = json.loads(path.read_text())
+        values = json_text.read(path.read_text())
         pairs = tuple(PoisonedPair(**pair) for pair in values["pairs"])
         chosen = tuple(ChosenImage(**image) for image in values["chosen"])
         return Manifest(values["kind"], values["target"], pairs, chosen)

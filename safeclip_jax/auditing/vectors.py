@@ -18,7 +18,7 @@ from safeclip_jax.errors import UserError
 from safeclip_jax.evaluation import features
 from safeclip_jax.evaluation.embedding import Embedding, Reading
 from safeclip_jax.inference.model import Model
-from safeclip_jax.system import atomic_file
+from safeclip_jax.system import atomic_file, json_text
 
 Progress = Callable[[int, int], None]
 AT_ONCE = 16_384
@@ -124,7 +124,7 @@ def _make(folder: Path, shape: tuple[int, int]) -> None:
 def _read_state(folder: Path, mark: str, shape: tuple[int, int]) -> dict:
     """How far the files go; not at all if they are damaged, or of another model or other pairs."""
     try:
-        state = json.loads((folder / "state.json").read_bytes())
+        state = json_text.read((folder / "state.json").read_bytes())
         shapes = {np.load(folder / name, mmap_mode="r").shape for name in _FILES}
         if state["mark"] == mark and shapes == {shape}:
             return {"rows": int(state["rows"]), "skipped": dict(state["skipped"])}

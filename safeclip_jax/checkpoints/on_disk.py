@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 from safeclip_jax.checkpoints import checksums
+from safeclip_jax.system import json_text
 
 DOOMED = "deleted-"  # begins the name of a checkpoint that is being deleted
 
@@ -51,7 +51,7 @@ def set_aside(run: Path, step: int) -> None:
 def position(folder: Path, step: int) -> dict:
     """Where a checkpoint stands; empty if it does not say."""
     try:
-        found = json.loads((folder / str(step) / "position" / "metadata").read_text())
+        found = json_text.read((folder / str(step) / "position" / "metadata").read_text())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

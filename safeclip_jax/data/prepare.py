@@ -21,7 +21,7 @@ from safeclip_jax.data.sources.base import Columns, Rejected, Source
 from safeclip_jax.data.sources.columns_file import load_columns, save_columns
 from safeclip_jax.data.strings import Chosen
 from safeclip_jax.errors import BadRecord, UserError, first_line
-from safeclip_jax.system import atomic_file
+from safeclip_jax.system import atomic_file, json_text
 
 MAX_SIDE = 2**14
 _AT_ONCE = 512
@@ -99,7 +99,11 @@ def run(
 def _claim(folder: Path, plan: Plan) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "plan.json"
-    if path.exists() and json.loads(path.read_text()) != asdict(plan):
+    try:
+        there = json_text.read(path.read_bytes()) if path.exists() else asdict(plan)
+    except ValueError:
+        there = None
+    if there != asdict(plan):
         raise UserError(f"{folder} holds other data or other settings: choose another folder")
     path.write_text(json.dumps(asdict(plan), indent=1) + "\n")
 

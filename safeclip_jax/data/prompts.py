@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.system import json_text
 
 TEMPLATES = ("a photo of a {}", "a picture of a {}", "an image of a {}")
 _KEYS = ("templates", "classes", "prompts")
@@ -51,8 +51,8 @@ def read(path: str) -> Wording:
       UserError: if it is not of this form; it names what is not.
     """
     try:
-        content = json.loads(Path(path).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = json_text.read(Path(path).read_text("utf-8"))
+    except (OSError, ValueError) as error:
         raise UserError(f"prompts {path} cannot be read: {first_line(error)}") from None
     if not isinstance(content, dict) or not content or set(content) - set(_KEYS):
         raise UserError(f"prompts {path}: an object with some of {', '.join(_KEYS)} is expected")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from safeclip_jax.data.sources.base import Rejected, Source
 from safeclip_jax.errors import UserError
-from safeclip_jax.system import atomic_file
+from safeclip_jax.system import atomic_file, json_text
 
 Exchange = Callable[[str], list[str]]
 
@@ -70,7 +70,7 @@ class SkippedRecords:
         found, self._fresh = self._fresh, {}
         if self._exchange is not None:
             texts = self._exchange(json.dumps(sorted(found.items())))
-            found = dict(pair for text in texts for pair in json.loads(text))
+            found = dict(pair for text in texts for pair in json_text.read(text))
         found = {i: sys.intern(r) for i, r in sorted(found.items()) if i not in self.reasons}
         self.reasons |= found
         if self._path is not None and found:
@@ -112,7 +112,7 @@ def _read(path: Path) -> list[dict]:
     if path.exists():
         with contextlib.suppress(ValueError, TypeError, KeyError):
             for text in path.read_bytes().splitlines():
-                line = json.loads(text)
+                line = json_text.read(text)
                 lines.append({name: line[name] for name in ("index", "key", "reason")})
     return lines
 

@@ -19,7 +19,7 @@ from safeclip_jax.distributed.watchdog import Heartbeat, no_heartbeat
 from safeclip_jax.errors import UserError, first_line
 from safeclip_jax.runs import settings
 from safeclip_jax.runs.settings import RunSettings
-from safeclip_jax.system import atomic_file
+from safeclip_jax.system import atomic_file, json_text
 
 SHARED_SECONDS = 60  # until a file of one host must be seen by all
 # Keys that change how fast a run is and what it keeps, and nothing that it computes.
@@ -42,8 +42,8 @@ def read(folder: Path) -> RunSettings | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        content = json_text.read(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({first_line(error)})") from None
     if not isinstance(content, dict) or not content.keys() >= _OURS:
         return None

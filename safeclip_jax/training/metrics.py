@@ -13,7 +13,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
-from safeclip_jax.system import atomic_file
+from safeclip_jax.system import atomic_file, json_text
 
 
 class Clock:
@@ -76,7 +76,7 @@ def read(path: Path) -> list[dict]:
     if path.exists():
         for text in path.read_bytes().splitlines():
             try:
-                line = json.loads(text)
+                line = json_text.read(text)
             except ValueError:
                 break
             if not isinstance(line, dict) or not isinstance(line.get("step"), int):

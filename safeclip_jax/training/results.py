@@ -12,7 +12,7 @@ from rich.table import Table
 
 from safeclip_jax.errors import UserError, first_line
 from safeclip_jax.evaluation.attack import JUDGEABLE
-from safeclip_jax.system import atomic_file
+from safeclip_jax.system import atomic_file, json_text
 from safeclip_jax.system.terminal import console
 from safeclip_jax.training.evaluator import SHARES
 from safeclip_jax.training.experiment import Experiment
@@ -65,9 +65,9 @@ def collect(
 def read(path: Path) -> dict:
     """Reads what `write` wrote; `UserError` if it cannot be read."""
     try:
-        found = json.loads(path.read_text())
+        found = json_text.read(path.read_text())
         return {_RENAMED.get(name, name): value for name, value in found.items()}
-    except (OSError, ValueError, RecursionError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise UserError(
             f"{path} cannot be read ({first_line(error)}): delete it to evaluate again"
         ) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from safeclip_jax.data.tokenizer import Tokenizer
 from safeclip_jax.errors import UserError, first_line
 from safeclip_jax.models import clip
 from safeclip_jax.models.clip import CLIP, CLIPConfig, Variables
+from safeclip_jax.system import json_text
 from safeclip_jax.weights import huggingface, links, native, open_clip, positions, tensor_files
 from safeclip_jax.weights.links import Link
 
@@ -246,7 +246,7 @@ def _first(folder: Path, names: Sequence[str]) -> Path:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = json_text.read(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {first_line(error)}") from None
     if not isinstance(found, dict):

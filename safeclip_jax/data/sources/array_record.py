@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from safeclip_jax.data.sources.columns import ColumnsBuilder
 from safeclip_jax.data.sources.columns_file import load_columns
 from safeclip_jax.data.sources.index import IndexCache, Recipe
 from safeclip_jax.errors import BadRecord, UserError, first_line
+from safeclip_jax.system import json_text
 
 SCHEMA = 1
 
@@ -38,7 +38,7 @@ class ArrayRecord(Source):
     def __init__(self, path: str, cache: IndexCache | None = None):
         folder = Path(path)
         try:
-            described = json.loads((folder / "dataset.json").read_text())
+            described = json_text.read((folder / "dataset.json").read_text())
             schema, shards = described["schema"], range(int(described["shards"]))
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -14,6 +13,7 @@ from safeclip_jax.data.sources.base import Source, same_numbers
 from safeclip_jax.data.sources.columns import ColumnsBuilder
 from safeclip_jax.data.sources.index import IndexCache, Recipe
 from safeclip_jax.errors import UserError
+from safeclip_jax.system import json_text
 
 
 class Coco(Source):
@@ -55,10 +55,10 @@ class Coco(Source):
 def _read(path: str, columns: ColumnsBuilder) -> None:
     with files.open_bytes(path) as file:
         try:
-            content = json.load(file)
+            content = json_text.read(file.read())
             names = {str(image["id"]): image["file_name"] for image in content["images"]}
             annotations = list(content["annotations"])
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is no COCO captions file: {error!r}") from None
     for number, annotation in enumerate(annotations):
         fields = annotation if isinstance(annotation, dict) else {}

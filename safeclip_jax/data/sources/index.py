@@ -18,7 +18,7 @@ from safeclip_jax.data.sources.base import Columns, RejectedRecords
 from safeclip_jax.data.sources.columns import ColumnsBuilder, Extra
 from safeclip_jax.data.strings import PackedStrings
 from safeclip_jax.errors import UserError, first_line
-from safeclip_jax.system import atomic_file
+from safeclip_jax.system import atomic_file, json_text
 
 _SCHEMA = 1
 _LOOK = 1.0  # seconds between two looks for an index that another host builds
@@ -146,7 +146,7 @@ def read(folder: Path) -> Columns:
       UserError: if it cannot be read.
     """
     try:
-        described = json.loads((folder / "index.json").read_text())
+        described = json_text.read((folder / "index.json").read_text())
         if described["schema"] != _SCHEMA:
             raise ValueError(f"schema {described['schema']}, expected {_SCHEMA}")
         pairs, rejected = int(described["pairs"]), int(described["rejected"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from safeclip_jax.data.sources.index import IndexCache, Recipe
 from safeclip_jax.errors import BadRecord, UserError, first_line
 
 _DECODED_AT_ONCE = 1024
+_OWN_FEATURES = "tensorflow_datasets.core.features."
 
 
 class Tfds(Source):
@@ -88,14 +90,9 @@ def _builder(name: str, data_dir: str) -> Any:
         import tensorflow_datasets as tfds
     except ImportError:
         raise UserError(f"tfds:{name} needs 'pip install \"safeclip_jax[tfds]\"'") from None
-    directory = {"data_dir": data_dir} if data_dir else {}
     try:
-        folder = Path(data_dir) / name if data_dir else None
-        if folder is not None and list(folder.rglob("dataset_info.json")):
-            versions = sorted(path.parent for path in folder.rglob("dataset_info.json"))
-            builder = tfds.builder_from_directory(str(versions[-1]))
-        else:
-            builder = tfds.builder(name, file_format="array_record", **directory)
+        with _own_features(tfds):
+            builder = _found(tfds, name, data_dir)
     except Exception as error:
         raise UserError(
             f"tfds:{name} is not a data set that TFDS knows, nor prepared in "
@@ -108,6 +105,38 @@ def _builder(name: str, data_dir: str) -> Any:
             f"{f' --data_dir={data_dir}' if data_dir else ''}' on a connected machine"
         )
     return builder
+
+
+def _found(tfds: Any, name: str, data_dir: str) -> Any:
+    """The builder of what lies in the folder, or of what TFDS knows by that name."""
+    if not data_dir:
+        return tfds.builder(name, file_format="array_record")
+    versions = sorted(path.parent for path in (Path(data_dir) / name).rglob("dataset_info.json"))
+    if versions:
+        return tfds.builder_from_directory(str(versions[-1]))
+    return tfds.builder(name, file_format="array_record", data_dir=data_dir)
+
+
+@contextlib.contextmanager
+def _own_features(tfds: Any) -> Iterator[None]:
+    """No feature but TFDS's own is made.
+
+    A data set's `features.json` names Python classes, and TFDS would import them: whoever wrote
+    the file would run code here.
+    """
+    connector = tfds.features.FeatureConnector
+    named = connector.__dict__["cls_from_name"]
+
+    def own(cls: type, name: str) -> type:
+        if not name.startswith(_OWN_FEATURES):
+            raise ValueError(f"features.json asks for the Python class {name!r}, which is not run")
+        return named.__func__(cls, name)
+
+    connector.cls_from_name = classmethod(own)
+    try:
+        yield
+    finally:
+        connector.cls_from_name = named
 
 
 def _open(builder: Any, name: str, split: str) -> Any:

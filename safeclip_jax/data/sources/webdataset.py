@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import tarfile
 from collections import deque
@@ -20,6 +19,7 @@ from safeclip_jax.data.sources.base import Rejected, Source, caption_problem
 from safeclip_jax.data.sources.columns import ColumnsBuilder
 from safeclip_jax.data.sources.index import IndexCache, Recipe
 from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.system import json_text
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 _MAX_TEXT = 2**20
@@ -180,7 +180,7 @@ def _sample(
         caption = _text(file, members[".txt"]) if ".txt" in members else fields.get(caption_field)
     except UnicodeDecodeError:
         return Rejected(key, "caption is not valid UTF-8")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         return Rejected(key, first_line(error))
     problem = caption_problem(caption)
     if problem:
@@ -200,7 +200,7 @@ def _text(file: Any, member: tarfile.TarInfo) -> str:
 def _json(file: Any, member: tarfile.TarInfo) -> dict:
     text = _text(file, member)
     try:
-        fields = json.loads(text)
+        fields = json_text.read(text)
     except ValueError as error:
         raise ValueError(f".json cannot be read: {error}") from None
     if not isinstance(fields, dict):
