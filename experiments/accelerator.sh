@@ -104,7 +104,7 @@ million() {
     local rate=$1 epochs=$2 defenses=$3 size=()
     [[ -z ${TINY:-} ]] || size=(--workers 0 --set data.pairs=400 model.preset=nano
         model.image_size=32 model.dtype=float32 batch_size=64 unimodal.bank_size=128
-        score.batch_size=128 safeclip_plus.score_batch=128 optimizer.warmup_pairs=400
+        score.batch_size=128 optimizer.warmup_pairs=400
         evaluate.pairs=64)
     # shellcheck disable=SC2086 # names without spaces
     measure "million_${rate}_${defenses//,/_}" 0 experiments.million --rate "$rate" \

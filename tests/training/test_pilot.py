@@ -65,7 +65,7 @@ def test_the_pilot_is_forgotten_but_for_its_pools_also_by_a_run_that_was_killed(
         assert len(pool_files.load(pool_files.path(tmp_path, 1)).safe) == 340
         resumed.close()
 
-    begun = replace(resumed.position, epoch=1, step=2, pools=resumed.pools.digest())
+    begun = replace(resumed.position, epoch=1, step=2, pools=resumed.pools.digest)
     resumed.position = begun
     resumed._epoch(1)
     same(resumed.state.params, jax.tree.map(lambda x: x + 1, once))
