@@ -97,6 +97,7 @@ def test_a_batch_that_does_not_fit_is_a_row_and_not_the_end(tmp_path, monkeypatc
     flags = ["--preset=vit_nano8", "--size=32", "--batches", "1000000000", "16", "--steps=2"]
     flags += ["--objectives=clip", "--devices=2", f"--json={path}"]
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")  # see `host.set_up_jax`
     monkeypatch.setattr(sys, "argv", ["steps", *flags, *(["--peer"] if has_torch else [])])
     steps.main()
     rows = {(r["framework"], r["batch"]): r for r in json.loads(path.read_text())["rows"]}

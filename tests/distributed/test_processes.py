@@ -1,4 +1,4 @@
-"""Two processes on this machine, a device each, against one process with two."""
+"""Two processes on this machine, a device each, against one process."""
 
 import json
 import os
@@ -16,8 +16,6 @@ from safeclip_jax.training import loop
 from safeclip_jax.training import metrics as run_metrics
 from tests.data.test_sources import bad_csv
 from tests.support import every_stage, processes
-
-DEVICES = 2
 
 # Of a run that ends once the pilot's pools are made and one step has trained with them.
 PILOT = {"defense": "safeclip_plus", "epochs": 2, "max_steps": 1, "evaluate.source": ""}
