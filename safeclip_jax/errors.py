@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
 
 
@@ -24,6 +25,16 @@ class Outage(UserError):
 
 class BadRecord(Exception):
     """A record of the data that cannot be used. The message is the reason in a few words."""
+
+
+def printable(text: str) -> str:
+    """The text with what would steer a terminal, or turn its writing round, written out."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
+def show(message: object) -> None:
+    """Prints an error."""
+    print(f"error: {printable(str(message))}", file=sys.stderr, flush=True)
 
 
 def first_line(error: BaseException) -> str:

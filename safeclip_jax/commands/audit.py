@@ -16,7 +16,7 @@ from safeclip_jax.auditing.subject import Subject
 from safeclip_jax.commands import command_line, data_flags
 from safeclip_jax.commands.command_line import GivenConfig, Parser
 from safeclip_jax.distributed.sharding import nearest_batch
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import UserError, printable
 from safeclip_jax.evaluation.embedding import Reading
 from safeclip_jax.runs import run_folder, settings
 from safeclip_jax.system import host
@@ -120,7 +120,7 @@ def _show(audit: Audit) -> None:
         table.add_row(name, value)
     console().print(table)
     for line in audit.verdict.lines[1:]:
-        print(line)
+        print(printable(line))
 
 
 def cli() -> None:

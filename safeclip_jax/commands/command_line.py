@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from ml_collections import ConfigDict
 
-from safeclip_jax.errors import UserError, nearest
+from safeclip_jax.errors import UserError, nearest, show
 from safeclip_jax.runs import config_file, settings
 from safeclip_jax.runs.settings import RunSettings
 from safeclip_jax.settings import values
@@ -177,15 +177,12 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     try:
         status = main() or 0
     except UserError as error:
-        status = fail(str(error), error.status)
+        show(error)
+        status = error.status
     except Interrupted as error:
-        status = fail(str(error), error.code)
+        show(error)
+        status = error.code
     except KeyboardInterrupt:
-        status = fail("stopped; the same command goes on from the last checkpoint", 130)
+        show("stopped; the same command goes on from the last checkpoint")
+        status = 130
     sys.exit(status)
-
-
-def fail(message: str, code: int) -> int:
-    """Prints an error and returns the exit status."""
-    print(f"error: {message}", file=sys.stderr)
-    return code

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from safeclip_jax.commands import command_line
 from safeclip_jax.commands.command_line import Parser
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import UserError, show
 from safeclip_jax.grid import cells, report, runner
 from safeclip_jax.runs import run_folder
 from safeclip_jax.system import atomic_file
@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
         atomic_file.write_text(folder / "grid.json", json.dumps(found, indent=1) + "\n")
         print(f"tables: {folder}/grid.md, grid.csv   report: {folder}/grid.html")
     for place, reason in failed.items():
-        print(f"error: {place}: {reason}", file=sys.stderr)
+        show(f"{place}: {reason}")
     return 1 if failed else 0
 
 

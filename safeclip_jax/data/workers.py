@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from safeclip_jax.errors import Outage
+from safeclip_jax.errors import Outage, show
 
 Item = TypeVar("Item")
 PATIENCE = 10.0  # seconds that a dead process may wait to be noticed by who started it
@@ -76,5 +75,5 @@ def _dead_child() -> int | None:
 def _end(problem: Outage) -> None:
     for child in multiprocessing.active_children():
         child.kill()
-    print(f"error: {problem}", file=sys.stderr, flush=True)
+    show(problem)
     os._exit(problem.status)

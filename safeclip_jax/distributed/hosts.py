@@ -19,7 +19,7 @@ import jax
 
 from safeclip_jax.distributed import watchdog
 from safeclip_jax.distributed.watchdog import LOST, Heartbeat
-from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.errors import UserError, first_line, show
 
 JOIN_SECONDS = 300
 
@@ -133,6 +133,6 @@ def _on_tpu_host() -> bool:
 
 def _exit(message: str, code: int) -> None:
     """Ends the process at once: other threads may wait in a collective for good."""
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    show(message)
     sys.stdout.flush()
     os._exit(code)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from safeclip_jax.evaluation.share import Share
@@ -97,9 +96,9 @@ def write(folder: Path, records: Sequence[Record]) -> None:
     atomic_file.write_text(folder / "results.csv", _csv(records))
     header, rows = comparison(records)
     atomic_file.write_text(folder / "results.md", _markdown(header, rows))
-    shown = Table(*map(escape, header))
+    shown = Table(*header)
     for row in rows:
-        shown.add_row(*map(escape, row))
+        shown.add_row(*row)
     console().print(shown)
     pages.write(
         folder / "report.html",

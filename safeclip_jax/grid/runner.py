@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
-from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.errors import UserError, first_line, printable
 from safeclip_jax.grid import report
 from safeclip_jax.grid.cells import Cell
 from safeclip_jax.runs import run_folder
@@ -172,4 +172,5 @@ def _say(cell: Cell, reason: str, ended: int, total: int, seconds: float) -> Non
     found = reason and f"failed: {reason}"
     if not found:
         found = report.line(results.read(cell.folder / "results.json"))
-    print(f"[{ended}/{total}, {left / 60:.0f} min left] {name}: {found}", flush=True)
+    line = f"[{ended}/{total}, {left / 60:.0f} min left] {name}: {found}"
+    print(printable(line), flush=True)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from safeclip_jax.errors import printable
 
 PLAIN_SECONDS = 10.0
 
@@ -22,11 +26,12 @@ class ProgressLine:
         self._bar = None
         if shown and sys.stdout.isatty():
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("pairs"),
                 TimeRemainingColumn(),
+                console=console(),
             )
             self._bar.start()
             self._task = self._bar.add_task("starting", total=total, completed=int(done))
@@ -49,9 +54,9 @@ class ProgressLine:
     def say(self, text: str) -> None:
         """Prints a line that stays."""
         if self._bar is not None:
-            self._bar.console.print(text, highlight=False)
+            self._bar.console.print(text)
         elif self._shown:
-            print(text, flush=True)
+            print(printable(text), flush=True)
 
     def close(self) -> None:
         if self._bar is not None:
@@ -78,6 +83,14 @@ def _clock(seconds: float) -> str:
     return f"{minutes}:{seconds:02d}"
 
 
+class _Plain(Console):
+    """Writes texts as they are: nothing in them is markup, and nothing steers the terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+
 def console() -> Console:
     """The terminal, wide enough for tables where there is none."""
-    return Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    width = None if sys.stdout.isatty() else 100
+    return _Plain(width=width, highlight=False, markup=False, emoji=False)
