@@ -51,7 +51,7 @@ def pytest_sessionfinish():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def devices(request):
+def cpu_devices(request):
     """As many CPU devices as the module's `DEVICES` says; one if it says nothing."""
     count = getattr(request.module, "DEVICES", 1)
     if count != _devices[-1]:
@@ -65,7 +65,7 @@ def devices(request):
 
 
 @pytest.fixture(scope="module")
-def mesh(devices):
+def mesh(cpu_devices):
     return sharding.make_mesh()
 
 
