@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from safeclip_jax.data.sources.base import Source
 
@@ -58,6 +57,8 @@ def _nearest(source: Source, victims: Sequence[int], donors: np.ndarray) -> np.n
 
     Of equally good ones the first.
     """
+    from sklearn.feature_extraction.text import TfidfVectorizer  # seconds, which `--help` spares
+
     texts = [source.captions[int(i)] for i in donors]
     vectorizer = TfidfVectorizer(token_pattern=r"\w+", lowercase=True)
     known = vectorizer.fit_transform(texts)

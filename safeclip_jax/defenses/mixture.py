@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit
-from sklearn.mixture import GaussianMixture
 
 from safeclip_jax.defenses import ranking
 
@@ -68,6 +67,8 @@ def fit(scores: np.ndarray, seed: int, usable: np.ndarray | None = None) -> Mixt
       The mixture, or None if the scores do not support two components: fewer than two
       distinct values, or a component that came out without weight or width.
     """
+    from sklearn.mixture import GaussianMixture  # seconds, which `--help` spares
+
     values = _sample(scores, seed, usable)
     center, spread = values.mean(), values.std()
     if len(values) < 2 or spread < _LEAST_STD:
