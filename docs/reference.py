@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import os
 from collections.abc import Iterator
@@ -70,16 +69,13 @@ def _merged(parts: list[str]) -> Iterator[str]:
 
 
 def _help(command: str) -> str:
-    module = importlib.import_module(
-        f"safeclip_jax.commands.{'import_' if command == 'import' else command}"
-    )
     shown = io.StringIO()
     with (
         mock.patch.dict(os.environ, COLUMNS=_COLUMNS),
         contextlib.redirect_stdout(shown),
         contextlib.suppress(SystemExit),
     ):
-        module.main(["--help"])
+        console.command(command).main(["--help"])
     return shown.getvalue().partition("\nevery key, its default")[0].strip()
 
 

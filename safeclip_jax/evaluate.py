@@ -1,6 +1,6 @@
 """`python -m safeclip_jax.evaluate` evaluates trained models."""
 
-from safeclip_jax.commands.evaluate import cli
+from safeclip_jax.commands import command_line, evaluate
 
 if __name__ == "__main__":
-    cli()
+    command_line.run(evaluate.main)

@@ -1,6 +1,6 @@
 """`python -m safeclip_jax.export` writes a trained model for another program."""
 
-from safeclip_jax.commands.export import cli
+from safeclip_jax.commands import command_line, export
 
 if __name__ == "__main__":
-    cli()
+    command_line.run(export.main)

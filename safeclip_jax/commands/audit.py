@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -121,8 +120,3 @@ def _show(audit: Audit) -> None:
     console().print(table)
     for line in audit.verdict.lines[1:]:
         print(printable(line))
-
-
-def cli() -> None:
-    """Runs the command with the program's arguments."""
-    command_line.run(lambda: main(sys.argv[1:]))

@@ -166,8 +166,8 @@ def arguments(values: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def run(main: Callable[[], int | None]) -> NoReturn:
-    """Runs a command and ends the program with its exit status.
+def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
+    """Runs a command with the program's arguments and ends the program with its exit status.
 
     What a user can mend is one line on standard error and status 2, or 75 if the same command
     goes on once a disk, a network or a process is well; Ctrl-C is 130, another signal 128 + its
@@ -175,7 +175,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        status = main() or 0
+        status = main(sys.argv[1:])
     except UserError as error:
         show(error)
         status = error.status

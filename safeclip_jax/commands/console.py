@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import sys
+from collections.abc import Sequence
+from types import ModuleType
 
 from safeclip_jax import __version__
 from safeclip_jax.commands import command_line
@@ -19,6 +20,7 @@ COMMANDS = {
     "export": "writes a trained model for another program",
     "import": "takes in another program's model",
 }
+_MODULES = {"import": "import_"}  # where the command's name can be none
 
 
 def _help() -> str:
@@ -38,9 +40,14 @@ def _help() -> str:
     )
 
 
-def main() -> int | None:
+def command(name: str) -> ModuleType:
+    """The module of a command, with its `main`."""
+    return importlib.import_module(f"safeclip_jax.commands.{_MODULES.get(name, name)}")
+
+
+def main(argv: Sequence[str]) -> int:
     """Runs the command that the first argument names with all further ones."""
-    name, *argv = sys.argv[1:] or ["--help"]
+    name, *rest = argv or ["--help"]
     if name in ("-h", "--help", "help"):
         print(_help())
         return 0
@@ -50,9 +57,7 @@ def main() -> int | None:
     if name not in COMMANDS:
         hint = nearest(name, COMMANDS) or f": the commands are {', '.join(COMMANDS)}"
         raise UserError(f"unknown command {name!r}{hint}")
-    module = "import_" if name == "import" else name
-    command = importlib.import_module(f"safeclip_jax.commands.{module}")
-    return command.main(argv)
+    return command(name).main(rest)
 
 
 def cli() -> None:

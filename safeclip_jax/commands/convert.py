@@ -13,7 +13,7 @@ import numpy as np
 import safeclip_jax
 from safeclip_jax.commands import command_line
 from safeclip_jax.commands.command_line import Parser
-from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.errors import UserError
 from safeclip_jax.inference.model import Model
 from safeclip_jax.report import pages
 from safeclip_jax.system import host, json_text
@@ -63,17 +63,10 @@ def _write_card(source: Path, layout: str, model: pretrained.Pretrained, path: P
     """The model card: what it is, how to use it, and the figures of its run if it is one."""
     found: dict[str, Any] = {"results": None, "config": None}
     if (source / "results.json").is_file():
-        found = {name: _content(source / f"{name}.json") for name in found}
+        found = {name: json_text.read_file(source / f"{name}.json") for name in found}
     pages.write(
         path, "model_card.md", layout=layout, origin=model.origin, model=model.config, **found
     )
-
-
-def _content(path: Path) -> Any:
-    try:
-        return json_text.read(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {first_line(error)}") from None
 
 
 def run(made: Parser, argv: Sequence[str], layout: str = "") -> int:

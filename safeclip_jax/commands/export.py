@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from safeclip_jax.commands import command_line, convert
+from safeclip_jax.commands import convert
 from safeclip_jax.commands.command_line import Parser
 from safeclip_jax.weights.write import LAYOUTS
 
@@ -33,8 +32,3 @@ def _parser() -> Parser:
 
 def main(argv: Sequence[str]) -> int:
     return convert.run(_parser(), argv)
-
-
-def cli() -> None:
-    """Runs the command with the program's arguments."""
-    command_line.run(lambda: main(sys.argv[1:]))

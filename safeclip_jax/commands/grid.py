@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -83,8 +82,3 @@ def main(argv: Sequence[str]) -> int:
     for place, reason in failed.items():
         show(f"{place}: {reason}")
     return 1 if failed else 0
-
-
-def cli() -> None:
-    """Runs the command with the program's arguments."""
-    command_line.run(lambda: main(sys.argv[1:]))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from safeclip_jax.commands import command_line, convert
+from safeclip_jax.commands import convert
 
 _EXAMPLES = """
 --model=clip-vit-base-patch32 --out=models/b32
@@ -24,8 +23,3 @@ def main(argv: Sequence[str]) -> int:
         _MORE,
     )
     return convert.run(made, argv, "native")
-
-
-def cli() -> None:
-    """Runs the command with the program's arguments."""
-    command_line.run(lambda: main(sys.argv[1:]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -101,8 +100,3 @@ def _progress(total: int, text: str) -> Iterator[Callable[[int], None]]:
         yield lambda done: line.advance_to(done, text)
     finally:
         line.close()
-
-
-def cli() -> None:
-    """Runs the command with the program's arguments."""
-    command_line.run(lambda: main(sys.argv[1:]))

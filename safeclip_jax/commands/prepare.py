@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +25,15 @@ An interrupted run goes on where it stopped; the same input gives the same files
 with --config.data.source=arrayrecord:DIR.
 """
 
+_OF_A_SOURCE = {
+    "image_column": "csv, tsv, parquet: of image paths",
+    "caption_column": "column, .json field or feature of captions",
+    "label_column": "column or .json field of class names",
+    "images": "coco: folder of the images",
+    "split": "of a tfds data set (train)",
+    "data_dir": "where tfds data sets were prepared",
+}
+
 
 def _parser() -> Parser:
     made = command_line.parser(
@@ -41,16 +49,9 @@ def _parser() -> Parser:
     cores = os.cpu_count() or 1
     made.add_argument("--threads", type=int, default=cores, help="that decode; one a core")
     made.add_argument("--count", type=int, default=1000, help="scenes: how many (1000)")
-    for name, text in (
-        ("image-column", "csv, tsv, parquet: of image paths"),
-        ("caption-column", "column, .json field or feature of captions"),
-        ("label-column", "column or .json field of class names"),
-        ("images", "coco: folder of the images"),
-        ("split", "of a tfds data set (train)"),
-        ("data-dir", "where tfds data sets were prepared"),
-    ):
+    for name, text in _OF_A_SOURCE.items():
         default = "train" if name == "split" else ""
-        made.add_argument(f"--{name}", default=default, help=text)
+        made.add_argument(f"--{name.replace('_', '-')}", default=default, help=text)
     return made
 
 
@@ -59,8 +60,7 @@ def main(argv: Sequence[str]) -> int:
     for name, least, most in (("size", 0, 4096), ("quality", 1, 95), ("pairs_a_shard", 1, 10**7)):
         if not least <= getattr(arguments, name) <= most:
             raise UserError(f"--{name.replace('_', '-')} is not between {least} and {most}")
-    named = ("image_column", "caption_column", "label_column", "images", "split", "data_dir")
-    options = {name: getattr(arguments, name) for name in named}
+    options = {name: getattr(arguments, name) for name in _OF_A_SOURCE}
     size = arguments.size or 256
     cache = IndexCache(arguments.out / "index")
     source = open_source(
@@ -88,8 +88,3 @@ def main(argv: Sequence[str]) -> int:
     console().print(table)
     print(f"train on it with --config.data.source=arrayrecord:{arguments.out}")
     return 0
-
-
-def cli() -> None:
-    """Runs the command with the program's arguments."""
-    command_line.run(lambda: main(sys.argv[1:]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,8 +92,3 @@ def trained(run: RunSettings, folder: Path, accept: Sequence[str] = ()) -> dict[
             results.show(found)
             print(f"figures: {folder}/results.json   report: {folder}/report.html")
     return found
-
-
-def cli() -> None:
-    """Runs the command with the program's arguments."""
-    command_line.run(lambda: main(sys.argv[1:]))

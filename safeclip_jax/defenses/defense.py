@@ -192,8 +192,3 @@ def without(stages: Sequence[Stage], left_out: np.ndarray) -> list[Stage]:
     if not len(left_out):
         return list(stages)
     return [replace(stage, part=Less(stage.part, left_out)) for stage in stages]
-
-
-def kinds(defense: Defense, epochs: range) -> list[tuple[Objective, bool]]:
-    """The kinds of stages to come, in their order."""
-    return list(dict.fromkeys(stage.kind for epoch in epochs for stage in defense.stages(epoch)))

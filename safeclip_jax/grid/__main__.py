@@ -1,6 +1,6 @@
 """`python -m safeclip_jax.grid` attacks × defences × seeds in one table."""
 
-from safeclip_jax.commands.grid import cli
+from safeclip_jax.commands import command_line, grid
 
 if __name__ == "__main__":
-    cli()
+    command_line.run(grid.main)

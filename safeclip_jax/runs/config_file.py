@@ -67,18 +67,15 @@ def _file(path: str) -> Path:
         if not Path(path).is_file():
             raise UserError(f"--config={path} does not exist: give a file, or one of {_some()}")
         return Path(path)
-    if path not in built_in():
-        hint = nearest(path, built_in())
-        raise UserError(f"--config={path} is no FILE.py and no built-in config{hint or _known()}")
+    known = built_in()
+    if path not in known:
+        hint = nearest(path, known) or f": {_some()}"
+        raise UserError(f"--config={path} is no FILE.py and no built-in config{hint}")
     return _built_in_folder() / f"{path}.py"
 
 
 def _some() -> str:
     return ", ".join(name for name in built_in() if "/" not in name)
-
-
-def _known() -> str:
-    return f": {_some()}"
 
 
 def _run(file: Path, argument: str, text: str) -> Any:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
+
+from safeclip_jax.errors import UserError, first_line
 
 
 def read(text: str | bytes) -> Any:
@@ -16,3 +19,11 @@ def read(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def read_file(path: Path) -> Any:
+    """The value of a file of JSON; `UserError` if it cannot be read."""
+    try:
+        return read(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {first_line(error)}") from None

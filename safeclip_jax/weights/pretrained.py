@@ -245,10 +245,7 @@ def _first(folder: Path, names: Sequence[str]) -> Path:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json_text.read(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {first_line(error)}") from None
+    found = json_text.read_file(path)
     if not isinstance(found, dict):
         raise UserError(f"{path} holds no JSON object")
     return found
