@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from safeclip_jax.data import digests
 from safeclip_jax.data.sources.base import ImageSource
 from safeclip_jax.data.sources.mix import ImageSubset
 from safeclip_jax.errors import UserError
@@ -62,8 +62,7 @@ def compute(
       UserError: if too many pairs cannot be used, or too few can.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pairs = features.digest_of(itertools.chain(source.keys, source.captions))
-    mark = f"{features.of_model(model)} {pairs}"
+    mark = f"{features.of_model(model)} {json.dumps(digests.of(source))}"
     shape = len(source), model.config.embedding
     state = _read_state(folder, mark, shape)
     if not state["rows"]:

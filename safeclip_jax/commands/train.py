@@ -32,7 +32,8 @@ def _parser() -> Parser:
     add("--config", metavar="NAME|FILE.py", help="the experiment: demo, vitb32, … or a file")
     add("--config.KEY", metavar="VALUE", help="changes a key, as --config.data.pairs=5000")
     add("--workdir", type=Path, help="folder of the run; default: runs/CONFIG-DEFENSE-seedSEED")
-    add("--accept", default="", metavar="KEY,…", help="keys that may differ from the run's config")
+    may_differ = "keys that may differ from the run's config; data: its data"
+    add("--accept", default="", metavar="KEY,…", help=may_differ)
     add("--dry-run", action="store_true", help="checks everything, prints the plan, and stops")
     return made
 

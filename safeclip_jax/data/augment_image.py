@@ -65,12 +65,12 @@ def augment(images: jax.Array, keys: jax.Array, strength: ImageAugmentation) -> 
     Returns:
       Float [B, S, S, 3] in [0, 1].
     """
-    crop, flip, jitter, gray, blur = jnp.moveaxis(
-        jax.vmap(lambda k: jax.random.split(k, 5))(keys), 1, 0
+    crop, flip, jitter, gray, blur, colors = jnp.moveaxis(
+        jax.vmap(lambda k: jax.random.split(k, 6))(keys), 1, 0
     )
     images = resized_crop(images, *crop_boxes(crop, strength), _chance(flip, strength.flip))
     if strength.jitter:
-        jittered = color_jitter(images, jitter, strength)
+        jittered = color_jitter(images, colors, strength)
         images = _choose(_chance(jitter, strength.jitter), jittered, images)
     if strength.grayscale:
         images = _choose(_chance(gray, strength.grayscale), _luma(images), images)

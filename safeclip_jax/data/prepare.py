@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from safeclip_jax.data import digests
 from safeclip_jax.data.decode import open_image
+from safeclip_jax.data.digests import Digests
 from safeclip_jax.data.skipped import write_rejected
 from safeclip_jax.data.sources.array_record import SCHEMA, shard_path
 from safeclip_jax.data.sources.base import Columns, Rejected, Source
@@ -32,17 +34,16 @@ class Plan:
     """What decides the shards' content; a folder takes only one.
 
     Attributes:
-      pairs: of the source. size: the images' smaller side in pixels, 0 to keep their bytes.
-      quality: of the JPEGs. pairs_a_shard: of the source's, before any is skipped.
-      first_key, last_key: of the source, to tell one from another.
+      size: the images' smaller side in pixels, 0 to keep their bytes.
+      quality: of the JPEGs.
+      pairs_a_shard: of the source's, before any is skipped.
+      data: what tells the source from another.
     """
 
-    pairs: int
     size: int
     quality: int
     pairs_a_shard: int
-    first_key: str
-    last_key: str
+    data: Digests
 
 
 def run(
@@ -77,10 +78,9 @@ def run(
     Raises:
       UserError: if the folder holds other data, or cannot be written.
     """
-    keys = source.keys
     if not len(source):
         raise UserError("prepare: the source holds no pair that can be used")
-    plan = Plan(len(source), size, quality, pairs_a_shard, keys[0], keys[len(source) - 1])
+    plan = Plan(size, quality, pairs_a_shard, digests.of(source))
     shards = -(-len(source) // pairs_a_shard)
     try:
         _claim(folder, plan)
@@ -105,7 +105,7 @@ def _claim(folder: Path, plan: Plan) -> None:
         there = None
     if there != asdict(plan):
         raise UserError(f"{folder} holds other data or other settings: choose another folder")
-    path.write_text(json.dumps(asdict(plan), indent=1) + "\n")
+    atomic_file.write_text(path, json.dumps(asdict(plan), indent=1) + "\n")
 
 
 def _write_shard(

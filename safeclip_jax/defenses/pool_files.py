@@ -12,6 +12,8 @@ from safeclip_jax.defenses.pools import RULES, Pools
 from safeclip_jax.errors import UserError, first_line
 from safeclip_jax.system import atomic_file
 
+_MEND = "restore the file, or train anew in another --workdir"
+
 
 def path(folder: Path, epoch: int) -> Path:
     """Where a run keeps the pools of an epoch."""
@@ -46,11 +48,9 @@ def load(path: Path) -> Pools:
             pools = _by_bits(data) if "safe_bits" in data else _by_indices(data)
             digest = data["digest"].tobytes().decode()
     except Exception as error:
-        raise UserError(
-            f"pools {path} cannot be read ({first_line(error)}): delete it to recompute"
-        ) from None
+        raise UserError(f"pools {path} cannot be read ({first_line(error)}): {_MEND}") from None
     if digest != pools.digest():
-        raise UserError(f"pools {path} do not match their digest: delete the file to recompute")
+        raise UserError(f"pools {path} do not match their digest: {_MEND}")
     return pools
 
 

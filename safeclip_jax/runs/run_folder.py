@@ -133,6 +133,8 @@ def claim(folder: Path, run: RunSettings) -> None:
     """
     path = folder / "config.json"
     if jax.process_index() == 0:
+        for part in (folder, folder / "pools"):
+            atomic_file.forget_partial(part)
         text = json.dumps(settings.as_dict(run), indent=1, sort_keys=True)
         atomic_file.write_text(path, text + "\n")
     exists(path)

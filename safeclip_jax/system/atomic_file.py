@@ -5,20 +5,23 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+
+_ENDING = ".partial"
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """Opens a file beside `path` that takes its place once all is written and on the disk.
 
-    If writing fails, `path` stays as it was.
+    If writing fails, `path` stays as it was. Of several who write at once the last one wins.
     """
-    partial = path.with_suffix(".partial")
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{_ENDING}")
     try:
-        with partial.open("wb") as file:
+        with partial.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -26,6 +29,13 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def forget_partial(folder: Path) -> None:
+    """Deletes what writers that were killed have left in a folder that nobody else writes to."""
+    for partial in folder.glob(f".*{_ENDING}"):
+        if partial.is_file():
+            partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -37,13 +37,23 @@ class EpochPools:
         """Of the pools in use; empty before the first."""
         return "" if self.latest is None else self.latest.digest()
 
-    def read_before(self, epoch: int) -> None:
-        """Takes up the last ones that were made before an epoch."""
-        for earlier in reversed(range(epoch)):
-            path = pool_files.path(self._folder, earlier)
-            if run_folder.exists(path):
+    def read_before(self, position: Position) -> None:
+        """Takes up the last ones that were made before the position's epoch.
+
+        Raises:
+          UserError: if they are not those that the checkpoint was written with.
+        """
+        path = self._folder / "pools"
+        for earlier in reversed(range(position.epoch)):
+            if run_folder.exists(pool_files.path(self._folder, earlier)):
+                path = pool_files.path(self._folder, earlier)
                 self.latest = pool_files.load(path)
-                return
+                break
+        if position.begins_epoch and self.digest != position.pools:
+            raise UserError(
+                f"{path} is not what the newest checkpoint was written with, and the next pools "
+                "depend on it: restore the file, or train anew in another --workdir"
+            )
 
     def made_before(self, position: Position) -> bool:
         """Takes up the pools of the position's epoch from their file, if it is there.

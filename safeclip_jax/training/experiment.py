@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from safeclip_jax.attacks import surrogate
 from safeclip_jax.attacks.attack import Attack
-from safeclip_jax.data import cores, wordnet
+from safeclip_jax.data import cores, digests, wordnet
 from safeclip_jax.data import left_out as left_outs
 from safeclip_jax.data import tokenizer as tokenizers
 from safeclip_jax.data.held_out import HeldOut
@@ -28,7 +28,7 @@ from safeclip_jax.models import clip
 from safeclip_jax.models.clip import Variables
 from safeclip_jax.objectives.chunked import Chunks
 from safeclip_jax.objectives.objective import Settings
-from safeclip_jax.runs import run_attack, run_data, run_folder, settings
+from safeclip_jax.runs import run_attack, run_data, run_folder, same_data, settings
 from safeclip_jax.runs.settings import RunSettings
 from safeclip_jax.training.state import TrainState, adamw
 from safeclip_jax.training.steps import Kind, Steps
@@ -42,6 +42,7 @@ class Experiment:
 
     Attributes:
       source: the training pairs, poisoned if the config says so.
+      clean: the training pairs as they are.
       attack: its manifest is the truth about the poisons.
       held_out: images for evaluation, or None.
       also_held_out: those of further data sets.
@@ -55,6 +56,7 @@ class Experiment:
 
     config: RunSettings
     source: ImageSource
+    clean: ImageSource
     attack: Attack
     held_out: HeldOut | None
     also_held_out: list[HeldOut]
@@ -65,6 +67,13 @@ class Experiment:
     left_out: np.ndarray
     mesh: Mesh
     initial: Variables | None
+
+    def data_digests(self) -> same_data.DigestsOf:
+        """What tells whether a run goes on with the data that it began with."""
+        found = {same_data.TRAINING: digests.of(self.clean)}
+        if self.held_out is not None:
+            found[same_data.EVALUATION] = digests.of(self.held_out.images)
+        return found
 
     @property
     def pairs(self) -> np.ndarray:
@@ -123,6 +132,7 @@ def build(
     return Experiment(
         config=config,
         source=source,
+        clean=clean,
         attack=attack,
         held_out=held_out,
         also_held_out=run_data.also_held_out(config, cache),

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from safeclip_jax.distributed.watchdog import Heartbeat, no_heartbeat
 from safeclip_jax.errors import UserError
-from safeclip_jax.runs import run_folder, settings
+from safeclip_jax.runs import run_folder, same_data, settings
 from safeclip_jax.runs.settings import RunSettings
 from safeclip_jax.training import results
 from safeclip_jax.training.experiment import build
@@ -29,7 +29,8 @@ def run(
       config: the run's settings.
       folder: made if it is not there; a finished run's figures are only read.
       heartbeat: hears of each piece of progress.
-      accept: keys of the config that may differ from those of the run in the folder.
+      accept: keys of the config that may differ from those of the run in the folder; `data` for
+        its data.
 
     Raises:
       UserError: if the config, the data or the folder cannot be used.
@@ -51,8 +52,11 @@ def _run(config: RunSettings, folder: Path, heartbeat: Heartbeat, accept: Collec
     if run_folder.exists(folder / "results.json"):
         return results.read(folder / "results.json")
     experiment = build(config, folder, heartbeat)
+    data = experiment.data_digests()
+    changed += same_data.check(folder, data, accept)
     run_folder.claim(folder, config)
     if jax.process_index() == 0:
+        same_data.note(folder, data)
         experiment.tokenizer.save(folder / "tokenizer.json")
         experiment.attack.manifest.claim(folder / "poison_manifest.json")
         experiment.skipped.list_in(folder / "skipped.jsonl")

@@ -13,7 +13,7 @@ from rich.table import Table
 from safeclip_jax.data.pipeline import steps_in_stage
 from safeclip_jax.defenses.defense import Stage
 from safeclip_jax.errors import BadRecord, UserError
-from safeclip_jax.runs import run_folder
+from safeclip_jax.runs import run_folder, same_data
 from safeclip_jax.runs.settings import RunSettings
 from safeclip_jax.system.terminal import console
 from safeclip_jax.training.experiment import Experiment, build
@@ -45,6 +45,7 @@ def dry_run(config: RunSettings, folder: Path, accept: Collection[str] = ()) -> 
     """
     run_folder.check_config(folder, config, accept)
     x = build(config)
+    same_data.check(folder, x.data_digests(), accept)
     state = x.initial_state()
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))

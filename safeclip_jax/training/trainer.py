@@ -84,7 +84,7 @@ class Trainer:
         if rollback:
             self.position = replace(self.position, rollbacks=self.position.rollbacks + 1)
             self.pools.forget_after(self.position, config.epochs)
-        self.pools.read_before(self.position.epoch)
+        self.pools.read_before(self.position)
         self.clock = Clock(self.position.seconds)
         self.metrics = MetricsLog(folder, self.position.total_steps) if lead else None
         for difference in changed:

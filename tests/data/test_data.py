@@ -1,13 +1,11 @@
 import json
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from safeclip_jax.data import augment_image, augment_text, tokenizer, wordnet
+from safeclip_jax.data import augment_text, tokenizer, wordnet
 from safeclip_jax.data.pipeline import ImageReader, Loader, stage_order, steps_in_stage
 from safeclip_jax.data.skipped import SkippedRecords
 from safeclip_jax.data.sources import scenes
@@ -162,73 +160,6 @@ def test_scoring_covers_every_pair():
     batches = list(loader(Scenes(50)).scoring_batches(np.arange(50), 16))
     index = np.concatenate([batch["index"] for batch in batches])
     assert len(index) == 64 and sorted(index[:50]) == list(range(50))
-
-
-def keys(n):
-    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), np.arange(n))
-
-
-def images(n=6, side=32):
-    return np.float32(np.random.default_rng(0).random((n, side, side, 3)))
-
-
-def test_resampling_equals_pillow():
-    """A crop resized by our triangle filter is Pillow's bilinear, but for its rounding."""
-    image = np.uint8(images(1, 64)[0] * 255)
-    top, left, size = 8, 16, 40
-    box = (left, top, left + size, top + size)
-    reference = np.asarray(Image.fromarray(image).resize((64, 64), Image.Resampling.BILINEAR, box))
-    starts, sizes = np.array([[top, left]]) / 64, np.array([[size, size]]) / 64
-    ours = augment_image.resized_crop(image[None] / 255.0, starts, sizes, np.array([False]))
-    inner = slice(2, -2)
-    difference = np.abs(255 * ours[0] - reference)[inner, inner]
-    assert difference.max() < 1.5
-
-
-def test_flip_and_whole_crop_are_exact():
-    x = images()
-    whole = np.zeros((6, 2)), np.ones((6, 2))
-    flips = np.array([True, False] * 3)
-    out = augment_image.resized_crop(x, *whole, flips)
-    np.testing.assert_allclose(out[1], x[1], atol=1e-6)
-    np.testing.assert_allclose(out[0], x[0, :, ::-1], atol=1e-6)
-
-
-def test_blur_equals_scipy():
-    from scipy.ndimage import gaussian_filter
-
-    x = images(1)
-    out = augment_image.gaussian_blur(x, np.float32([1.5]))[0]
-    expected = gaussian_filter(x[0], (1.5, 1.5, 0), truncate=8)
-    np.testing.assert_allclose(out[8:-8, 8:-8], expected[8:-8, 8:-8], atol=1e-4)
-    np.testing.assert_allclose(augment_image.gaussian_blur(x, np.float32([0]))[0], x[0], atol=1e-6)
-
-
-def test_no_strength_changes_nothing_and_full_strength_stays_in_range():
-    still = augment_image.ImageAugmentation(
-        crop_area=(1, 1), crop_aspect=(1, 1), flip=0, jitter=0, grayscale=0, blur=0
-    )
-    x = images()
-    np.testing.assert_allclose(augment_image.augment(x, keys(6), still), x, atol=1e-5)
-    out = augment_image.augment(x, keys(6), augment_image.ImageAugmentation())
-    assert out.shape == x.shape and out.min() >= -1e-5 and out.max() <= 1 + 1e-5
-    assert np.abs(out - x).mean() > 0.05
-
-
-def test_augmentation_of_an_image_depends_on_its_key_alone():
-    strength = augment_image.ImageAugmentation()
-    x, k = images(), keys(6)
-    backwards = augment_image.augment(x[::-1], k[::-1], strength)
-    np.testing.assert_allclose(backwards[::-1], augment_image.augment(x, k, strength), atol=1e-5)
-
-
-def test_hue_keeps_brightness():
-    strength = augment_image.ImageAugmentation(brightness=0, contrast=0, saturation=0, hue=0.1)
-    x = 0.4 + 0.2 * images()
-    luma = x @ np.array([0.299, 0.587, 0.114])
-    out = augment_image.color_jitter(x, keys(6), strength)
-    np.testing.assert_allclose(out @ np.array([0.299, 0.587, 0.114]), luma, atol=2e-3)
-    assert np.abs(out - x).max() > 0.02
 
 
 def write_wordnet(folder):

@@ -15,9 +15,9 @@ from safeclip_jax.data.files import Files
 from safeclip_jax.defenses import pool_files, pools
 from safeclip_jax.defenses.safeclip import SafeCLIP
 from safeclip_jax.errors import BadRecord, Outage, UserError
-from safeclip_jax.runs import run_folder, settings
+from safeclip_jax.runs import run_folder, same_data, settings
 from safeclip_jax.system.signals import CHECKPOINT, Interrupted, Signals
-from safeclip_jax.training import loop
+from safeclip_jax.training import loop, preflight
 from safeclip_jax.training import metrics as run_metrics
 from safeclip_jax.training import trainer as trainers
 from safeclip_jax.training.checkpoint import Position
@@ -126,6 +126,26 @@ def test_pools_are_never_computed_twice_in_an_epoch(tmp_path):
     assert found.digest() == split.digest()
 
 
+def test_pools_that_are_gone_are_not_made_again_from_others(tmp_path):
+    splits = [
+        pools.split(np.random.default_rng(seed).random(40), seed=0, threshold=0.5)
+        for seed in range(2)
+    ]
+    for epoch, split in enumerate(splits, 2):
+        pool_files.save(split, pool_files.path(tmp_path, epoch))
+    begins = Position(4, 0, 0, 30, pools=splits[1].digest())
+    found = EpochPools(tmp_path, SafeCLIP())
+    found.read_before(begins)
+    assert found.digest == splits[1].digest()
+    pool_files.path(tmp_path, 3).unlink()
+    with pytest.raises(UserError, match=r"epoch_002\.npz is not what the newest checkpoint"):
+        EpochPools(tmp_path, SafeCLIP()).read_before(begins)
+    pool_files.path(tmp_path, 2).unlink()
+    with pytest.raises(UserError, match=r"pools is not what .*: restore the file, or train anew"):
+        EpochPools(tmp_path, SafeCLIP()).read_before(begins)
+    EpochPools(tmp_path, SafeCLIP()).read_before(Position())
+
+
 def test_a_signal_during_a_checkpoint_is_heeded_after_the_next_step(config, tmp_path):
     config.checkpoint_minutes = 0.0
     trainer = trainer_at(tmp_path, Position())
@@ -192,3 +212,13 @@ def test_a_full_disk_is_one_line_that_says_what_is_kept(config, tmp_path, monkey
     config.epochs, config.defense = 1, "none"
     with pytest.raises(UserError, match=r"metrics\.jsonl: No space left on device; all up to"):
         loop.run(config, tmp_path)
+
+
+def test_a_run_does_not_go_on_with_other_data(config, tmp_path):
+    run_folder.claim(tmp_path, settings.of(config))
+    there = {"pairs": 400, "keys": "other", "captions": "", "labels": "", "images": ""}
+    same_data.note(tmp_path, {same_data.TRAINING: there})
+    for begin in (loop.run, preflight.dry_run):
+        with pytest.raises(UserError, match=r"run on other data .*--accept=data"):
+            begin(settings.of(config), tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
