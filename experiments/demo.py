@@ -41,7 +41,7 @@ VARIANTS: dict[str, dict[str, dict[str, object]]] = {
         "SafeCLIP, scores reused": {"score.reuse": True},
         "SafeCLIP, bfloat16": {"model.dtype": "bfloat16"},
     },
-    "seconds": {"SafeCLIP": {"defense": "safeclip"}, "CLIP": {"defense": "none"}},
+    "seconds": {"SafeCLIP": {"defense": "safeclip"}},
 }
 SEEDS = {"defenses": (0, 1, 2), "filter": (10,), "cost": (0, 1, 2), "seconds": (0,)}
 SPLITS = {"filter": "validation"}
