@@ -10,8 +10,10 @@ import shutil
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Tests wait for compilers, not for programs. The variables reach the commands that tests start.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Tests wait for compilers, not for programs: unoptimised code of the emitters that compile fastest.
+# The variables reach the commands that tests start.
+FAST_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", FAST_TO_COMPILE)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 OWN_CACHE = "JAX_COMPILATION_CACHE_DIR" not in os.environ  # in pytest-xdist: of the controller
 if OWN_CACHE:
