@@ -119,7 +119,7 @@ class Steps:
             batch = batch | {"tokens": batch["tokens"][:, :, :length]}
             pairs = batch, self._keys(place, batch["index"])
             loss, grads, new_state = gradient(objective, views_of, state, pairs)
-            grad_norm = optax.global_norm(grads)
+            grad_norm = optax.tree.norm(grads)
             finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
             state = self._updated(finite, state, new_state, grads, learning_rate)
             state = jax.lax.with_sharding_constraint(state, self._layout(state))

@@ -369,5 +369,5 @@ class Trainer:
 
 def _is_good(state: TrainState) -> bool:
     """Whether the last step before a checkpoint was finite, and so are its parameters."""
-    norm = sharding.to_host(optax.global_norm(state.params))
+    norm = sharding.to_host(optax.tree.norm(state.params))
     return int(state.skipped_in_a_row) == 0 and bool(np.isfinite(norm))
