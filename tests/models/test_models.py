@@ -6,6 +6,7 @@ import pytest
 from safeclip_jax.errors import UserError
 from safeclip_jax.models import clip, vit
 from safeclip_jax.weights.pretrained import shapes_of
+from tests.support import noise
 
 END = 49
 
@@ -27,21 +28,21 @@ def tokens(*lengths):
 def test_embeddings_are_unit_vectors(pool):
     model = small(pool=pool)
     images = jax.random.normal(jax.random.key(0), (3, 32, 32, 3))
-    params = model.init(jax.random.key(1), images, tokens(2, 4, 6))
-    image, text, scale = model.apply(params, images, tokens(2, 4, 6))
+    params = noise.variables(model, images, tokens(2, 4, 6))
+    image, text, scale = jax.jit(model.apply)(params, images, tokens(2, 4, 6))
     assert image.shape == text.shape == (3, 64)
     np.testing.assert_allclose(np.linalg.norm(image, axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(text, axis=1), 1, atol=1e-5)
-    np.testing.assert_allclose(scale, 1 / 0.07, rtol=1e-5)
+    np.testing.assert_allclose(scale, np.exp(params["params"]["log_scale"]), rtol=1e-5)
     assert ("class_token" in params["params"]["image"]) == (pool == "class_token")
 
 
 def test_text_after_the_end_token_changes_nothing():
     model = small()
     rows = tokens(3, 5)
-    params = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), rows)
+    params = noise.variables(model, jnp.zeros((1, 32, 32, 3)), rows)
     padded_with_end = np.where(rows == 0, END, rows)
-    embed = lambda t: model.apply(params, t, method="embed_texts")  # noqa: E731
+    embed = jax.jit(lambda t: model.apply(params, t, method="embed_texts"))
     np.testing.assert_allclose(embed(rows), embed(padded_with_end), atol=1e-6)
     changed = rows.copy()
     changed[0, 1] = 7
@@ -58,8 +59,8 @@ def test_captions_cut_to_their_length_are_embedded_as_whole_ones(scan):
     text = shape.text
     assert text.lengths == (16, 32, 40)
     assert text.length(rows) == 16 and text.length(rows[:, None]) == 16
-    params = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), rows)
-    embed = lambda t: model.apply(params, t, method="embed_texts")  # noqa: E731
+    params = noise.variables(model, jnp.zeros((1, 32, 32, 3)), rows)
+    embed = jax.jit(lambda t: model.apply(params, t, method="embed_texts"))
     np.testing.assert_allclose(embed(rows[:, :16]), embed(rows), atol=1e-6)
     rows[2, 1:17] = [*range(2, 17), END]
     assert text.length(rows) == 32
@@ -72,7 +73,7 @@ def test_what_is_computed_again_changes_nothing_but_the_work(preset, scan):
     """Products in the backward pass: none of the forward's with `products`, all with `blocks`."""
     shape = clip.configure(preset, image_size=32, context=8, vocab_size=50, end_id=END)
     images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
-    params = jax.jit(clip.CLIP(shape).init)(jax.random.key(1), images, tokens(3, 5))
+    params = noise.variables(clip.CLIP(shape), images, tokens(3, 5))
     steps, products = {}, {}
     for remat in ("none", "products", "blocks"):
         model = clip.CLIP(shape, remat=remat, scan=scan)
@@ -93,7 +94,7 @@ def test_what_is_computed_again_changes_nothing_but_the_work(preset, scan):
 
 def test_logit_scale_is_held_at_100():
     model = small()
-    params = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), tokens(3))
+    params = noise.variables(model, jnp.zeros((1, 32, 32, 3)), tokens(3))
     for log_scale, expected in ((9.0, 100.0), (-2.0, 1.0)):
         params["params"]["log_scale"] = jnp.float32(log_scale)
         scale = model.apply(params, method="logit_scale")
@@ -156,7 +157,7 @@ def test_average_pooling_before_a_stride_sees_the_pixels():
         clip.configure("rn_nano", image_size=32, context=8, vocab_size=50, end_id=END)
     )
     images = jax.random.normal(jax.random.key(0), (1, 32, 32, 3))
-    variables = model.init(jax.random.key(1), images, tokens(2))
+    variables = noise.variables(model, images, tokens(2))
 
     def first(images):
         return model.apply(variables, images, method="embed_images")[0, 0]

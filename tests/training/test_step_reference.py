@@ -21,6 +21,7 @@ from safeclip_jax.objectives.chunked import Chunks
 from safeclip_jax.objectives.clip_and_unimodal import ClipAndUnimodal
 from safeclip_jax.objectives.objective import Settings
 from safeclip_jax.training.steps import Steps
+from tests.support import noise
 
 DEVICES = 8
 BATCH, BANK, SEED, EPOCH, STAGE, WEIGHT = 16, 64, 7, 3, 1, 0.5
@@ -171,20 +172,10 @@ def steps_on(devices, fsdp, chunk, parts):
 
 def state_of(steps, objective):
     """Parameters and banks of noise, so that inputs differ; nothing has to be compiled."""
-    rng, shapes = (
-        np.random.default_rng(0),
-        jax.eval_shape(lambda: steps.init(BATCH, 0, [objective])),
-    )
-
-    def noise(path, x):
-        if not np.issubdtype(x.dtype, np.floating):
-            return np.zeros(x.shape, x.dtype)
-        values = rng.standard_normal(x.shape)
-        if "rows" in jax.tree_util.keystr(path):
-            return np.float32(values / np.linalg.norm(values, axis=-1, keepdims=True))
-        return np.float32(0.2 * values + path[-1].key.endswith("scale"))
-
-    state = jax.tree.map_with_path(noise, shapes)
+    state = noise.like(jax.eval_shape(lambda: steps.init(BATCH, 0, [objective])))
+    for name, bank in state.kept.items():
+        rows = bank.rows / np.linalg.norm(bank.rows, axis=-1, keepdims=True)
+        state.kept[name] = bank.replace(rows=rows)
     split_banks = steps.settings.chunks is not None
     return jax.device_put(state, sharding.of_state(state, steps.mesh, split_banks))
 

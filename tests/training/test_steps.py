@@ -153,6 +153,8 @@ def test_a_step_is_optax_adamw_on_the_clip_loss():
         image, text, scale = steps.model.apply(params, images, data["tokens"][:, 0])
         return losses.clip_loss(image, text, scale)
 
+    initial = steps.model.apply(state.params, method="logit_scale")
+    np.testing.assert_allclose(initial, 1 / 0.07, rtol=1e-5)
     mask = jax.tree.map_with_path(
         lambda path, x: x.ndim > 1 and path[-1].key != "bias", state.params
     )
