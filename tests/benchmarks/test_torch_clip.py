@@ -8,6 +8,7 @@ from benchmarks import steps
 from safeclip_jax.models import clip
 from safeclip_jax.objectives import losses
 from safeclip_jax.weights import links, open_clip
+from tests.support import noise
 
 torch = pytest.importorskip("torch")
 
@@ -21,7 +22,7 @@ def test_the_peer_computes_our_embeddings_and_our_loss(preset, size):
     images, tokens = data["image"], data["tokens"][:, 0]
     model = clip.CLIP(config)
     pixels = config.normalize(np.float32(images) / 255)
-    variables = jax.jit(model.init)(jax.random.key(0), pixels, tokens)
+    variables = noise.variables(model, pixels, tokens)
     tensors = links.export(open_clip.links_of(config), variables)
     peer = torch_clip.CLIP(config)
     missing = peer.load_state_dict({k: torch.tensor(x) for k, x in tensors.items()}, False)
