@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from rich.table import Table
 
 from safeclip_jax.data.pipeline import steps_in_stage
@@ -15,12 +16,16 @@ from safeclip_jax.defenses.defense import Stage
 from safeclip_jax.errors import BadRecord, UserError
 from safeclip_jax.runs import run_folder, same_data
 from safeclip_jax.runs.settings import RunSettings
+from safeclip_jax.system import cpu
 from safeclip_jax.system.terminal import console
+from safeclip_jax.training.evaluator import Evaluator
 from safeclip_jax.training.experiment import Experiment, build
 from safeclip_jax.training.state import TrainState
 from safeclip_jax.training.steps import Kind
 
 _GIB = 2**30
+_SAMPLE = 100  # images
+_FAR = 10_000  # epochs, further than a plan reaches
 
 
 def check(folder: Path) -> None:
@@ -46,6 +51,8 @@ def dry_run(config: RunSettings, folder: Path, accept: Collection[str] = ()) -> 
     run_folder.check_config(folder, config, accept)
     x = build(config)
     same_data.check(folder, x.data_digests(), accept)
+    Evaluator(x)
+    images = _sample(x)
     state = x.initial_state()
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
@@ -57,14 +64,51 @@ def dry_run(config: RunSettings, folder: Path, accept: Collection[str] = ()) -> 
             f"workdir {folder}: the run needs {disk / _GIB:.1f} GiB, {free / _GIB:.1f} are free"
         )
     out = console()
-    out.print(_data_table(x, parameters, on_device, disk, free))
+    out.print(_data_table(x, images, parameters, on_device, disk, free))
     stages = _plan(x)
     out.print(_plan_table(x, stages))
     out.print(_memory_table(x, state, x.kinds(range(config.epochs))))
+    for line in remarks(x):
+        out.print(line)
     out.print("all checks passed; nothing was trained")
 
 
-def _data_table(x: Experiment, parameters: int, state: int, disk: int, free: int) -> Table:
+def remarks(x: Experiment) -> Iterator[str]:
+    """What a user may want to know before training begins."""
+    config = x.config
+    slow = config.model.dtype == "bfloat16" and jax.default_backend() == "cpu"
+    if slow and not cpu.has_bfloat16_units():
+        yield "model.dtype=bfloat16: this processor has no units for it, float32 is faster"
+    if any(augmented for _, augmented in x.kinds(range(config.epochs))):
+        yield f"captions are augmented by {x.loader.caption_operations()}"
+    filters = [epoch for epoch in range(_FAR) if config.plan.before(epoch).pools]
+    if filters and filters[0] >= config.epochs:
+        yield (
+            f"epochs={config.epochs} end before {config.defense} makes its first pools, in epoch "
+            f"{filters[0] + 1}: nothing is filtered"
+        )
+
+
+def _sample(x: Experiment) -> str:
+    """Reads some images, spread over the data; in words, what became of them."""
+    indices = np.unique(np.linspace(0, len(x.source) - 1, _SAMPLE).astype(np.int32))
+    _, bad = x.loader.images(indices)
+    share = len(bad) / len(indices)
+    if not bad:
+        return f"{len(indices)} read, all can be used"
+    index, reason = next(iter(bad.items()))
+    found = f"{len(bad)} of {len(indices)} cannot be used, the first: {x.source.keys[index]}: "
+    if share > x.config.data.max_skipped_share:
+        raise UserError(
+            f"{found}{reason}; more than data.max_skipped_share="
+            f"{x.config.data.max_skipped_share} allows"
+        )
+    return found + reason
+
+
+def _data_table(
+    x: Experiment, images: str, parameters: int, state: int, disk: int, free: int
+) -> Table:
     table = Table("", "", title="what runs", show_header=False)
     devices = f"{x.mesh.size} × {jax.devices()[0].device_kind}, {jax.process_count()} process(es)"
     table.add_row("devices", devices)
@@ -75,6 +119,7 @@ def _data_table(x: Experiment, parameters: int, state: int, disk: int, free: int
         text = f"{len(x.source.rejected)}, the first: {first.key}: {first.reason}"
         table.add_row("rejected records", text)
     table.add_row("first pair", _first_pair(x))
+    table.add_row("images", images)
     table.add_row("vocabulary", f"{x.tokenizer.vocab_size} tokens, context {x.tokenizer.context}")
     table.add_row("parameters", f"{parameters / 1e6:.1f} M")
     table.add_row("train state", f"{state / 2**20:.0f} MiB a device")

@@ -23,10 +23,9 @@ from safeclip_jax.distributed import sharding
 from safeclip_jax.distributed.watchdog import Heartbeat, no_heartbeat
 from safeclip_jax.errors import Outage, UserError
 from safeclip_jax.evaluation.task import Metrics, summary
-from safeclip_jax.system import cpu
 from safeclip_jax.system.signals import CHECKPOINT, Interrupted, Signals
 from safeclip_jax.system.terminal import ProgressLine
-from safeclip_jax.training import evaluator, feed, results, run_report, scoring
+from safeclip_jax.training import evaluator, feed, preflight, results, run_report, scoring
 from safeclip_jax.training.checkpoint import Checkpoints, Position
 from safeclip_jax.training.compiled_steps import CompiledSteps
 from safeclip_jax.training.epoch_pools import EpochPools
@@ -43,7 +42,6 @@ from safeclip_jax.training.in_flight import Step, StepsInFlight
 from safeclip_jax.training.metrics import Clock, MetricsLog
 from safeclip_jax.training.schedule import Schedule
 from safeclip_jax.training.state import TrainState
-from safeclip_jax.training.steps import Kind
 
 STEPS_IN_FLIGHT = 2
 PROFILED_STEPS = 5
@@ -113,7 +111,7 @@ class Trainer:
         with self.clock("compile"):
             for kind in kinds:
                 self._compiled.begin(kind, self._compiled.usual_length(), self.state)
-        for line in self._remarks(kinds):
+        for line in preflight.remarks(self.x):
             self.progress.say(line)
         with self.signals.heard():
             for epoch in epochs:
@@ -164,14 +162,6 @@ class Trainer:
         if remembered is not None:
             self.state = self.state.replace(remembered=remembered * np.nan)
         return found
-
-    def _remarks(self, kinds: Sequence[Kind]) -> Iterator[str]:
-        """What a user may want to know before training begins."""
-        slow = self.x.config.model.dtype == "bfloat16" and jax.default_backend() == "cpu"
-        if slow and not cpu.has_bfloat16_units():
-            yield "model.dtype=bfloat16: this processor has no units for it, float32 is faster"
-        if any(augmented for _, augmented in kinds):
-            yield f"captions are augmented by {self.x.loader.caption_operations()}"
 
     def _evaluated(self) -> Metrics:
         """The figures after so many steps, computed once."""

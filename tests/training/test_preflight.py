@@ -4,8 +4,10 @@ import re
 
 import jax.numpy as jnp
 import pytest
+from PIL import Image
 
 from safeclip_jax.defenses import DEFENSES
+from safeclip_jax.errors import UserError
 from safeclip_jax.runs import settings
 from safeclip_jax.training import loop, preflight
 from safeclip_jax.training import metrics as run_metrics
@@ -97,3 +99,54 @@ class Still:
 
     def compile(self):
         return self._step
+
+
+@pytest.fixture
+def dry(small, tmp_path, monkeypatch, capsys):
+    """Prints what a dry run of changed settings prints, without compiling a step."""
+    monkeypatch.setattr(preflight, "_memory_table", lambda *_: "")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(**changes):
+        small.update_from_flattened_dict(changes)
+        preflight.dry_run(settings.of(small), tmp_path)
+        return capsys.readouterr().out
+
+    return run
+
+
+def pictures(folder, broken):
+    """A table of 40 pictures, so many of which are none."""
+    lines = ["image,caption"]
+    for number in range(40):
+        picture = Image.new("RGB", (8, 8), (number, 0, 0))
+        picture.save(folder / f"{number}.png")
+        if number < broken:
+            (folder / f"{number}.png").write_bytes(b"no picture")
+        lines.append(f"{number}.png,picture number {number}")
+    (folder / "pairs.csv").write_text("\n".join(lines))
+    return {"data.source": f"csv:{folder}/pairs.csv", "data.pairs": 0, "data.tokenizer": "train"}
+
+
+def test_a_dry_run_reads_pictures_and_tells_what_cannot_be_used(dry, tmp_path):
+    assert "80 read, all can be used" in dry()
+    data = pictures(tmp_path, broken=4)
+    printed = dry(**data, **{"data.max_skipped_share": 0.1})
+    assert "4 of 40 cannot be used, the first: 0.png: " in printed
+    assert "all checks passed" in printed
+    with pytest.raises(UserError, match=r"4 of 40 .*more than data\.max_skipped_share=0\.05"):
+        dry(**{"data.max_skipped_share": 0.05})
+
+
+def test_a_dry_run_refuses_what_the_run_would(dry):
+    with pytest.raises(UserError, match=r"unknown evaluate\.tasks 'zeroshot': did you mean"):
+        dry(**{"evaluate.tasks": ("zeroshot",)})
+    with pytest.raises(UserError, match="batch_size=96 is more than the 80 pairs"):
+        dry(**{"evaluate.tasks": (), "batch_size": 96, "unimodal.bank_size": 96})
+
+
+def test_it_is_said_when_a_run_ends_before_its_first_pools(dry):
+    said = "epochs=4 end before safeclip makes its first pools, in epoch 7: nothing is filtered"
+    assert said in dry(**{"defense": "safeclip", "safeclip.warmup_epochs": 5})
+    assert "nothing is filtered" not in dry(**{"safeclip.warmup_epochs": 1})
+    assert "nothing is filtered" not in dry(defense="none")
