@@ -83,6 +83,7 @@ def test_help_documents_every_key(capsys, monkeypatch):
 
 def test_dry_run_prints_the_plan_and_trains_nothing(capsys, monkeypatch, tmp_path):
     small = ["--config.data.pairs=400", "--config.batch_size=64", "--config.score.batch_size=64"]
+    small += ["--config.model.preset=nano"]
     flag = f"--workdir={tmp_path}"
     status, out, err = cli(capsys, monkeypatch, DEMO, *small, flag, "--dry-run")
     assert status == 0, err
