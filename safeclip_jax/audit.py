@@ -1,6 +1,6 @@
 """`python -m safeclip_jax.audit` tells whether data is poisoned."""
 
-from safeclip_jax.commands import audit, command_line
+from safeclip_jax.commands import console
 
 if __name__ == "__main__":
-    command_line.run(audit.main)
+    console.cli("audit")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import errno
+import os
 import sys
 from collections.abc import Iterable
 
@@ -23,6 +26,10 @@ class Outage(UserError):
     status = 75  # EX_TEMPFAIL
 
 
+# Of the operating system: a disk or a network that is full or fails, and that may be well again.
+_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
+
+
 class BadRecord(Exception):
     """A record of the data that cannot be used. The message is the reason in a few words."""
 
@@ -33,13 +40,32 @@ def printable(text: str) -> str:
 
 
 def show(message: object) -> None:
-    """Prints an error."""
-    print(f"error: {printable(str(message))}", file=sys.stderr, flush=True)
+    """Prints an error in one line, if there is anybody to read it."""
+    line = printable(str(message)).replace("\n", r"\n")
+    with contextlib.suppress(OSError):
+        print(f"error: {line}", file=sys.stderr, flush=True)
 
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type's name where it has none."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def failed(what: str, error: BaseException, then: str = "") -> Exception:
+    """What to raise where a disk has failed: an `Outage` if that may pass, else a `UserError`.
+
+    A standard output that nobody reads any more is no fault of a disk, and stays what it is.
+
+    Args:
+      what: cannot be done, in words.
+      error: of the system, or of a library that quotes it.
+      then: what is to be done.
+    """
+    if isinstance(error, BrokenPipeError):
+        return error
+    reason = getattr(error, "strerror", None) or first_line(error)
+    passes = any(os.strerror(number) in reason for number in _PASSING)
+    return (Outage if passes else UserError)(f"{what}: {reason}{then and f'; {then}'}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

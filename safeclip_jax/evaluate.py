@@ -1,6 +1,6 @@
 """`python -m safeclip_jax.evaluate` evaluates trained models."""
 
-from safeclip_jax.commands import command_line, evaluate
+from safeclip_jax.commands import console
 
 if __name__ == "__main__":
-    command_line.run(evaluate.main)
+    console.cli("evaluate")

@@ -1,6 +1,6 @@
 """`python -m safeclip_jax.export` writes a trained model for another program."""
 
-from safeclip_jax.commands import command_line, export
+from safeclip_jax.commands import console
 
 if __name__ == "__main__":
-    command_line.run(export.main)
+    console.cli("export")

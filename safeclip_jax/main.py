@@ -1,6 +1,6 @@
 """`python -m safeclip_jax.main` trains CLIP, defended or not."""
 
-from safeclip_jax.commands import command_line, train
+from safeclip_jax.commands import console
 
 if __name__ == "__main__":
-    command_line.run(train.main)
+    console.cli("train")

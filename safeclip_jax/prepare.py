@@ -1,6 +1,6 @@
 """`python -m safeclip_jax.prepare` writes data once in the form that trains fastest."""
 
-from safeclip_jax.commands import command_line, prepare
+from safeclip_jax.commands import console
 
 if __name__ == "__main__":
-    command_line.run(prepare.main)
+    console.cli("prepare")

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from safeclip_jax.data import digests
+from safeclip_jax.data import digests, mapped
 from safeclip_jax.data.sources.base import ImageSource
 from safeclip_jax.data.sources.mix import ImageSubset
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import UserError, failed
 from safeclip_jax.evaluation import features
 from safeclip_jax.evaluation.embedding import Embedding, Reading
 from safeclip_jax.inference.model import Model
@@ -107,17 +106,18 @@ def _after(start: int, total: int, progress: Progress) -> Progress:
 
 
 def _make(folder: Path, shape: tuple[int, int]) -> None:
-    """Makes the files; the disk must have room, for a mapped file cannot say that it has not."""
+    """Makes the files; `Outage` if the disk has no room for them."""
     for name in _FILES:
         (folder / name).unlink(missing_ok=True)
-    needed, free = len(_FILES) * 4 * math.prod(shape), shutil.disk_usage(folder).free
-    if needed > free:
-        raise UserError(
-            f"{folder} needs {needed / 2**30:.1f} GiB for the vectors of {shape[0]} pairs, and "
-            f"{free / 2**30:.1f} GiB are free: choose another --out"
-        )
-    for name in _FILES:
-        np.lib.format.open_memmap(folder / name, "w+", np.float32, shape)
+    try:
+        for name in _FILES:
+            mapped.allocate(folder / name, np.float32, shape)
+    except OSError as error:
+        for name in _FILES:
+            (folder / name).unlink(missing_ok=True)
+        needed = len(_FILES) * 4 * math.prod(shape) / 2**30
+        what = f"{folder} cannot take the vectors of {shape[0]} pairs, {needed:.2f} GiB"
+        raise failed(what, error, "choose another --out, or make room") from None
 
 
 def _read_state(folder: Path, mark: str, shape: tuple[int, int]) -> dict:

@@ -18,7 +18,7 @@ from safeclip_jax.distributed.sharding import nearest_batch
 from safeclip_jax.errors import UserError, printable
 from safeclip_jax.evaluation.embedding import Reading
 from safeclip_jax.runs import run_folder, settings
-from safeclip_jax.system import host
+from safeclip_jax.system import folders, host
 from safeclip_jax.system.terminal import Passes, console
 
 _EXAMPLES = """
@@ -75,6 +75,11 @@ def audited(argv: Sequence[str]) -> Audit:
             raise UserError(f"--{name}={getattr(given, name)}: at least 1 is needed")
     out = given.out or (given.run / "audit" if given.run else Path("audit"))
     run_folder.check_writable(out)
+    with folders.alone(out, "audits into", "--out"):
+        return _audited(given, config, out)
+
+
+def _audited(given: argparse.Namespace, config: GivenConfig, out: Path) -> Audit:
     audited = _subject(given, config, out)
     reading = Reading(
         nearest_batch(given.batch, audited.model.embedder.mesh),

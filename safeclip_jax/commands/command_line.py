@@ -1,24 +1,21 @@
-"""What all commands share: their flags, `--config.KEY=VALUE`, errors in one line, exit statuses."""
+"""What all commands share: their flags, and `--config.KEY=VALUE`."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from ml_collections import ConfigDict
 
-from safeclip_jax.errors import UserError, nearest, show
+from safeclip_jax.commands.program import PROGRAM
+from safeclip_jax.errors import UserError, nearest
 from safeclip_jax.runs import config_file, settings
 from safeclip_jax.runs.settings import RunSettings
 from safeclip_jax.settings import values
-from safeclip_jax.system.signals import Interrupted
 
-PROGRAM = "safeclip-jax"
 _CONFIG = re.compile(r"--?config(?:\.([\w.]+))?(?:=(.*))?", re.DOTALL)
 
 
@@ -164,25 +161,3 @@ def arguments(values: Mapping[str, Any]) -> list[str]:
             many = value if isinstance(value, list | tuple) else [value]
             found += [] if value is True else map(str, many)
     return found
-
-
-def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
-    """Runs a command with the program's arguments and ends the program with its exit status.
-
-    What a user can mend is one line on standard error and status 2, or 75 if the same command
-    goes on once a disk, a network or a process is well; Ctrl-C is 130, another signal 128 + its
-    number.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        status = main(sys.argv[1:])
-    except UserError as error:
-        show(error)
-        status = error.status
-    except Interrupted as error:
-        show(error)
-        status = error.code
-    except KeyboardInterrupt:
-        show("stopped; the same command goes on from the last checkpoint")
-        status = 130
-    sys.exit(status)

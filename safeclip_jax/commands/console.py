@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from safeclip_jax import __version__
-from safeclip_jax.commands import command_line
+from safeclip_jax.commands import program
 from safeclip_jax.errors import UserError, nearest
 
 COMMANDS = {
@@ -25,17 +25,17 @@ _MODULES = {"import": "import_"}  # where the command's name can be none
 
 def _help() -> str:
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {what}" for name, what in COMMANDS.items()]
-    program = command_line.PROGRAM
+    lines = [f"  {command:{width}}  {what}" for command, what in COMMANDS.items()]
+    name = program.PROGRAM
     return "\n".join(
         [
-            f"usage: {program} COMMAND …",
+            f"usage: {name} COMMAND …",
             "",
             "CLIP pre-training that stays safe when the scraped data is poisoned.",
             "",
             *lines,
             "",
-            f"{program} COMMAND --help says more.   first try: {program} train --config=demo",
+            f"{name} COMMAND --help says more.   first try: {name} train --config=demo",
         ]
     )
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
         print(_help())
         return 0
     if name in ("-V", "--version"):
-        print(f"{command_line.PROGRAM} {__version__}")
+        print(f"{program.PROGRAM} {__version__}")
         return 0
     if name not in COMMANDS:
         hint = nearest(name, COMMANDS) or f": the commands are {', '.join(COMMANDS)}"
@@ -60,6 +60,6 @@ def main(argv: Sequence[str]) -> int:
     return command(name).main(rest)
 
 
-def cli() -> None:
-    """Runs the program with its arguments."""
-    command_line.run(main)
+def cli(*first: str) -> None:
+    """Runs the program with its arguments, behind those that are given here."""
+    program.run(lambda argv: main([*first, *argv]))

@@ -20,6 +20,7 @@ from safeclip_jax.evaluation.embedding import Embedding, Reading
 from safeclip_jax.evaluation.features import KeptFeatures
 from safeclip_jax.evaluation.records import Record
 from safeclip_jax.evaluation.subject import Subject, by_name, open_subject
+from safeclip_jax.runs import run_folder
 from safeclip_jax.system import atomic_file, host
 from safeclip_jax.system.terminal import Passes
 
@@ -78,6 +79,7 @@ def evaluated(argv: Sequence[str]) -> list[Record]:
     for task in arguments.tasks:
         if task != "attack":
             tasks.create([task], tasks.NO_ATTACK)
+    run_folder.check_writable(arguments.out)
     found: list[Record] = []
     skipped: dict[str, str] = {}
     for name, path in by_name(arguments.checkpoint).items():
@@ -126,9 +128,9 @@ def _evaluate(
     )
     embedding = Embedding(model.embedder, model.variables, model.tokenizer, reading)
     embed_images = embedding.images
-    if not arguments.no_cache:
-        folder = arguments.cache or host.cache_folder() / "features"
-        embed_images = KeptFeatures(embedding.images, features.of_model(model), folder)
+    cache = arguments.cache or host.cache_folder("features")
+    if cache is not None and not arguments.no_cache:
+        embed_images = KeptFeatures(embedding.images, features.of_model(model), cache)
     attack = tasks.NO_ATTACK
     if "attack" in arguments.tasks:
         attack = subject.attack(arguments.triggers, arguments.target, not arguments.data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,10 +13,10 @@ from safeclip_jax.commands import command_line
 from safeclip_jax.commands.command_line import Parser
 from safeclip_jax.data.decode import Resized
 from safeclip_jax.data.skipped import write_rejected
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import UserError, failed
 from safeclip_jax.runs import run_attack, run_data, settings
 from safeclip_jax.runs.settings import RunSettings
-from safeclip_jax.system import host
+from safeclip_jax.system import folders, host
 from safeclip_jax.system.terminal import ProgressLine, console
 
 _EXAMPLES = """
@@ -60,14 +59,12 @@ def main(argv: Sequence[str]) -> int:
     if not run.attack.rate and not run.attack.count:
         raise UserError("nothing to poison: set attack.rate or attack.count")
     host.set_up_jax()
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
     try:
-        (partial / "test").mkdir(parents=True)
-        table = _write(run, partial, flags.format)
-        partial.rename(out)
+        with folders.writing(out) as partial:
+            (partial / "test").mkdir()
+            table = _write(run, partial, flags.format)
     except OSError as error:
-        raise UserError(f"--out={out} cannot be written: {error.strerror or error}") from None
+        raise failed(f"--out={out} cannot be written", error) from None
     console().print(table)
     print(f"written to {out}; the truth is in {out}/poison_manifest.json")
     return 0

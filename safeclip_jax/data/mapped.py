@@ -47,6 +47,23 @@ def open_array(path: str | Path) -> MappedArray:
     return found
 
 
+def allocate(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> None:
+    """Makes a `.npy` file of zeros whose room on the disk is taken.
+
+    A mapped file cannot say that the disk is full: the process is killed (SIGBUS) when it writes
+    to a page that gets no place. `OSError` here instead.
+    """
+    with path.open("wb") as file:
+        npy.write_array_header_1_0(
+            file, npy.header_data_from_array_1_0(np.empty(0, dtype)) | {"shape": shape}
+        )
+        file.flush()
+        end = file.tell() + np.dtype(dtype).itemsize * math.prod(shape)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, end)
+        file.truncate(end)
+
+
 def shared(array: np.ndarray) -> np.ndarray:
     """The array in a file without a name, so that worker processes map it; a small one as it is."""
     if array.nbytes < SMALL or (isinstance(array, MappedArray) and array.path):

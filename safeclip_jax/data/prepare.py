@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,8 +24,8 @@ from safeclip_jax.data.sources.array_record import SCHEMA, shard_path
 from safeclip_jax.data.sources.base import Columns, Rejected, Source
 from safeclip_jax.data.sources.columns_file import load_columns, save_columns
 from safeclip_jax.data.strings import Chosen
-from safeclip_jax.errors import BadRecord, UserError, first_line
-from safeclip_jax.system import atomic_file, json_text
+from safeclip_jax.errors import BadRecord, UserError, failed, first_line
+from safeclip_jax.system import atomic_file, folders, json_text
 
 MAX_SIDE = 2**14
 _AT_ONCE = 512
@@ -76,28 +78,30 @@ def run(
       reason. `skipped.jsonl` lists each of them.
 
     Raises:
-      UserError: if the folder holds other data, or cannot be written.
+      UserError: if the folder holds other data, or cannot be written, or another process writes
+        to it.
     """
     if not len(source):
         raise UserError("prepare: the source holds no pair that can be used")
     plan = Plan(size, quality, pairs_a_shard, digests.of(source))
     shards = -(-len(source) // pairs_a_shard)
     try:
-        _claim(folder, plan)
-        with ThreadPoolExecutor(threads) as pool:
-            for number in range(shards):
-                first = number * pairs_a_shard
-                indices = range(first, min(first + pairs_a_shard, len(source)))
-                if not shard_path(folder, number, ".npz").exists():
-                    _write_shard(source, folder, number, indices, plan, pool, progress)
-                progress(indices.stop)
-        return _finish(source, folder, shards)
+        folder.mkdir(parents=True, exist_ok=True)
+        with folders.alone(folder, "prepares", "--out"):
+            _claim(folder, plan)
+            with ThreadPoolExecutor(threads) as pool:
+                for number in range(shards):
+                    first = number * pairs_a_shard
+                    indices = range(first, min(first + pairs_a_shard, len(source)))
+                    if not shard_path(folder, number, ".npz").exists():
+                        _write_shard(source, folder, number, indices, plan, pool, progress)
+                    progress(indices.stop)
+            return _finish(source, folder, shards)
     except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror or error}") from None
+        raise failed(f"{folder} cannot be written", error) from None
 
 
 def _claim(folder: Path, plan: Plan) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "plan.json"
     try:
         there = json_text.read(path.read_bytes()) if path.exists() else asdict(plan)
@@ -118,23 +122,22 @@ def _write_shard(
     progress: Callable[[int], Any],
 ) -> None:
     """Writes the images, then the columns, whose file tells that the shard is whole."""
-    from array_record.python.array_record_module import ArrayRecordWriter
-
     final = shard_path(folder, number, ".array_record")
     partial = final.with_suffix(".partial")
-    writer = ArrayRecordWriter(str(partial), "group_size:1")
     kept, rejected = [], []
-    for start in range(indices.start, indices.stop, _AT_ONCE):
-        chunk = range(start, min(start + _AT_ONCE, indices.stop))
-        images = pool.map(lambda i: _image(source, i, plan), chunk)
-        for index, image in zip(chunk, images, strict=True):
-            if isinstance(image, Rejected):
-                rejected.append(image)
-            else:
-                kept.append(index)
-                writer.write(image)
-        progress(chunk.stop)
-    writer.close()
+    with _array_record(partial) as write:
+        for start in range(indices.start, indices.stop, _AT_ONCE):
+            chunk = range(start, min(start + _AT_ONCE, indices.stop))
+            images = pool.map(lambda i: _image(source, i, plan), chunk)
+            for index, image in zip(chunk, images, strict=True):
+                if isinstance(image, Rejected):
+                    rejected.append(image)
+                else:
+                    kept.append(index)
+                    write(image)
+            progress(chunk.stop)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
     partial.replace(final)
     labels = None if source.labels is None else source.labels[kept]
     captions, names = (
@@ -142,6 +145,19 @@ def _write_shard(
     )
     columns = Columns(captions, names, labels, source.class_names, rejected)
     save_columns(shard_path(folder, number, ".npz"), columns)
+
+
+@contextlib.contextmanager
+def _array_record(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """Writes records; what the disk does not take is an `OSError`."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    try:
+        writer = ArrayRecordWriter(str(path), "group_size:1")
+        yield writer.write
+        writer.close()
+    except (RuntimeError, ValueError) as error:
+        raise OSError(first_line(error)) from None
 
 
 def _image(source: Source, index: int, plan: Plan) -> bytes | Rejected:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from safeclip_jax.errors import UserError
+from safeclip_jax.system import host
 
 _FILES = ("data.noun", "data.verb", "data.adj", "data.adv")
 _DEBIAN = Path("/usr/share/wordnet")
@@ -77,7 +78,11 @@ def find(where: str) -> Path | None:
     """The folder of a local copy: `auto` looks in the usual places, empty for none."""
     if where != "auto":
         return Path(where) if where else None
-    homes = [*os.environ.get("NLTK_DATA", "").split(os.pathsep), str(Path.home() / "nltk_data")]
+    home = host.home_folder()
+    homes = [
+        *os.environ.get("NLTK_DATA", "").split(os.pathsep),
+        str(home / "nltk_data" if home else ""),
+    ]
     homes += ["/usr/share/nltk_data", "/usr/local/share/nltk_data"]
     folders = [Path(home) / "corpora" / "wordnet" for home in homes if home]
     return next((f for f in [*folders, _DEBIAN] if (f / _FILES[0]).is_file()), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -48,10 +49,14 @@ class KeptFeatures:
         if found is None:
             found = self.embed(images, trigger)
             if jax.process_index() == 0:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                with atomic_file.writing(path) as file:
-                    np.savez(file, vectors=found.vectors, usable=found.usable)
+                with contextlib.suppress(OSError):  # full or read only: computed next time again
+                    self._keep(path, found)
         return found
+
+    def _keep(self, path: Path, found: Embedded) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic_file.writing(path) as file:
+            np.savez(file, vectors=found.vectors, usable=found.usable)
 
     def _digest(self, images: ImageSource) -> str:
         if id(images) not in self._sources:

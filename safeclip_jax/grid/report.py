@@ -163,7 +163,7 @@ def _markdown(name: str, note: str, rows: Rows, defenses: Sequence[str]) -> str:
 
 
 def _write_csv(path: Path, found: Sequence[Result]) -> None:
-    with path.open("w", newline="") as file:
+    with atomic_file.writing_text(path) as file:
         writer = csv.writer(file)
         ends = [f"{name}_{end}" for name in INTERVALS for end in ("low", "high")]
         writer.writerow([*COLUMNS, *ends])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import tempfile
 import time
 from collections.abc import Collection, Iterator
@@ -16,10 +14,10 @@ import jax
 from safeclip_jax.data.sources.index import IndexCache
 from safeclip_jax.distributed import sharding
 from safeclip_jax.distributed.watchdog import Heartbeat, no_heartbeat
-from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.errors import UserError, failed, first_line
 from safeclip_jax.runs import settings
 from safeclip_jax.runs.settings import RunSettings
-from safeclip_jax.system import atomic_file, json_text
+from safeclip_jax.system import atomic_file, folders, json_text
 
 SHARED_SECONDS = 60  # until a file of one host must be seen by all
 # Keys that change how fast a run is and what it keeps, and nothing that it computes.
@@ -54,13 +52,13 @@ def read(folder: Path) -> RunSettings | None:
 
 
 def check_writable(folder: Path) -> None:
-    """Makes the folder and writes to it; `UserError` if that fails."""
+    """Makes the folder and writes to it; `UserError` or `Outage` if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(1024))
     except OSError as error:
-        raise UserError(f"workdir {folder} cannot be written: {error.strerror}") from None
+        raise failed(f"{folder} cannot be written", error) from None
 
 
 @contextlib.contextmanager
@@ -72,24 +70,11 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
       UserError: if another process has it.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if jax.process_index() == 0:
-            _lock(descriptor, folder)
+    if jax.process_index() != 0:
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, folder: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(
-            f"another process trains in {folder}: let it end, or choose another --workdir"
-        ) from None
-    except OSError:
         return
+    with folders.alone(folder, "trains in", "--workdir"):
+        yield
 
 
 def check_config(folder: Path, run: RunSettings, accept: Collection[str] = ()) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 from safeclip_jax.system import cpu
@@ -23,10 +24,28 @@ def set_up_jax() -> None:
     cpu_devices = jax.config.values["jax_num_cpu_devices"]
     cpu.allow_many_devices(cpu_devices)
     if cpu_devices <= 1 and not jax.config.values["jax_compilation_cache_dir"]:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+        folder = cache_folder("xla")
+        jax.config.update("jax_compilation_cache_dir", None if folder is None else str(folder))
 
 
-def cache_folder() -> Path:
-    """The program's folder in the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "safeclip_jax"
+def cache_folder(name: str) -> Path | None:
+    """A folder in the program's part of the user's cache, made; None if it cannot be written to."""
+    home = home_folder()
+    cache = os.environ.get("XDG_CACHE_HOME") or (home and home / ".cache")
+    if not cache:
+        return None
+    folder = Path(cache) / "safeclip_jax" / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        return None
+
+
+def home_folder() -> Path | None:
+    """The user's home; None for a user that has none, as in many containers."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None

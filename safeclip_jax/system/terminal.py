@@ -89,6 +89,9 @@ class _Plain(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(printable(text), **options)
 
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # the program's end is for `program.run` to say
+
 
 def console() -> Console:
     """The terminal, wide enough for tables where there is none."""

@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 
 from safeclip_jax.checkpoints import checksums, on_disk
 from safeclip_jax.distributed import sharding
-from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.errors import UserError, failed, first_line
 from safeclip_jax.training.state import TrainState
 
 SCHEMA = 2  # of what a checkpoint holds; later ones are refused
@@ -248,19 +248,18 @@ class Checkpoints:
         at_end = where.get("stage") == 0 and where.get("step") == 0
         return at_end and where.get("epoch", 0) % self._keep_every == 0
 
-    def _not_written(self, error: Exception) -> UserError:
-        return UserError(
-            f"checkpoint cannot be written to {self._folder} ({_cause(error)}): once it can, the "
-            "same command goes on from the last whole one"
-        )
+    def _not_written(self, error: Exception) -> Exception:
+        what = f"checkpoint cannot be written to {self._folder}"
+        then = "once it can, the same command goes on from the last whole one"
+        return failed(what, _cause(error), then)
 
 
 def _shape(stored: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(stored.shape, stored.dtype)
 
 
-def _cause(error: BaseException) -> str:
-    """The innermost reason, in one line."""
+def _cause(error: BaseException) -> BaseException:
+    """The innermost reason."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return first_line(error)
+    return error

@@ -9,7 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from safeclip_jax.distributed.watchdog import Heartbeat, no_heartbeat
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import failed
 from safeclip_jax.runs import run_folder, same_data, settings
 from safeclip_jax.runs.settings import RunSettings
 from safeclip_jax.training import results
@@ -33,7 +33,8 @@ def run(
         its data.
 
     Raises:
-      UserError: if the config, the data or the folder cannot be used.
+      UserError: if the config, the data or the folder cannot be used; an `Outage` if a disk is
+        full or fails.
       Interrupted: after a checkpoint, on SIGTERM or SIGINT.
     """
     try:
@@ -41,10 +42,8 @@ def run(
         with run_folder.held(folder):
             return _run(settings.of(config), folder, heartbeat, accept)
     except OSError as error:
-        raise UserError(
-            f"{error.filename or folder}: {error.strerror or error}; all up to the last checkpoint "
-            "is kept, and once this is mended the same command goes on"
-        ) from None
+        kept = "all up to the last checkpoint is kept, and once this is mended the same command"
+        raise failed(str(error.filename or folder), error, f"{kept} goes on") from None
 
 
 def _run(config: RunSettings, folder: Path, heartbeat: Heartbeat, accept: Collection[str]) -> dict:

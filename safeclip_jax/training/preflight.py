@@ -13,7 +13,7 @@ from rich.table import Table
 
 from safeclip_jax.data.pipeline import steps_in_stage
 from safeclip_jax.defenses.defense import Stage
-from safeclip_jax.errors import BadRecord, UserError
+from safeclip_jax.errors import BadRecord, Outage
 from safeclip_jax.runs import run_folder, same_data
 from safeclip_jax.runs.settings import RunSettings
 from safeclip_jax.system import cpu
@@ -32,12 +32,12 @@ def check(folder: Path) -> None:
     """Checks, within moments, that the run's folder can take its checkpoints.
 
     Raises:
-      UserError: if the folder cannot be written or its disk is too full.
+      UserError: if the folder cannot be written; `Outage` if its disk is too full.
     """
     run_folder.check_writable(folder)
     free = shutil.disk_usage(folder).free
     if free < 256 * 2**20:
-        raise UserError(f"workdir {folder}: {free / 2**20:.0f} MiB free on its disk, need 256 MiB")
+        raise Outage(f"{folder}: {free / 2**20:.0f} MiB free on its disk, need 256 MiB")
 
 
 def dry_run(config: RunSettings, folder: Path, accept: Collection[str] = ()) -> None:
@@ -60,9 +60,7 @@ def dry_run(config: RunSettings, folder: Path, accept: Collection[str] = ()) -> 
     disk = state_bytes * (config.keep_checkpoints + 1) + 5 * len(x.source) * config.epochs
     free = shutil.disk_usage(folder).free
     if disk > free:
-        raise UserError(
-            f"workdir {folder}: the run needs {disk / _GIB:.1f} GiB, {free / _GIB:.1f} are free"
-        )
+        raise Outage(f"{folder}: the run needs {disk / _GIB:.1f} GiB, {free / _GIB:.1f} are free")
     out = console()
     out.print(_data_table(x, images, parameters, on_device, disk, free))
     stages = _plan(x)

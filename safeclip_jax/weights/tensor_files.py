@@ -33,8 +33,11 @@ def read(path: Path) -> Tensors:
 
 
 def write(path: Path, tensors: Tensors, metadata: dict[str, str]) -> None:
-    """Writes tensors as safetensors."""
-    save_file(tensors, path, metadata)
+    """Writes tensors as safetensors; `OSError` if the disk does not take them."""
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:
+        raise OSError(str(error)) from None
 
 
 def _read_safetensors(path: Path) -> Tensors:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from safeclip_jax.errors import UserError, unknown
+from safeclip_jax.errors import UserError, failed, unknown
+from safeclip_jax.system import folders
 from safeclip_jax.weights import huggingface, links, native, open_clip, tensor_files
 from safeclip_jax.weights.pretrained import Pretrained, shapes_of
 
@@ -31,18 +31,11 @@ def write(model: Pretrained, folder: Path, layout: str) -> None:
         raise unknown("format", layout, LAYOUTS)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists already: choose another --out")
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
-        LAYOUTS[layout](model, partial)
-        if folder.exists():
-            folder.rmdir()
-        partial.replace(folder)
+        with folders.writing(folder) as partial:
+            LAYOUTS[layout](model, partial)
     except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        raise failed(f"{folder} cannot be written", error) from None
 
 
 def _native(model: Pretrained, folder: Path) -> None:

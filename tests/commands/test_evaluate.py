@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from safeclip_jax.attacks.triggers import Patch
-from safeclip_jax.commands import command_line
 from safeclip_jax.commands import evaluate as command
+from safeclip_jax.commands import program
 from safeclip_jax.data.decode import Resized
 from safeclip_jax.data.sources.folder import Folder
 from safeclip_jax.data.sources.scenes import PROMPTS, Scenes
@@ -161,7 +161,7 @@ def test_bad_arguments_get_one_line(models, evaluate, flags, message):
 def test_a_missing_checkpoint_is_one_line_and_status_2(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(sys, "argv", ["evaluate", "--checkpoint", str(tmp_path / "none")])
     with pytest.raises(SystemExit) as stop:
-        command_line.run(command.main)
+        program.run(command.main)
     assert stop.value.code == 2
     message = capsys.readouterr().err
     assert message.startswith("error: ") and "does not exist" in message

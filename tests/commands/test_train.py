@@ -8,7 +8,7 @@ import types
 import jax
 import pytest
 
-from safeclip_jax.commands import command_line, train
+from safeclip_jax.commands import program, train
 from safeclip_jax.runs import settings
 
 DEVICES = 8
@@ -20,7 +20,7 @@ def cli(capsys, monkeypatch, *arguments):
     """Runs the command in this process; returns (status, out, err)."""
     monkeypatch.setattr(sys, "argv", ["safeclip_jax.main", *arguments])
     with pytest.raises(SystemExit) as stop:
-        command_line.run(train.main)
+        program.run(train.main)
     return stop.value.code, *capsys.readouterr()
 
 

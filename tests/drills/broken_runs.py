@@ -56,8 +56,8 @@ class Runs:
     def start(
         self, run: Path, *flags: str, patch: str = "", environment: dict | None = None
     ) -> subprocess.Popen:
-        code = f"{patch}\nfrom safeclip_jax.commands import command_line, train"
-        code += "\ncommand_line.run(train.main)"
+        code = f"{patch}\nfrom safeclip_jax.commands import program, train"
+        code += "\nprogram.run(train.main)"
         return subprocess.Popen(
             [sys.executable, "-c", code, *SMALL, f"--workdir={run}", *flags],
             env={**self.environment, **(environment or {})},

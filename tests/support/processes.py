@@ -11,8 +11,8 @@ COMMAND = """
 from safeclip_jax.distributed import hosts, watchdog
 hosts.JOIN_SECONDS = {join}
 watchdog.INTERVAL, watchdog.SILENCE, watchdog.REMINDER = 0.5, {silence}, 3
-from safeclip_jax.commands import command_line, train
-command_line.run(train.main)
+from safeclip_jax.commands import program, train
+program.run(train.main)
 """
 
 

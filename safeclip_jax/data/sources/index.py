@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ from safeclip_jax.data.mapped import open_array
 from safeclip_jax.data.sources.base import Columns, RejectedRecords
 from safeclip_jax.data.sources.columns import ColumnsBuilder, Extra
 from safeclip_jax.data.strings import PackedStrings
-from safeclip_jax.errors import UserError, first_line
-from safeclip_jax.system import atomic_file, json_text
+from safeclip_jax.errors import UserError, failed, first_line
+from safeclip_jax.system import atomic_file, folders, json_text
 
 _SCHEMA = 1
 _LOOK = 1.0  # seconds between two looks for an index that another host builds
@@ -117,26 +117,26 @@ def _digest(value: object) -> str:
 
 
 def _build(folder: Path, recipe: Recipe, heartbeat: Callable[[str], None]) -> None:
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # what a kill has left
-    partial.mkdir(parents=True)
+    """Builds an index, unless another process is quicker."""
     try:
-        columns = recipe.build(partial, heartbeat)
-        described = {
-            "schema": _SCHEMA,
-            "pairs": len(columns.keys),
-            "rejected": len(columns.rejected),
-            "class_names": list(columns.class_names),
-            "labelled": columns.labels is not None,
-            "extra": {
-                name: "texts" if row is str else "numbers" for name, row in recipe.extra.items()
-            },
-        }
-        atomic_file.write_text(partial / "index.json", json.dumps(described, indent=1) + "\n")
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        with folders.writing(folder) as partial:
+            _write(partial, recipe, heartbeat)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise failed(f"index {folder} cannot be written", error) from None
+
+
+def _write(folder: Path, recipe: Recipe, heartbeat: Callable[[str], None]) -> None:
+    columns = recipe.build(folder, heartbeat)
+    described = {
+        "schema": _SCHEMA,
+        "pairs": len(columns.keys),
+        "rejected": len(columns.rejected),
+        "class_names": list(columns.class_names),
+        "labelled": columns.labels is not None,
+        "extra": {name: "texts" if row is str else "numbers" for name, row in recipe.extra.items()},
+    }
+    atomic_file.write_text(folder / "index.json", json.dumps(described, indent=1) + "\n")
 
 
 def read(folder: Path) -> Columns:
