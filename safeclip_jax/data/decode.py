@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -12,6 +13,7 @@ from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.errors import BadRecord, first_line
 
 MAX_PIXELS = 100_000_000
+_STRIP = 1_000_000
 # What the web has. Pillow reads more, some of it through other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
@@ -79,15 +81,34 @@ def open_image(content: bytes, size: int) -> Image.Image:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, np.float64)
-        full = 65535.0 if image.mode.startswith("I") else max(float(values.max()), 1e-9)
-        eight_bit = np.clip(values / full, 0, 1) * 255
-        return Image.fromarray(np.rint(eight_bit).astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I"):
+        return _in_strips(image, lambda strip: _eight_bit(strip, 65535.0))
+    if image.mode == "F":
+        most = max(image.getextrema()[1], 1e-9)  # type: ignore[type-var]
+        return _in_strips(image, lambda strip: _eight_bit(strip, most))
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return _in_strips(image, _on_white)
     return image.convert("RGB")
+
+
+def _in_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Converts a picture to RGB a million pixels at a time, for its numbers take much room."""
+    made = Image.new("RGB", image.size)
+    rows = max(1, _STRIP // max(1, image.width))
+    for top in range(0, image.height, rows):
+        place = (0, top, image.width, min(top + rows, image.height))
+        made.paste(convert(image.crop(place)), place)
+    return made
+
+
+def _eight_bit(strip: Image.Image, full: float) -> Image.Image:
+    values = np.clip(np.nan_to_num(np.asarray(strip, np.float64)) / full, 0, 1) * 255
+    return Image.fromarray(np.rint(values).astype(np.uint8)).convert("RGB")
+
+
+def _on_white(strip: Image.Image) -> Image.Image:
+    strip = strip.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip).convert("RGB")
 
 
 def fit(image: Image.Image | np.ndarray, size: int) -> np.ndarray:

@@ -53,6 +53,15 @@ class PackedStrings(Lazy[str]):
         self.data, self.ends = data, ends
 
     @classmethod
+    def checked(cls, data: np.ndarray, ends: np.ndarray) -> PackedStrings:
+        """Strings that were read; `ValueError` if they do not end within their bytes, in turn."""
+        if data.dtype != np.uint8 or data.ndim != 1 or ends.dtype != np.int64 or ends.ndim != 1:
+            raise ValueError("texts are not of bytes and ends")
+        if len(ends) and (ends[0] < 0 or ends[-1] != len(data) or np.any(ends[1:] < ends[:-1])):
+            raise ValueError("texts do not end within their bytes")
+        return cls(data, ends)
+
+    @classmethod
     def pack(cls, strings: Iterable[str]) -> PackedStrings:
         writer, left = StringsWriter(), iter(strings)
         while part := list(itertools.islice(left, _AT_ONCE)):

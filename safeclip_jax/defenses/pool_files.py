@@ -10,7 +10,7 @@ import numpy as np
 from safeclip_jax.defenses.mixture import Mixture
 from safeclip_jax.defenses.pools import RULES, Pools
 from safeclip_jax.errors import UserError, first_line
-from safeclip_jax.system import atomic_file
+from safeclip_jax.system import arrays_file, atomic_file
 
 _MEND = "restore the file, or train anew in another --workdir"
 
@@ -44,9 +44,9 @@ def load(path: Path) -> Pools:
       UserError: if the file cannot be read or its digest does not fit its content.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
-            pools = _by_bits(data) if "safe_bits" in data else _by_indices(data)
-            digest = data["digest"].tobytes().decode()
+        data = arrays_file.read(path)
+        pools = _by_bits(data) if "safe_bits" in data else _by_indices(data)
+        digest = data["digest"].tobytes().decode()
     except Exception as error:
         raise UserError(f"pools {path} cannot be read ({first_line(error)}): {_MEND}") from None
     if digest != pools.digest():

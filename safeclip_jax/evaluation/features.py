@@ -18,7 +18,7 @@ from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.errors import BadRecord
 from safeclip_jax.evaluation.task import Embedded, EmbedImages
 from safeclip_jax.inference.model import Model
-from safeclip_jax.system import atomic_file
+from safeclip_jax.system import arrays_file, atomic_file
 
 _READERS = 8
 
@@ -113,7 +113,7 @@ def digest_of(parts: Iterable[str | bytes]) -> str:
 
 def _read(path: Path) -> Embedded | None:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return Embedded(arrays["vectors"], arrays["usable"])
+        arrays = arrays_file.read(path)
+        return Embedded(arrays["vectors"], arrays["usable"])
     except Exception:
         return None

@@ -38,12 +38,14 @@ class ArrayRecord(Source):
     def __init__(self, path: str, cache: IndexCache | None = None):
         folder = Path(path)
         try:
-            described = json_text.read((folder / "dataset.json").read_text())
+            described = json_text.read((folder / "dataset.json").read_bytes())
             schema, shards = described["schema"], range(int(described["shards"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            if not 0 < shards.stop <= len(list(folder.glob("pairs-*.npz"))):
+                raise ValueError
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             raise UserError(
                 f"{path} is no folder that 'python -m safeclip_jax.prepare' finished: no "
-                "readable dataset.json in it"
+                "dataset.json in it that can be read and has all its shards"
             ) from None
         if schema != SCHEMA:
             raise UserError(f"{path} has schema {schema}, this version reads {SCHEMA}")

@@ -74,6 +74,19 @@ class Columns:
     rejected: Sequence[Rejected] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    def checked(self) -> Columns:
+        """The columns as they are; `ValueError` if they do not fit together."""
+        labels, rows = self.labels, len(self.keys)
+        if len(self.captions) != rows:
+            raise ValueError(f"{len(self.captions)} captions for {rows} keys")
+        if labels is None:
+            return self
+        if labels.shape != (rows,) or labels.dtype.kind != "i":
+            raise ValueError(f"labels are {labels.dtype}{list(labels.shape)} of {rows} pairs")
+        if rows and not 0 <= labels.min() <= labels.max() < len(self.class_names):
+            raise ValueError("a label has no class name")
+        return self
+
 
 class Source(ABC):
     """Random access to pairs. Reading index `i` twice gives the same pair.

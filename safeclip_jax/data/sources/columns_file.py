@@ -9,7 +9,7 @@ import numpy as np
 from safeclip_jax.data.sources.base import Columns, RejectedRecords
 from safeclip_jax.data.strings import PackedStrings
 from safeclip_jax.errors import UserError, first_line
-from safeclip_jax.system import atomic_file
+from safeclip_jax.system import arrays_file, atomic_file
 
 _SCHEMA = 1
 
@@ -41,13 +41,12 @@ def load_columns(path: Path) -> Columns:
       UserError: if the file cannot be read.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = dict(data)
+        arrays = arrays_file.read(path)
         if int(arrays["schema"]) != _SCHEMA:
             raise ValueError(f"schema {int(arrays['schema'])}, expected {_SCHEMA}")
 
         def strings(name: str) -> PackedStrings:
-            return PackedStrings(arrays[f"{name}.data"], arrays[f"{name}.ends"])
+            return PackedStrings.checked(arrays[f"{name}.data"], arrays[f"{name}.ends"])
 
         return Columns(
             strings("captions"),
@@ -55,6 +54,6 @@ def load_columns(path: Path) -> Columns:
             arrays.get("labels"),
             list(strings("class_names")),
             RejectedRecords(strings("rejected_keys"), strings("rejected_reasons")),
-        )
+        ).checked()
     except Exception as error:
         raise UserError(f"index {path} cannot be read ({first_line(error)}): delete it") from None

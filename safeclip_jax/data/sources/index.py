@@ -165,7 +165,7 @@ def read(folder: Path) -> Columns:
                 else _numbers(folder / f"extra.{name}", pairs, np.int64)
                 for name, kind in described["extra"].items()
             },
-        )
+        ).checked()
     except Exception as error:
         raise UserError(f"index {folder} cannot be read ({first_line(error)}): delete it") from None
 
@@ -173,7 +173,8 @@ def read(folder: Path) -> Columns:
 def _texts(path: Path, count: int) -> PackedStrings:
     ends = _numbers(path.with_name(f"{path.name}.ends"), count, np.int64)
     size = int(ends[-1]) if count else 0
-    return PackedStrings(_numbers(path.with_name(f"{path.name}.data"), size, np.uint8), ends)
+    data = _numbers(path.with_name(f"{path.name}.data"), size, np.uint8)
+    return PackedStrings.checked(data, ends)
 
 
 def _numbers(path: Path, count: int, dtype: type) -> np.ndarray:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -21,8 +22,12 @@ IMAGE_COLUMNS = ("image", "path", "filepath", "image_path", "file_name")
 CAPTION_COLUMNS = ("caption", "title", "text")
 _SEPARATORS = ("\t", ",", ";", "|")
 _MAX_LINES = 20
+_MAX_LINE = 2**20  # bytes; what is behind them is not read
+_MAX_COLUMN = 2**30  # bytes of a column in a group of rows
+_ROWS_AT_ONCE = 256
 
-Row = tuple[str, list | str]
+Row = tuple[str, Sequence | str]
+Read = Callable[[list[int]], Iterator[Row]]  # takes the columns that are asked for
 
 
 class Table(Source):
@@ -76,10 +81,11 @@ class Table(Source):
 def _read(
     path: str, image_column: str, caption_column: str, label_column: str, columns: ColumnsBuilder
 ) -> None:
-    header, rows = _parquet(path) if path.endswith(".parquet") else _text(path)
+    header, read = _parquet(path) if path.endswith(".parquet") else _text(path)
     image = _column(path, header, "image", image_column, IMAGE_COLUMNS)
     caption = _column(path, header, "caption", caption_column, CAPTION_COLUMNS)
     label = _column(path, header, "label", label_column, ()) if label_column else None
+    rows = read([n for n in (image, caption, label) if n is not None])
     for place, (where, row) in enumerate(rows):
         if isinstance(row, str):
             columns.reject(where, row)
@@ -122,7 +128,7 @@ def _copy_parquet(path: str, target: Path, wanted: np.ndarray) -> None:
         atomic_file.writing(target) as file,
         parquet.ParquetWriter(file, table.schema_arrow) as writer,
     ):
-        for batch in table.iter_batches():
+        for batch in table.iter_batches(_ROWS_AT_ONCE):
             keep = np.zeros(len(batch), bool)
             mine = wanted[start : start + len(batch)]
             keep[: len(mine)] = mine
@@ -142,45 +148,72 @@ def _column(path: str, header: Sequence[str], what: str, name: str, usual: Seque
     )
 
 
-def _parquet(path: str) -> tuple[list[str], Iterator[Row]]:
+def _parquet(path: str) -> tuple[list[str], Read]:
     try:
         import pyarrow.parquet as parquet
     except ImportError:
         raise UserError(f"{path}: reading Parquet needs 'pip install pyarrow'") from None
     try:
-        table = parquet.ParquetFile(files.open_bytes(path))
-        header = list(table.schema_arrow.names)
+        header = list(parquet.ParquetFile(files.open_bytes(path)).schema_arrow.names)
+        # Texts that occur often stay what they are in the file: once, and numbers of them.
+        table = parquet.ParquetFile(files.open_bytes(path), read_dictionary=header)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is no Parquet file: {first_line(error)}") from None
 
-    def rows() -> Iterator[Row]:
+    def rows(columns: list[int]) -> Iterator[Row]:
+        _check_sizes(path, table.metadata, {header[column] for column in columns})
         number = 0
         try:
-            for batch in table.iter_batches():
-                for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            for batch in table.iter_batches(_ROWS_AT_ONCE, columns=[header[c] for c in columns]):
+                for row in range(len(batch)):
                     number += 1
-                    yield f"row {number}", list(values)
-        except (OSError, ValueError) as error:
+                    values: list = [None] * len(header)
+                    for column in columns:
+                        values[column] = batch[header[column]][row].as_py()
+                    yield f"row {number}", values
+        except (OSError, ValueError, MemoryError) as error:
             raise UserError(f"{path} is damaged after row {number}: {first_line(error)}") from None
 
-    return header, rows()
+    return header, rows
 
 
-def _text(path: str) -> tuple[list[str], Iterator[Row]]:
+def _check_sizes(path: str, metadata: Any, names: set[str]) -> None:
+    """`UserError` if a column would fill the memory."""
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            size = column.total_uncompressed_size
+            if column.path_in_schema.split(".")[0] in names and not 0 <= size <= _MAX_COLUMN:
+                raise UserError(
+                    f"{path}: column {column.path_in_schema!r} has {size} bytes in a group of "
+                    f"rows, more than {_MAX_COLUMN}: write it in smaller groups"
+                )
+
+
+def _text(path: str) -> tuple[list[str], Read]:
     header, separator, lines = _open_text(path)
-    return header, _rows(lines, separator, len(header))
+    return header, lambda columns: _rows(lines, separator, len(header))
 
 
 def _open_text(path: str) -> tuple[list[str], str, Iterable[bytes]]:
     """The header, the separator found in it, and the lines after it."""
-    lines = files.open_bytes(path)
-    first = lines.readline().removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+    lines = _lines(files.open_bytes(path))
+    first = next(lines, b"").removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
     separator = max(_SEPARATORS, key=first.count)
     try:
         header = next(csv.reader([first], delimiter=separator), [])
     except csv.Error as error:
         raise UserError(f"{path} has no header that can be read: {error}") from None
     return header, separator, lines
+
+
+def _lines(file: Any) -> Iterator[bytes]:
+    """The lines of a file, of each as much as a line of a table may have."""
+    file = io.BufferedReader(file)
+    while line := file.readline(_MAX_LINE):
+        rest = line
+        while len(rest) == _MAX_LINE and not rest.endswith(b"\n"):
+            rest = file.readline(_MAX_LINE)
+        yield line
 
 
 def _rows(lines: Iterable[bytes], separator: str, width: int) -> Iterator[Row]:

@@ -143,22 +143,39 @@ def _read_shard(
 def _members(file: Any, length: int) -> Iterator[tuple[tarfile.TarInfo, str]]:
     """The files in a tar with the reason why one cannot be used, up to where it is cut off."""
     last = tarfile.TarInfo("end of the shard")
+    last.offset = -1
     try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
+        with tarfile.open(fileobj=_Headers(file), mode="r:") as tar:
             for member in tar:
+                if member.offset <= last.offset:
+                    raise tarfile.ReadError("a size in it is negative")
                 last = member
                 if member.isdir():
                     continue
                 problem = files.escapes(member.name)
-                if not member.isreg():
+                if not member.isreg() or member.issparse():
                     problem = problem or "member is a link or a device, not a file"
+                elif member.size < 0:
+                    problem = problem or "its size is negative"
                 elif member.offset_data + member.size > length:
                     problem = problem or "the shard is cut off inside this member"
                 yield member, problem
-    except (tarfile.TarError, OSError, ValueError, EOFError) as error:
-        if "cut off" not in str(error):
-            torn = tarfile.TarInfo(f"after {last.name}")
-            yield torn, f"the shard cannot be read on: {str(error) or type(error).__name__}"
+    except (tarfile.TarError, OSError, ValueError, EOFError, RecursionError) as error:
+        torn = tarfile.TarInfo(f"after {last.name}")
+        yield torn, f"the shard cannot be read on: {first_line(error)}"
+
+
+class _Headers:
+    """A shard from which no header of more than a megabyte is read, whatever it says itself."""
+
+    def __init__(self, file: Any):
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        if size > _MAX_TEXT:
+            raise tarfile.ReadError(f"a header of {size} bytes is too long")
+        return self._file.read(size)
 
 
 def _sample(
