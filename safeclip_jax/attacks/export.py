@@ -17,6 +17,7 @@ from PIL import Image
 from safeclip_jax.attacks.attack import Attack
 from safeclip_jax.data.sources.base import ImageSource, Rejected, Source
 from safeclip_jax.errors import BadRecord, UserError
+from safeclip_jax.system.csv_cells import harmless
 
 FORMATS = ("csv", "webdataset")
 PAIRS_A_SHARD = 10_000
@@ -37,7 +38,9 @@ class CsvWriter:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._file = (folder / "train.csv").open("w", newline="", encoding="utf-8")
+        self._file = (folder / "train.csv").open(
+            "w", newline="", encoding="utf-8", errors="surrogatepass"
+        )
         self._rows = csv.writer(self._file)
         self._rows.writerow(["image", "caption", "key", "label"])
 
@@ -46,7 +49,7 @@ class CsvWriter:
         path = self._folder / place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(image)
-        self._rows.writerow([place, caption, key, label])
+        self._rows.writerow(map(harmless, (place, caption, key, label)))
 
     def close(self) -> None:
         self._file.close()
@@ -159,7 +162,7 @@ def write_test(held_out: ImageSource, attack: Attack, folder: Path, progress: Pr
             for chosen in attack.manifest.chosen:
                 place = names[held_out.class_names.index(chosen.label)]
                 name = f"clean/{place}/{chosen.index:09d}.png"
-                rows.writerow([name, chosen.label, chosen.target])
+                rows.writerow(map(harmless, (name, chosen.label, chosen.target)))
 
 
 def png(image: np.ndarray) -> bytes:

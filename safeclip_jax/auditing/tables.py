@@ -13,12 +13,12 @@ from safeclip_jax.auditing.findings import Findings
 from safeclip_jax.data.sources import table
 from safeclip_jax.data.sources.base import Source
 from safeclip_jax.data.strings import Chosen
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import UserError, printable
 from safeclip_jax.system import atomic_file
+from safeclip_jax.system.csv_cells import harmless
 
 FORMATS = ("csv", "parquet")
 _AT_ONCE = 65_536
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_scores(path: Path, findings: Findings, keys: Sequence[str]) -> None:
@@ -37,15 +37,11 @@ def write_scores(path: Path, findings: Findings, keys: Sequence[str]) -> None:
 def write_suspects(
     path: Path, findings: Findings, source: Source, order: np.ndarray, reasons: list[list[str]]
 ) -> None:
-    """Some pairs, the most suspicious first, with rank, scores and reasons.
-
-    In CSV a key or caption that a spreadsheet would run as a formula begins with an apostrophe.
-    """
-    shown = _harmless if path.suffix == ".csv" else str
+    """Some pairs, the most suspicious first, with rank, scores and reasons."""
     columns: dict[str, Any] = {
         "rank": np.arange(1, len(order) + 1),
-        "key": [shown(source.keys[int(i)]) for i in order],
-        "caption": [shown(source.captions[int(i)]) for i in order],
+        "key": [source.keys[int(i)] for i in order],
+        "caption": [source.captions[int(i)] for i in order],
         "flagged": findings.flagged[order].astype(int),
         "p_misfit": findings.mismatch.probability[order],
         "reasons": ["; ".join(r) for r in reasons],
@@ -84,10 +80,6 @@ def write_clean(folder: Path, spec: str, source: Source, keep: np.ndarray) -> Pa
     return folder / "clean.csv"
 
 
-def _harmless(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
 def _write(path: Path, columns: dict[str, Any], rows: int) -> None:
     if path.suffix == ".parquet":
         _write_parquet(path, columns, rows)
@@ -102,7 +94,14 @@ def _write(path: Path, columns: dict[str, Any], rows: int) -> None:
 def _cell(value: Any) -> Any:
     if isinstance(value, float | np.floating):
         return "" if np.isnan(value) else f"{value:.6g}"
-    return value
+    return harmless(value)
+
+
+def _encodable(values: Any) -> Any:
+    """The values, signs of texts that UTF-8 lacks written out; names of files may hold such."""
+    if isinstance(values, np.ndarray):
+        return values
+    return [printable(x) if isinstance(x, str) and not x.isprintable() else x for x in values]
 
 
 def _write_parquet(path: Path, columns: dict[str, Any], rows: int) -> None:
@@ -116,7 +115,7 @@ def _write_parquet(path: Path, columns: dict[str, Any], rows: int) -> None:
         writer = None
         for start in parts:
             part = pyarrow.table({
-                name: pyarrow.array(values[start : start + _AT_ONCE])
+                name: pyarrow.array(_encodable(values[start : start + _AT_ONCE]))
                 for name, values in columns.items()
             })  # fmt: skip
             writer = writer or pyarrow.parquet.ParquetWriter(file, part.schema)

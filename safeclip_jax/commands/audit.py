@@ -17,7 +17,7 @@ from safeclip_jax.commands.command_line import GivenConfig, Parser
 from safeclip_jax.distributed.sharding import nearest_batch
 from safeclip_jax.errors import UserError, printable
 from safeclip_jax.evaluation.embedding import Reading
-from safeclip_jax.runs import run_folder, settings
+from safeclip_jax.runs import run_data, run_folder, settings
 from safeclip_jax.system import folders, host
 from safeclip_jax.system.terminal import Passes, console
 
@@ -49,6 +49,7 @@ def _parser() -> Parser:
     )
     add = made.add_argument
     add("--run", type=Path, help="a run of ours: its data, its model and its pools")
+    add("--own-data", action="store_true", help="open what the run's config names, if not scenes")
     add("--data", default="", help="KIND:PATH of the pairs, as data.source; docs/data.md")
     add("--checkpoint", type=Path, help="a trained model, ours or not; default: train one")
     add("--config", metavar="NAME|FILE.py", help="how to train it; default: audit")
@@ -101,6 +102,9 @@ def main(argv: Sequence[str]) -> int:
 
 def _subject(given: argparse.Namespace, config: GivenConfig, out: Path) -> Subject:
     if given.run:
+        run = run_folder.read(given.run)
+        if run is not None:
+            run_data.trusted(run, given.run, given.own_data)
         return subject.of_run(given.run)
     drawn = 12_000 if given.data == "scenes" else 0
     options = data_flags.options(given, given.split, given.pairs or drawn, 32)

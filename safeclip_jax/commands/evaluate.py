@@ -20,7 +20,7 @@ from safeclip_jax.evaluation.embedding import Embedding, Reading
 from safeclip_jax.evaluation.features import KeptFeatures
 from safeclip_jax.evaluation.records import Record
 from safeclip_jax.evaluation.subject import Subject, by_name, open_subject
-from safeclip_jax.runs import run_folder
+from safeclip_jax.runs import run_data, run_folder
 from safeclip_jax.system import atomic_file, host
 from safeclip_jax.system.terminal import Passes
 
@@ -52,6 +52,7 @@ def _parser() -> Parser:
         help="zero_shot retrieval linear_probe knn attack; default: zero_shot",
     )
     add("--data", nargs="+", default=[], help="names below or KIND:PATH; default: the run's own")
+    add("--own-data", action="store_true", help="open what the run's config names, if not scenes")
     add("--split", default="test", help="of scenes or tfds data; default: the data set's own")
     data_flags.add(made)
     add("--prompts", default="", help="JSON file with templates, classes, prompts")
@@ -103,6 +104,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _held_out(arguments: argparse.Namespace, subject: Subject) -> Iterator[HeldOut]:
     if not arguments.data:
+        if subject.run is not None:
+            run_data.trusted(subject.run, subject.path, arguments.own_data)
         yield subject.own_held_out()
     for source in arguments.data:
         count = arguments.pairs or (2000 if source == "scenes" else 0)

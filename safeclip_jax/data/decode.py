@@ -84,7 +84,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return _in_strips(image, lambda strip: _eight_bit(strip, 65535.0))
     if image.mode == "F":
-        most = max(image.getextrema()[1], 1e-9)  # type: ignore[type-var]
+        most = max(float(image.getextrema()[1]), 1e-9)  # type: ignore[arg-type]
         return _in_strips(image, lambda strip: _eight_bit(strip, most))
     if image.has_transparency_data:
         return _in_strips(image, _on_white)
@@ -102,7 +102,7 @@ def _in_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]
 
 
 def _eight_bit(strip: Image.Image, full: float) -> Image.Image:
-    values = np.clip(np.nan_to_num(np.asarray(strip, np.float64)) / full, 0, 1) * 255
+    values = np.clip(np.nan_to_num(np.asarray(strip, np.float64) / full), 0, 1) * 255
     return Image.fromarray(np.rint(values).astype(np.uint8)).convert("RGB")
 
 

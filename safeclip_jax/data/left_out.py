@@ -10,6 +10,7 @@ import numpy as np
 
 from safeclip_jax.data.sources.base import Source
 from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.system.csv_cells import original
 
 
 def read(path: str, source: Source) -> np.ndarray:
@@ -26,12 +27,13 @@ def read(path: str, source: Source) -> np.ndarray:
         return np.zeros(0, np.int32)
     flagged, number = array("i"), -1
     try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
+        with Path(path).open(newline="", encoding="utf-8", errors="surrogatepass") as file:
             for number, row in enumerate(csv.DictReader(file)):
-                if number >= len(source) or row["key"] != source.keys[number]:
+                there = original(row["key"])
+                if number >= len(source) or there != source.keys[number]:
                     key = source.keys[number] if number < len(source) else "none"
                     raise UserError(
-                        f"data.leave_out={path}: pair {number} is {row['key']!r} there and {key!r} "
+                        f"data.leave_out={path}: pair {number} is {there!r} there and {key!r} "
                         "here: it is of other pairs"
                     )
                 if row["flagged"] == "1":

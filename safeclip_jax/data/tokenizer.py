@@ -11,6 +11,7 @@ import numpy as np
 from tokenizers import Tokenizer as BackendTokenizer
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
+from safeclip_jax.data import tokenizer_file
 from safeclip_jax.errors import UserError, first_line
 from safeclip_jax.system import atomic_file, hugging_face
 
@@ -50,7 +51,12 @@ class Tokenizer:
     def encode(self, captions: Sequence[str]) -> np.ndarray:
         """Returns int32 token ids of shape [len(captions), context]."""
         rows = np.full((len(captions), self.context), self.pad_id, np.int32)
-        encodings = self._backend.encode_batch_fast(list(captions), add_special_tokens=False)
+        try:
+            encodings = self._backend.encode_batch_fast(list(captions), add_special_tokens=False)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic of the library's Rust code is no Exception
+            raise UserError(f"the tokenizer fails at a text: {first_line(error)}") from None
         for row, encoding in zip(rows, encodings, strict=True):
             words = encoding.ids[: self.context - 2]
             row[: len(words) + 2] = [self.start_id, *words, self.end_id]
@@ -121,10 +127,10 @@ def load(path: Path, context: int) -> Tokenizer:
     """Reads a tokenizer that `Tokenizer.save` wrote.
 
     Raises:
-      UserError: if the file is missing or not a tokenizer.
+      UserError: if the file is missing or not a tokenizer of CLIP's kind.
     """
     try:
-        return Tokenizer(BackendTokenizer.from_file(str(path)), context)
+        return Tokenizer(BackendTokenizer.from_str(tokenizer_file.read(path)), context)
     except (UserError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of the library's Rust code is no Exception

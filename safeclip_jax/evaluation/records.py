@@ -17,6 +17,7 @@ from safeclip_jax.evaluation.share import Share
 from safeclip_jax.evaluation.task import Metrics
 from safeclip_jax.report import pages, plots
 from safeclip_jax.system import atomic_file
+from safeclip_jax.system.csv_cells import harmless
 from safeclip_jax.system.terminal import console
 
 # Names of the tasks and figures in CLIP_benchmark, whose tools read such files.
@@ -146,9 +147,9 @@ def _csv(records: Sequence[Record]) -> str:
         for name, found in record.metrics.items():
             row = [record.dataset, record.model, record.origin, record.task, name]
             if isinstance(found, Share):
-                writer.writerow([*row, found.value, found.count, found.of])
+                writer.writerow([*map(harmless, row), found.value, found.count, found.of])
             elif isinstance(found, float):
-                writer.writerow([*row, found, "", ""])
+                writer.writerow([*map(harmless, row), found, "", ""])
     return buffer.getvalue()
 
 

@@ -13,6 +13,7 @@ from safeclip_jax.evaluation.attack import JUDGEABLE
 from safeclip_jax.grid import overall, plots
 from safeclip_jax.report import pages
 from safeclip_jax.system import atomic_file
+from safeclip_jax.system.csv_cells import harmless
 from safeclip_jax.system.terminal import console
 from safeclip_jax.training.results import success
 
@@ -169,4 +170,6 @@ def _write_csv(path: Path, found: Sequence[Result]) -> None:
         writer.writerow([*COLUMNS, *ends])
         for run in found:
             intervals = [run[f"{name}_interval"] or ("", "") for name in INTERVALS]
-            writer.writerow([*(run[c] for c in COLUMNS), *(v for pair in intervals for v in pair)])
+            writer.writerow(
+                [*(harmless(run[c]) for c in COLUMNS), *(v for pair in intervals for v in pair)]
+            )

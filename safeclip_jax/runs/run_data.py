@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,40 @@ from safeclip_jax.runs.settings import RunSettings
 PROMPTS = ("templates", "captions")
 _CAPTIONS_A_CLASS = 50
 OF_A_SOURCE = ("image_column", "caption_column", "label_column", "images", "split", "data_dir")
+
+
+def named(config: RunSettings) -> list[str]:
+    """What a config names beside itself and drawn scenes: data, models and files, as KEY=VALUE."""
+    data, evaluate = config.data, config.evaluate
+    sources = {f"data.mix[{i}].source": e.get("source") for i, e in enumerate(data.mix)}
+    found = sources or {"data.source": data.source}
+    found |= {f"evaluate.also[{i}]": name for i, name in enumerate(evaluate.also)}
+    found |= {"evaluate.source": evaluate.source, "evaluate.learn": evaluate.learn}
+    if evaluate.prompts not in PROMPTS:
+        found["evaluate.prompts"] = evaluate.prompts
+    found["attack.surrogate"] = config.attack.surrogate
+    return [f"{key}={value}" for key, value in found.items() if value and value != "scenes"]
+
+
+def trusted(config: RunSettings, folder: Path, own_data: bool) -> None:
+    """Refuses to open what a run's config names, unless the user says so.
+
+    A folder may come from a stranger, and its config name files or servers of their choice.
+
+    Args:
+      config: of the run.
+      folder: it was read from.
+      own_data: whether the user says so.
+
+    Raises:
+      UserError: if the config names anything and the user does not say so.
+    """
+    names = named(config)
+    if names and not own_data:
+        raise UserError(
+            f"{folder}/config.json names {', '.join(names)}: if you trust it, open that with "
+            "--own-data"
+        )
 
 
 def training_pairs(config: RunSettings, cache: IndexCache | None) -> ImageSource:

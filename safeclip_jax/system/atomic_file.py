@@ -43,9 +43,12 @@ def forget_partial(folder: Path) -> None:
 
 @contextlib.contextmanager
 def writing_text(path: Path) -> Iterator[IO[str]]:
-    """The same of a text in UTF-8, whose line ends are written as they are."""
+    """The same of a text in UTF-8, whose line ends are written as they are.
+
+    Names of files that are no UTF-8 hold surrogates, which pass.
+    """
     with writing(path) as file:
-        text = io.TextIOWrapper(file, "utf-8", newline="")
+        text = io.TextIOWrapper(file, "utf-8", "surrogatepass", newline="")
         yield text
         text.detach()  # flushes; the file is closed by who opened it
 
@@ -53,4 +56,4 @@ def writing_text(path: Path) -> Iterator[IO[str]]:
 def write_text(path: Path, text: str) -> None:
     """Writes a whole text, in UTF-8."""
     with writing(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="surrogatepass"))

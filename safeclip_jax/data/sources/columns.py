@@ -99,8 +99,8 @@ class ColumnsBuilder:
           extra: its values in the further columns.
         """
         problem = caption_problem(caption)
-        if self._labelled and (label is None or not str(label).strip()):
-            problem = problem or "label is missing"
+        if self._labelled:
+            problem = problem or _label_problem(label)
         if problem:
             self.reject(where or key, problem)
             return False
@@ -161,3 +161,9 @@ class ColumnsBuilder:
 
     def _file(self, name: str) -> Path | None:
         return None if self._folder is None else self._folder / name
+
+
+def _label_problem(label: object) -> str:
+    """Why a class name cannot be used; empty if it can."""
+    problem = caption_problem(None if label is None else str(label))
+    return problem.replace("caption", "label").replace("label is empty", "label is missing")

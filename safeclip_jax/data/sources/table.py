@@ -17,6 +17,7 @@ from safeclip_jax.data.sources.columns import ColumnsBuilder
 from safeclip_jax.data.sources.index import IndexCache, Recipe
 from safeclip_jax.errors import UserError, first_line
 from safeclip_jax.system import atomic_file
+from safeclip_jax.system.csv_cells import original
 
 IMAGE_COLUMNS = ("image", "path", "filepath", "image_path", "file_name")
 CAPTION_COLUMNS = ("caption", "title", "text")
@@ -95,8 +96,15 @@ def _read(
         if problem:
             columns.reject(where, f"image: {problem}")
         else:
-            class_name = None if label is None else row[label]
-            columns.add(str(name), row[caption], class_name, where, place=place)
+            text, class_name = row[caption], None if label is None else row[label]
+            if not path.endswith(".parquet"):
+                text, class_name = _original(text), _original(class_name)
+            columns.add(str(name), text, class_name, where, place=place)
+
+
+def _original(cell: Any) -> Any:
+    """A text as it was before it was kept from spreadsheets, see `csv_cells`."""
+    return original(cell) if isinstance(cell, str) else cell
 
 
 def copy_rows(path: str, target: Path, places: np.ndarray) -> None:

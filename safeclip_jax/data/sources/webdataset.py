@@ -145,7 +145,7 @@ def _members(file: Any, length: int) -> Iterator[tuple[tarfile.TarInfo, str]]:
     last = tarfile.TarInfo("end of the shard")
     last.offset = -1
     try:
-        with tarfile.open(fileobj=_Headers(file), mode="r:") as tar:
+        with tarfile.open(fileobj=_Headers(file), mode="r:") as tar:  # type: ignore[call-overload]
             for member in tar:
                 if member.offset <= last.offset:
                     raise tarfile.ReadError("a size in it is negative")
