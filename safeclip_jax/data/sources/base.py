@@ -152,10 +152,10 @@ def caption_problem(caption: object) -> str:
         return "caption is missing"
     if not isinstance(caption, str):
         return f"caption is of type {type(caption).__name__}, not text"
-    if not caption.strip() or caption.strip().lower() in ("nan", "null", "none"):
-        return "caption is empty"
     if len(caption) > MAX_CAPTION:
         return f"caption of {len(caption)} characters is longer than {MAX_CAPTION}"
+    if not caption.strip() or caption.strip().lower() in ("nan", "null", "none"):
+        return "caption is empty"
     if "\0" in caption:
         return "caption holds a NUL byte"
     try:

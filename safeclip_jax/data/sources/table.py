@@ -25,7 +25,8 @@ _SEPARATORS = ("\t", ",", ";", "|")
 _MAX_LINES = 20
 _MAX_LINE = 2**20  # bytes; what is behind them is not read
 _MAX_COLUMN = 2**30  # bytes of a column in a group of rows
-_ROWS_AT_ONCE = 256
+_ROWS_AT_ONCE = 1024
+_TEXTS = ("string", "large_string", "binary", "large_binary")
 
 Row = tuple[str, Sequence | str]
 Read = Callable[[list[int]], Iterator[Row]]  # takes the columns that are asked for
@@ -151,7 +152,7 @@ def _column(path: str, header: Sequence[str], what: str, name: str, usual: Seque
             return header.index(candidate)
     wanted = f"column {name!r}" if name else f"column of {what}s ({', '.join(usual)})"
     raise UserError(
-        f"{path} has no {wanted}, only {', '.join(map(repr, header))}: set "
+        f"{path} has no {wanted}, only {', '.join(map(repr, header))[:500]}: set "
         f"--config.data.{what}_column"
     )
 
@@ -162,17 +163,22 @@ def _parquet(path: str) -> tuple[list[str], Read]:
     except ImportError:
         raise UserError(f"{path}: reading Parquet needs 'pip install pyarrow'") from None
     try:
-        header = list(parquet.ParquetFile(files.open_bytes(path)).schema_arrow.names)
+        schema = parquet.ParquetFile(files.open_bytes(path)).schema_arrow
+        header = list(schema.names)
         # Texts that occur often stay what they are in the file: once, and numbers of them.
-        table = parquet.ParquetFile(files.open_bytes(path), read_dictionary=header)
+        texts = [field.name for field in schema if str(field.type) in _TEXTS]
+        table = parquet.ParquetFile(files.open_bytes(path), read_dictionary=texts)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is no Parquet file: {first_line(error)}") from None
 
     def rows(columns: list[int]) -> Iterator[Row]:
-        _check_sizes(path, table.metadata, {header[column] for column in columns})
+        names = [header[column] for column in columns]
+        if any(header.count(name) > 1 for name in names):
+            raise UserError(f"{path} has two columns of one name among {', '.join(names)}")
+        _check_sizes(path, table.metadata, set(names))
         number = 0
         try:
-            for batch in table.iter_batches(_ROWS_AT_ONCE, columns=[header[c] for c in columns]):
+            for batch in table.iter_batches(_ROWS_AT_ONCE, columns=names):
                 for row in range(len(batch)):
                     number += 1
                     values: list = [None] * len(header)
