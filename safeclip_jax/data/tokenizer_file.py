@@ -6,6 +6,7 @@ are. So a file is looked at before it is given to the library: one of CLIP's kin
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,21 +26,20 @@ _PARTS = frozenset(
 
 
 def read(path: Path) -> str:
-    """The text of a tokenizer file.
+    """The text of a tokenizer file, without what would be done to the ids it gives.
 
     Raises:
       OSError, ValueError: if it cannot be read, or holds what no tokenizer of CLIP's kind needs.
     """
     if path.stat().st_size > _MAX_FILE:
         raise ValueError(f"it has more than {_MAX_FILE // 2**20} MiB")
-    text = path.read_text("utf-8")
-    content = json_text.read(text)
+    content = json_text.read(path.read_text("utf-8"))
     try:
         _check_ids(content["model"], content["added_tokens"])
         _check_parts([content.get("normalizer"), content.get("pre_tokenizer")])
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it is of no form that is known ({error!r})") from None
-    return text
+    return json.dumps(content | {"post_processor": None})
 
 
 def _check_ids(model: dict, added: list[dict]) -> None:

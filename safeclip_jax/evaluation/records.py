@@ -141,7 +141,7 @@ def _cell(name: str, found: Share | float | None) -> str:
 
 def _csv(records: Sequence[Record]) -> str:
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    writer = csv.writer(buffer)
     writer.writerow(("dataset", "model", "pretrained", "task", "figure", "value", "count", "of"))
     for record in records:
         for name, found in record.metrics.items():

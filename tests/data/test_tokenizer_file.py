@@ -100,7 +100,7 @@ REFUSED = {
             "pre_tokenizer",
             {"type": "Sequence", "pretokenizers": [{"type": "Whitespace"}] * 100_000},
         ),
-        "100001",
+        "100004",
     ),
     "another version": (put("version", "99"), "version"),
 }  # fmt: skip

@@ -124,7 +124,7 @@ def copy_rows(path: str, target: Path, places: np.ndarray) -> None:
     header, separator, lines = _open_text(path)
     rows = _rows(lines, separator, len(header))
     with atomic_file.writing_text(target) as text:
-        writer = csv.writer(text, delimiter=separator, lineterminator="\n")
+        writer = csv.writer(text, delimiter=separator)
         writer.writerow(header)
         writer.writerows(row for (_, row), keep in zip(rows, wanted, strict=False) if keep)
 

@@ -1,0 +1,24 @@
+"""Each fault and each hostile file that the pages list has a test of the name that they give."""
+
+import re
+
+import pytest
+
+from docs import tables
+
+TESTS = {
+    name
+    for path in (tables.ROOT / "tests").rglob("test_*.py")
+    for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+}
+
+
+@pytest.mark.parametrize("page, mark", [("survival", "faults"), ("threat_model", "hostile files")])
+def test_every_test_that_a_table_names_is_there(page, mark):
+    text = (tables.ROOT / f"docs/{page}.md").read_text()
+    (table,) = re.findall(rf"<!-- {mark} -->\n(.*?)<!-- end -->", text, re.DOTALL)
+    rows = table.strip().splitlines()[2:]
+    assert len(rows) > 10
+    for row in rows:
+        names = re.findall(r"`(test_\w+)`", row.split("|")[-2])
+        assert names and set(names) <= TESTS, row
