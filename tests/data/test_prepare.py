@@ -75,6 +75,15 @@ def test_an_interrupted_run_goes_on_after_its_last_whole_shard(source, tmp_path)
         prepare.run(source, tmp_path / "cut", size=48, pairs_a_shard=10)
 
 
+@pytest.mark.parametrize("shards", [10**12, -1, 0, 2, 1e999, "x", None, [1], {}])
+def test_a_number_of_shards_that_lies_is_refused(tmp_path, shards):
+    prepare.run(open_source("scenes", SourceOptions(count=4)), tmp_path, size=0)
+    described = json.loads((tmp_path / "dataset.json").read_text()) | {"shards": shards}
+    (tmp_path / "dataset.json").write_text(json.dumps(described))
+    with pytest.raises(UserError, match="has all its shards"):
+        open_source(f"arrayrecord:{tmp_path}", SourceOptions())
+
+
 def test_bad_records_are_left_out_and_summed_up(tmp_path):
     path, expected = bad_csv(tmp_path)
     source = open_source(f"csv:{path}", SourceOptions())

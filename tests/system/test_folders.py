@@ -70,7 +70,7 @@ def test_a_folder_has_one_writer(tmp_path):
             lambda: folders.alone(tmp_path, "audits into", "--out").__enter__(),
             lambda: prepare.run(Scenes(4), tmp_path, size=0),
         ):
-            with pytest.raises(UserError, match="another process .*: let it end, or choose"):
+            with pytest.raises(UserError, match=r"another process .*: let it end, or choose"):
                 write()
         process.kill()
     with folders.alone(tmp_path, "audits into", "--out"):
