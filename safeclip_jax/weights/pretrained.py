@@ -117,7 +117,13 @@ def _read_run(folder: Path) -> Pretrained:
     content = _json(folder / "config.json")
     if "model" not in content:
         return _read_huggingface(folder, content)
-    model, context = content["model"], content["data"]["context"]
+    model = _objects(content, "model")
+    context = _objects(content, "data").get("context")
+    lacking = {"preset", "image_size", "activation", "pool"} - model.keys()
+    if lacking or not isinstance(context, int):
+        raise UserError(
+            f"{folder}/config.json describes no model: {sorted(lacking)[:1] or context}"
+        )
     tokenizer = tokenizers.load(folder / "tokenizer.json", context)
     config = clip.configure(
         model["preset"],

@@ -8,7 +8,7 @@ import pytest
 
 from safeclip_jax.attacks import poison
 from safeclip_jax.checkpoints import on_disk
-from safeclip_jax.data import prompts
+from safeclip_jax.data import prompts, tokenizer
 from safeclip_jax.data.sources import index
 from safeclip_jax.data.sources.array_record import ArrayRecord
 from safeclip_jax.data.sources.coco import Coco
@@ -62,8 +62,8 @@ OTHERS = {
     "half a sign": b'{"a": "\\ud800"}',
     "cut off": b'{"a": [1, 2',
     "two values": b"{} {}",
-    "nulls": b'{"images": null, "annotations": null, "schema": null, "shards": null, "model": null, '
-    b'"data": null, "defense": null, "model_cfg": null, "pairs": null}',
+    "nulls": b'{"images": null, "annotations": null, "schema": null, "shards": null, '
+    b'"model": null, "data": null, "defense": null, "model_cfg": null, "pairs": null}',
     "infinities": b'{"images": 1e999, "schema": 1, "shards": 1e999, "pairs": 1e999, "extra": {}, '
     b'"rejected": 1e999, "model": {"preset": 1e999}, "data": {"context": 1e999}, "defense": 1e999}',
 }
@@ -71,7 +71,11 @@ OTHERS = {
 
 @READERS
 @pytest.mark.parametrize("content", OTHERS)
-def test_what_is_no_file_of_ours_is_one_line(tmp_path, name, read, content):
+def test_what_is_no_file_of_ours_is_one_line(tmp_path, name, read, content, monkeypatch):
+    def elsewhere(*_):
+        raise UserError(f"{tmp_path} has no tokenizer")
+
+    monkeypatch.setattr(tokenizer, "pretrained", elsewhere)  # it would ask the hub
     (tmp_path / name).write_bytes(OTHERS[content])
     try:
         read(tmp_path / name)
