@@ -27,7 +27,11 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         partial.replace(path)
     except BaseException as error:
-        if isinstance(error, OSError) and error.filename in (None, str(partial)):
+        if (
+            isinstance(error, OSError)
+            and error.errno is not None
+            and error.filename in (None, str(partial))
+        ):
             error.filename = str(path)  # for the message
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)

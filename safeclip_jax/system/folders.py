@@ -74,7 +74,11 @@ def writing(target: Path) -> Iterator[Path]:
             yield partial
             partial.rename(target)
     except BaseException as error:
-        if isinstance(error, OSError) and str(error.filename or partial).startswith(str(partial)):
+        if (
+            isinstance(error, OSError)
+            and error.errno is not None
+            and str(error.filename or partial).startswith(str(partial))
+        ):
             error.filename, error.filename2 = str(target), None
         shutil.rmtree(partial, ignore_errors=True)
         raise

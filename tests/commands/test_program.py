@@ -46,7 +46,8 @@ def writing(name, given, out):
     run, table = given / "run", given / "csv/pairs.csv"
     return [name, *{
         "train": ["--config=demo", "--config.defense=none", f"--workdir={out}"],
-        "grid": ["--config=grid_demo", f"--folder={out}"],
+        "grid": ["--config=grid_demo", "--attacks", "badnets", "--defenses", "CLIP", "--seeds=1",
+                 f"--folder={out}"],
         "poison": ["--config=demo", *SMALL, "--config.attack.rate=0.1", f"--out={out}"],
         "prepare": [f"--source=csv:{table}", "--threads=1", f"--out={out}"],
         "audit": ["--data=scenes", "--pairs=128", f"--checkpoint={run}", f"--out={out}"],
@@ -220,7 +221,7 @@ TERMINALS = [
     {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     *({"TERM": "dumb"}, {"NO_COLOR": "1"}, {"TERM": ""}, {"COLUMNS": "1"}, {"COLUMNS": "x"}),
 ]
-SIGNS = "'× ± – … 狗 \\udcff'"
+SIGNS = ascii("× ± – … 狗 \udcff")
 
 
 @pytest.mark.parametrize("terminal", TERMINALS, ids=str)

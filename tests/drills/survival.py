@@ -151,7 +151,7 @@ class Drills(Runs):
                 free = shutil.disk_usage(disk).free
                 with ballast.open("wb") as file, contextlib.suppress(OSError):
                     os.posix_fallocate(file.fileno(), 0, max(free - spare, 1))
-                output = self.ended(process, 0, 2)
+                output = self.ended(process, 0, 75)
                 if process.returncode == 0:
                     break
                 if "error: " not in output or "Traceback" in output:
