@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -122,7 +121,7 @@ def _build(folder: Path, recipe: Recipe, heartbeat: Callable[[str], None]) -> No
         with folders.writing(folder) as partial:
             _write(partial, recipe, heartbeat)
     except OSError as error:
-        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+        if not folder.is_dir():
             raise failed(f"index {folder} cannot be written", error) from None
 
 
