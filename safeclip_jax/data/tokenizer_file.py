@@ -35,7 +35,7 @@ def read(path: Path) -> str:
         raise ValueError(f"it has more than {_MAX_FILE // 2**20} MiB")
     content = json_text.read(path.read_text("utf-8"))
     try:
-        _check_ids(content["model"], content["added_tokens"])
+        _check_ids(content["model"], content.get("added_tokens", []))
         _check_parts([content.get("normalizer"), content.get("pre_tokenizer")])
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it is of no form that is known ({error!r})") from None

@@ -64,7 +64,7 @@ REFUSED = {
     "an added token of 50 MB": (token("x" * 50_000_000, 999), "too long"),
     "a normalized one of 2 kB": (token("x" * 2000, 999, normalized=True), "too long"),
     "100,000 added tokens": (put("added_tokens", [added("q", 1)] * 100_000), "too many"),
-    "no added tokens": (lambda c: c.pop("added_tokens"), "no form"),
+    "a number of added tokens": (put("added_tokens", 1), "no form"),
     "no model": (put("model", None), "no form"),
     "a vocabulary that is a list": (model(vocab=[]), "no form|not 0 to|cannot"),
     "merges of unknown tokens": (model(merges=[["nope", "zip"]]), "out of vocabulary"),
