@@ -13,7 +13,7 @@ from rich.table import Table
 
 from safeclip_jax.data.pipeline import steps_in_stage
 from safeclip_jax.defenses.defense import Stage
-from safeclip_jax.errors import BadRecord, Outage
+from safeclip_jax.errors import BadRecord, Outage, UserError
 from safeclip_jax.runs import run_folder, same_data
 from safeclip_jax.runs.settings import RunSettings
 from safeclip_jax.system import cpu
