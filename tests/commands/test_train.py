@@ -98,7 +98,7 @@ def test_full_or_forbidden_disks_are_found_before_training(capsys, monkeypatch, 
     full = types.SimpleNamespace(total=2**30, used=2**30, free=0)
     monkeypatch.setattr("shutil.disk_usage", lambda path: full)
     status, _, err = cli(capsys, monkeypatch, DEMO, f"--workdir={tmp_path}")
-    assert status == 2 and "0 MiB free" in err
+    assert status == 75 and "0 MiB free" in err
 
 
 def test_the_environment_is_what_the_tests_need():
