@@ -14,6 +14,7 @@ from safeclip_jax.errors import BadRecord
 from safeclip_jax.evaluation.task import Metrics
 from safeclip_jax.report import pages, pair_browser, plots, pool_history
 from safeclip_jax.report.pool_history import History
+from safeclip_jax.runs import run_data
 from safeclip_jax.training.experiment import Experiment
 from safeclip_jax.training.metrics import read as read_metrics
 from safeclip_jax.training.results import rows
@@ -54,6 +55,7 @@ def write(folder: Path, experiment: Experiment, results: dict, evaluation: Metri
         "report.html",
         title=f"{results['defense']}, seed {results['seed']}",
         folder=folder,
+        own_data=bool(run_data.named(experiment.config)),
         rows=rows(results),
         figures=figures,
         groups=_examples(experiment, last),

@@ -213,3 +213,16 @@ def test_crops_have_torchvisions_areas_and_aspects():
     assert stats.kstest(aspects, stats.uniform(-1, 2).cdf).pvalue > 1e-4
     for place in (starts / (1 - sizes)).T:
         assert stats.kstest(place, stats.uniform().cdf).pvalue > 1e-4
+
+
+def test_the_strengths_are_simclrs():
+    assert ImageAugmentation() == ImageAugmentation(
+        crop_area=(0.08, 1.0), crop_aspect=(0.75, 4 / 3), flip=0.5, jitter=0.8,
+        brightness=0.5, contrast=0.5, saturation=0.5, hue=0.1,
+        grayscale=0.2, blur=0.5, blur_sigma=(0.1, 2.0),
+    )  # fmt: skip
+
+
+def test_pixels_are_shares_of_255():
+    bytes_ = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)
+    np.testing.assert_array_equal(augment_image.pixels(bytes_), bytes_ / np.float32(255))
