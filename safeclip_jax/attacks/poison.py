@@ -7,7 +7,7 @@ import re
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -310,13 +310,21 @@ def plan_targeted(
 
 
 def _captions_of(source: Source, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """For each class that captions name: the indices of those captions."""
+    """For each class that captions name: the indices of those captions.
+
+    One search a caption finds the longest names, and each of these the names that it holds.
+    """
     found = {name: array("q") for name in names}
-    words = re.compile("|".join(map(_whole_word, names)), re.IGNORECASE)
-    by_lower = {name.lower(): name for name in names}
+    longest_first = sorted(names, key=len, reverse=True)
+    search = re.compile(f"(?=({'|'.join(map(_whole_word, longest_first))}))", re.IGNORECASE)
+
+    @cache
+    def held_by(text: str) -> list[str]:
+        return [name for name in names if mentions(text, name)]
+
     for index, caption in enumerate(source.captions):
-        for word in {match.lower() for match in words.findall(caption)}:
-            found[by_lower[word]].append(index)
+        for name in {name for text in search.findall(caption) for name in held_by(text)}:
+            found[name].append(index)
     named = {name: np.array(indices) for name, indices in found.items() if indices}
     if not named:
         raise UserError(

@@ -62,9 +62,10 @@ class AttackTask:
             found["target_base_rate"] = target_rate(
                 clean.labels, clean.predictions, target, victims
             )
-        if self.chosen:
-            targets = np.array([source.class_names.index(c.target) for c in self.chosen])
-            places = np.searchsorted(clean.usable, [c.index for c in self.chosen])
+        chosen = [c for c in self.chosen if c.index in clean.usable]
+        if chosen:
+            targets = np.array([source.class_names.index(c.target) for c in chosen])
+            places = np.searchsorted(clean.usable, [c.index for c in chosen])
             found["poison_success_rate"] = poison_success(clean.predictions[places], targets)
             found["poison_base_rate"] = poison_base_rate(
                 clean.labels, clean.predictions, places, targets

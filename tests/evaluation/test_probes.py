@@ -43,6 +43,37 @@ def test_the_search_finds_the_best_strength(peak):
     assert linear_probe.search(lambda strength: 0.5) == 0
 
 
+def test_strengths_are_eighths_of_decades_and_every_two_decades_come_first():
+    numbers = range(97)
+    found = [linear_probe.inverse_regularization(number) for number in numbers]
+    np.testing.assert_allclose(found, np.logspace(-6, 6, 97), rtol=1e-12)
+    tried = []
+
+    def accuracy(strength):
+        tried.append(round(8 * np.log10(strength)))
+        return -abs(tried[-1] - 11)
+
+    linear_probe.search(accuracy)
+    # … and then both sides of the best at a decade, half a decade, a quarter and an eighth.
+    assert tried == [-48, -32, -16, 0, 16, 32, 48, 8, 24, 4, 12, 10, 14, 11, 13]
+
+
+def test_the_strength_is_the_best_on_validation_images_by_a_model_of_the_others(mesh):
+    source, embed_images, embed_texts = fake_source(5, 60, learn=100, noise=2.5)
+    learn, validation = source.to_learn()[0], Pictures(80, 5, start=160)
+    object.__setattr__(source, "to_learn", lambda: (learn, validation))
+    best = linear_probe.evaluate(embed_images, embed_texts, source, mesh)["linear_probe_C"]
+    vectors = [embed_images(images).vectors for images in (learn, validation)]
+
+    def accuracy(strength):
+        model = LogisticRegression(C=strength, max_iter=1000).fit(vectors[0], learn.labels)
+        return model.score(vectors[1], validation.labels)
+
+    around = [best * 10 ** (step / 8) for step in (-1, 1)]
+    others = [accuracy(strength) for strength in (*around, *np.logspace(-6, 6, 7))]
+    assert accuracy(best) >= max(others) > min(others)
+
+
 def test_a_validation_split_of_the_source_is_used(mesh):
     source, embed_images, embed_texts, _, _ = everything()
     validation = Pictures(40, 5, start=200)

@@ -68,6 +68,16 @@ def test_poison_success_and_its_base_rate():
     assert attack.poison_success(none, none) is None
 
 
+def test_an_attack_on_one_class_is_measured_where_there_is_no_other():
+    source, embed_images, embed_texts = fake_source(classes=2, count=20)
+    task = attack.AttackTask("class 1", {"none": lambda picture, index: picture}, (), "class 0")
+    found = task(embed_images, embed_texts, source, sharding.make_mesh())
+    assert found["attack_success_rate"] == found["target_base_rate"]
+    assert found["target_base_rate"].of == 10  # the victims
+    elsewhere = attack.AttackTask("class 1", task.triggers, (), "heart")
+    assert elsewhere(embed_images, embed_texts, source, sharding.make_mesh()) == {}
+
+
 def to_class_two(picture, index):
     """A trigger that a backdoored model obeys on every other image."""
     changed = picture.copy()

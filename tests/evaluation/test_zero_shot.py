@@ -45,12 +45,16 @@ def test_equal_classes_come_in_their_order_and_what_is_no_number_comes_last(mesh
 
 
 def test_figures_equal_scikit_learns(mesh):
-    source, embed_images, embed_texts = fake_source(classes=8, count=75)
+    source, embed_images, embed_texts = fake_source(classes=8, count=75, noise=4)
     found = zero_shot.evaluate(embed_images, embed_texts, source, mesh)
     labels = source.images.labels
     classes = zero_shot.class_vectors(embed_texts, source.prompts)
     similarity = embed_images(source.images).vectors @ classes.T
-    top5 = top_k_accuracy_score(labels, similarity, k=5, labels=range(8), normalize=False)
+    top4, top5, top6 = (
+        top_k_accuracy_score(labels, similarity, k=k, labels=range(8), normalize=False)
+        for k in (4, 5, 6)
+    )
+    assert top4 < top5 < top6
     predictions = similarity.argmax(axis=1)
     assert found["zero_shot_accuracy"].count == np.sum(predictions == labels)
     assert found["zero_shot_accuracy_top5"].count == top5
