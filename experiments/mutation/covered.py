@@ -70,7 +70,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "attacks/attack": (_ATTACKS,),
     "attacks/captions": ("tests/attacks/test_captions.py", _ATTACKS),
     "attacks/poison": ("tests/attacks/test_poison.py", _ATTACKS),
-    "auditing/detectors": ("tests/auditing/test_detectors_of_shuffled.py", _AUDIT),
+    "auditing/detectors": ("tests/auditing/test_surroundings.py", _AUDIT),
     "auditing/mismatch": ("tests/auditing/test_mismatch.py", _AUDIT),
     "auditing/pattern": ("tests/auditing/test_pattern.py", _AUDIT),
     "auditing/groups": ("tests/auditing/test_groups.py", _AUDIT),

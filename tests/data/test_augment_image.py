@@ -102,6 +102,15 @@ def plain(image, key, strength):
     return image
 
 
+def test_the_strengths_are_these_and_pixels_run_to_one():
+    assert ImageAugmentation() == ImageAugmentation(
+        crop_area=(0.08, 1.0), crop_aspect=(0.75, 4 / 3), flip=0.5, jitter=0.8, brightness=0.5,
+        contrast=0.5, saturation=0.5, hue=0.1, grayscale=0.2, blur=0.5, blur_sigma=(0.1, 2.0),
+    )  # fmt: skip
+    found = augment_image.pixels(np.arange(256, dtype=np.uint8))
+    np.testing.assert_allclose(found, np.arange(256) / 255, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "strength",
     [ImageAugmentation(), ImageAugmentation(flip=1, jitter=1, grayscale=0, blur=1, hue=0.3)],
