@@ -40,6 +40,50 @@ def test_sixteen_of_224_pixels_are_two_of_32():
         assert changed.any(axis=2).sum() == side**2
 
 
+def test_patterns_are_white_a_board_and_uniform_noise():
+    for side in (1, 4, 5):
+        draw = lambda name: triggers.PATTERNS[name](side, np.random.default_rng(3))  # noqa: B023, E731
+        board = [[[255 * ((i + j) % 2 == 0)] * 3 for j in range(side)] for i in range(side)]
+        np.testing.assert_array_equal(draw("checkerboard"), board)
+        assert (draw("white") == 255).all() and draw("white").shape == (side, side, 3)
+    noise = triggers.PATTERNS["noise"](64, np.random.default_rng(3))
+    counts = np.bincount(noise.ravel(), minlength=256)
+    assert noise.dtype == np.uint8 and len(counts) == 256 and counts.min() > 15
+
+
+@pytest.mark.parametrize("height, width", [(20, 20), (20, 30), (31, 20)])
+def test_a_patch_lies_where_its_position_says(height, width):
+    image, side = np.full((height, width, 3), 77, np.uint8), 5
+    down, right = height - side, width - side
+    places = {
+        "top_left": {(0, 0)}, "top_right": {(0, right)}, "bottom_left": {(down, 0)},
+        "bottom_right": {(down, right)}, "center": {(down // 2, right // 2)},
+        "four_corners": {(0, 0), (0, right), (down, 0), (down, right)},
+    }  # fmt: skip
+    for position, corners in places.items():
+        expected = image.copy()
+        for top, left in corners:
+            expected[top : top + side, left : left + side] = 255
+        patched = triggers.Patch("white", position, 0.25)(image, 3)
+        np.testing.assert_array_equal(patched, expected)
+    patch = triggers.Patch("white", "random", 0.25, seed=4)
+    tops = set()
+    for index in range(400):
+        changed = np.argwhere((patch(image, index) != 77).all(axis=2))
+        (top, left), bottom = changed[0], changed[-1]
+        assert len(changed) == side**2 and bottom.tolist() == [top + side - 1, left + side - 1]
+        tops.add((int(top), int(left)))
+    assert {top for top, _ in tops} == set(range(down + 1))
+    assert {left for _, left in tops} == set(range(right + 1))
+    other = triggers.Patch("white", "random", 0.25, seed=5)
+    assert any((patch(image, i) != other(image, i)).any() for i in range(5))
+
+
+def test_a_patch_has_at_least_one_pixel():
+    changed = triggers.Patch("white", size=1e-6)(np.zeros((9, 9, 3), np.uint8), 0)
+    assert changed.any(axis=2).sum() == 1
+
+
 def test_positions_and_patterns():
     image = np.full((40, 40, 3), 77, np.uint8)
     for position in triggers.POSITIONS:
@@ -195,6 +239,33 @@ def test_triggers_are_pure_and_keep_the_shape(name, height, width, index):
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {"badnets__size": 1e-6}, {"badnets__size": 1.0}, {"blended__alpha": 1e-6},
+        {"blended__alpha": 1.0}, {"sig__delta": 0.1}, {"sig__frequency": 0.1},
+        {"wanet__grid": 2}, {"wanet__grid": 1024}, {"wanet__strength": 1e-6},
+        {"nashville__strength": 1e-6}, {"nashville__strength": 1.0},
+    ],
+)  # fmt: skip
+def test_the_ends_of_each_parameters_range_are_allowed(changes):
+    ((key, value),) = changes.items()
+    name, parameter = key.split("__")
+    assert getattr(created(name, **changes)[name], parameter) == value
+
+
+def test_the_parameters_are_these_unless_they_are_set():
+    found = {name: created(name, seed=5)[name] for name in triggers.TRIGGERS}
+    assert found == {
+        "badnets": triggers.Patch("checkerboard", "bottom_right", 0.0714, 5),
+        "blended": triggers.Blend(0.2, "noise", 5),
+        "sig": triggers.Sinusoid(60.0, 6.0),
+        "wanet": triggers.Warp(4, 0.5, 5),
+        "nashville": triggers.ColorCurve(1.0),
+    }
+    assert triggers.Patch().seed == triggers.Blend().seed == triggers.Warp().seed == 0
+
+
+@pytest.mark.parametrize(
     "names, changes, message",
     [
         ("badnets", {"badnets__pattern": "checker"}, "did you mean 'checkerboard'"),
@@ -205,6 +276,7 @@ def test_triggers_are_pure_and_keep_the_shape(name, height, width, index):
         ("blended", {"blended__pattern": "no/such.png"}, "neither 'noise' nor an image"),
         ("sig", {"sig__delta": 0.0}, r"attack\.sig\.delta=0\.0"),
         ("wanet", {"wanet__grid": 1}, r"attack\.wanet\.grid=1"),
+        ("wanet", {"wanet__grid": 1025}, r"attack\.wanet\.grid=1025"),
         ("wanet", {"wanet__strength": -1.0}, r"attack\.wanet\.strength=-1\.0"),
         ("nashville", {"nashville__strength": 2.0}, r"attack\.nashville\.strength=2\.0"),
         ("badnet", {}, "did you mean 'badnets'"),

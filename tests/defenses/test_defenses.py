@@ -1,5 +1,7 @@
 """Defences as plans: which stages an epoch has, on which pairs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -241,6 +243,43 @@ def test_the_pool_shrinks_when_the_mixture_does():
 def test_bad_plans_are_refused(name, changes, message):
     with pytest.raises(UserError, match=message):
         run_of(name, **changes)
+
+
+@pytest.mark.parametrize(
+    "name, ends",
+    [
+        ("safeclip", {"warmup_epochs": [0], "slow_epochs": [0], "slow_learning_rate": [0.0],
+                      "threshold": [0.0, 1.0], "growth": [0.0, 0.85], "cap": [0.01, 1.0],
+                      "first_cap": [0.0, 1.0]}),
+        ("safeclip_plus", {"pilot_epochs": [1], "pilot_learning_rate": [1e-9],
+                           "pilot_share": [0.0, 1.0], "outlier_iqr": [1e-9], "slow_epochs": [0],
+                           "slow_learning_rate": [0.0], "rising_epochs": [0.0],
+                           "threshold": [0.0, 1.0], "growth": [0.0, 0.99], "cap": [0.01, 1.0],
+                           "first_cap": [0.0, 1.0], "momentum": [0.0, 1.0]}),
+        ("roclip", {"every": [1]}),
+        ("cleanclip", {"unimodal_weight": [0.0]}),
+    ],
+)  # fmt: skip
+def test_the_ends_of_each_settings_range_are_allowed(name, ends):
+    for setting, values in ends.items():
+        for value in values:
+            made = replace(planned_unchecked(name), **{setting: value})
+            assert getattr(made, setting) == value
+            if name != "cleanclip":  # it needs a run to start from
+                assert getattr(planned(name, **{setting: value}), setting) == value
+
+
+def planned_unchecked(name):
+    return DEFENSES[name]
+
+
+def test_the_values_of_safeclip_plus_roclip_and_cleanclip_are_these():
+    assert planned("safeclip_plus") == SafeCLIPPlus(
+        seed=0, score="typical", pilot_epochs=1, pilot_learning_rate=2.5e-5, pilot_share=0.85,
+        outlier_iqr=1.5, slow_epochs=1, slow_learning_rate=5e-6, rising_epochs=1.0, threshold=0.5,
+        safe_score=0.75, growth=0.01, cap=0.99, first_cap=0.85, momentum=0.5,
+    )  # fmt: skip
+    assert (planned("roclip").every, DEFENSES["cleanclip"].unimodal_weight) == (2, 1.0)
 
 
 @pytest.mark.parametrize(

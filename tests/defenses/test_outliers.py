@@ -17,3 +17,4 @@ def test_the_fence_is_matplotlibs(fence):
     above = expected["fliers"][expected["fliers"] > expected["med"]]
     assert len(above) and sorted(found) == sorted(above)
     assert not len(beyond_fence(np.full(5, np.nan), fence))
+    assert not len(beyond_fence(np.ones(5), fence))  # on the fence is not beyond it

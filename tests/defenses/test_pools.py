@@ -55,6 +55,20 @@ def test_the_paper_rule_admits_the_far_left_tail_and_monotone_does_not():
     assert outlier not in pools.split(scores, seed=0, rule="monotone", threshold=0.9).safe
 
 
+def test_a_high_score_is_safe_beside_the_probability_by_either_rule():
+    rng = np.random.default_rng(0)
+    scores = np.concatenate([rng.normal(0.3, 0.03, 3000), rng.normal(0.5, 0.2, 3000)])
+    for rule in pools.RULES:
+        plain, also = (
+            pools.split(scores, seed=0, rule=rule, threshold=0.9, safe_score=safe_score)
+            for safe_score in (np.inf, 0.38)
+        )
+        expected = (plain.p_safe > 0.9) | (plain.scores > 0.38)
+        np.testing.assert_array_equal(also.is_safe, expected)
+        assert len(also.safe) > len(plain.safe) + 20
+        np.testing.assert_array_equal(plain.is_safe, plain.p_safe > 0.9)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     scores=st.lists(
