@@ -163,7 +163,9 @@ def known(path: Path) -> list[dict[str, Any]]:
     anew = []
     for row in rows:
         row.pop("harmless", None)
-        why = harmless.reason(row["module"], row["change"]) if row["outcome"] == "survived" else None
+        why = (
+            harmless.reason(row["module"], row["change"]) if row["outcome"] == "survived" else None
+        )
         anew.append(row | ({"harmless": why} if why else {}))
     return anew
 

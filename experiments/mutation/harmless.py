@@ -4,8 +4,42 @@ from __future__ import annotations
 
 import re
 
+_MEMORY = "only how much is in memory at a time"
+_SALT = "what seeds of different draws are told apart by: any number is as good"
+_HIGHEST = "a CPU multiplies in single precision whatever is asked for"
+_DRAW = "a random choice is as good in another order of its draws"
+
 # Module, an expression that the change matches, and why nothing that is promised differs.
-HARMLESS: tuple[tuple[str, str, str], ...] = ()
+HARMLESS: tuple[tuple[str, str, str], ...] = (
+    ("evaluation/zero_shot", r"^_(TEXTS_AT_ONCE|IMAGES_A_DEVICE) = ", _MEMORY),
+    ("evaluation/retrieval", r"^_(CANDIDATES|QUERIES_A_DEVICE) = ", _MEMORY),
+    ("neighbors/nearest", r"^_(CANDIDATES|QUERIES_A_DEVICE) = ", _MEMORY),
+    ("neighbors/density", r"^_AT_ONCE = ", _MEMORY),
+    ("neighbors/density", r"→ .*distances <= _CLOSE\)$", "at 0.1 both ways give the distance"),
+    ("neighbors/density", r"→ .*norm\(apart, axis=1\)$", "the array has two axes: 1 is the last"),
+    ("training/score_memory", r"^_AT_ONCE = ", _MEMORY),
+    ("defenses/ranking", r"^_AT_ONCE = ", _MEMORY),
+    ("attacks/captions", r"^_ROWS = ", _MEMORY),
+    ("attacks/triggers", r"^@lru_cache\(maxsize=8\)", "only how many patterns are kept"),
+    ("attacks/triggers", r"_pattern\(self.pattern, [89], [89], ", "a check at any small size"),
+    ("evaluation/zero_shot", r"→ .*ahead\.sum\(axis=1\)\)$", "JAX counts in int32 anyway"),
+    ("neighbors/nearest", r"→ .*jnp\.matmul\(queries, candidates\.T\)$", _HIGHEST),
+    ("auditing/detectors", r"^rng = .*\[self\.seed, 95\]", _SALT),
+    ("attacks/poison", r"^rng = .*(48045|31270|2989)", _SALT),
+    ("data/augment_image", r"^side = images\.shape\[1\]", "images are as high as they are wide"),
+    ("data/tokenizer", r"indent=1\).*indent=2\)", "white space in a file"),
+    ("attacks/poison", r"indent=1\).*indent=2\)", "white space in a file"),
+    (
+        "auditing/groups",
+        r"^_AT_ONCE = ",
+        "how much is in memory at a time, and of how many vectors a middle is estimated",
+    ),
+    (
+        "training/steps",
+        r"platform == 'cpu'",
+        "the two ways to choose between updated and old state differ in speed alone",
+    ),
+)
 
 
 def reason(module: str, change: str) -> str | None:

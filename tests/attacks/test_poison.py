@@ -169,7 +169,9 @@ def test_targeted_poisons_can_have_one_class_and_texts_of_their_own():
         st.sampled_from(["dog", "hot dog", "dog house", "bus", "ſ", "c++", "K", "s"]),
         min_size=1, unique=True,
     ),
-    words=st.lists(st.sampled_from(["Hot", "dog", "house", "buſ", "BUS", "c++", "\u212a", "S", ","])),
+    words=st.lists(
+        st.sampled_from(["Hot", "dog", "house", "buſ", "BUS", "c++", "\u212a", "S", ","])
+    ),
 )  # fmt: skip
 def test_the_captions_of_a_class_are_those_that_mention_it(names, words):
     source = Plain([" ".join(words), "dog bus"])

@@ -99,7 +99,7 @@ def test_misfitting_groups_are_those_of_a_binomial_test_corrected_for_their_numb
     for number, (members, count) in enumerate(zip(clusters, counts, strict=True)):
         chance = 1 - binom.cdf(count - 1, len(members), share)
         expected[number] = min(4 * chance, 1.0)
-    assert expected[0] < 0.05 and 0.05 > expected[1] / 4 and expected[2] == 1
+    assert expected[0] < 0.05 and expected[1] / 4 < 0.05 and expected[2] == 1
     found = groups.misfitting("caption", clusters, misfits, share, 0.5)
     assert [(g.kind, g.members.tolist(), g.misfits) for g in found] == [
         ("caption", list(range(8)), 3), ("caption", [8, 9, 10], 2)

@@ -72,6 +72,8 @@ def test_a_half_needs_five_pictures_of_each_kind(short, half):
     inputs = np.random.default_rng(0).standard_normal((30, WIDTH)).astype(np.float32)
     for few in range(2):
         numbers = [np.arange(10), np.arange(100, 120)]
-        numbers[few] = np.concatenate([2 * np.arange(5 - short) + half, 2 * np.arange(7) + 1 - half])
+        numbers[few] = np.concatenate(
+            [2 * np.arange(5 - short) + half, 2 * np.arange(7) + 1 - half]
+        )
         found = pattern.find(*((inputs[: len(n)], n) for n in numbers))
         assert (found is None) == bool(short)

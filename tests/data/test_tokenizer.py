@@ -1,11 +1,13 @@
 """The tokenizer's rows against what its backend says of each caption alone."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers.decoders import ByteLevel
+from tokenizers.models import BPE
 
 from safeclip_jax.data import tokenizer
 from safeclip_jax.errors import UserError
@@ -81,6 +83,22 @@ def test_for_transformers_a_caption_lies_between_start_and_end(trained, tmp_path
         "model_max_length": 8,
         "model_input_names": ["input_ids", "attention_mask"],
     }
+
+
+@pytest.mark.parametrize("count", [255, 256])
+def test_a_vocabulary_that_cannot_hold_all_bytes_is_none(count, monkeypatch):
+    words = {f"w{i}": i for i in range(count - 2)} | {
+        tokenizer.START: count - 2, tokenizer.END: count - 1
+    }  # fmt: skip
+    backend = Backend(BPE(words, []))
+    found = SimpleNamespace(from_pretrained=lambda name: SimpleNamespace(backend_tokenizer=backend))
+    transformers = SimpleNamespace(CLIPTokenizer=found)
+    monkeypatch.setattr(tokenizer.hugging_face, "transformers", lambda: transformers)
+    if count == 256:
+        assert tokenizer.pretrained("x", 9).end_id == 255
+    else:
+        with pytest.raises(UserError, match="holds no vocabulary"):
+            tokenizer.pretrained("x", 9)
 
 
 @pytest.mark.parametrize("missing", ["<|startoftext|>", "<|endoftext|>"])

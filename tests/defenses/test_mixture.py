@@ -118,6 +118,13 @@ def test_of_many_scores_a_random_sample_is_fitted(with_usable, monkeypatch):
     np.testing.assert_array_equal(np.sort(fitted[-1]), fitted[-1])
 
 
+@pytest.mark.parametrize("count, fitted", [(1_000_000, 1_000_000), (1_000_001, 1_000_000)])
+def test_a_million_scores_are_fitted_at_most(count, fitted, monkeypatch):
+    seen = []
+    components(monkeypatch, [0.0, 1.0], [0.5, 0.5], np.arange(float(count)), seen)
+    assert seen == [fitted]
+
+
 @pytest.mark.parametrize(
     "scores",
     [[0.3], [0.3] * 50, [0.3, 0.3 + 1e-7] * 20, [0.0, 1e-7]],
@@ -126,14 +133,18 @@ def test_scores_without_spread_have_no_mixture(scores):
     assert fit(np.array(scores), 0) is None
 
 
-def components(monkeypatch, means, weights):
+def components(monkeypatch, means, weights, scores=np.arange(100.0), seen=None):  # noqa: B008
+    """The mixture where scikit-learn finds such components."""
+
     def fitted(model, x):
+        if seen is not None:
+            seen.append(len(x))
         model.means_, model.weights_ = np.array(means)[:, None], np.array(weights)
         model.covariances_ = np.ones((2, 1, 1))
         return model
 
     monkeypatch.setattr(GaussianMixture, "fit", fitted)
-    return fit(np.arange(100.0), 0)
+    return fit(scores, 0)
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,24 @@ def test_scores_equal_loops(points, near):
             np.testing.assert_allclose(score(found)[i], value, rtol=1e-5, err_msg=score.__name__)
 
 
+def test_distances_of_very_near_points_are_as_exact_as_their_vectors():
+    """Where a cosine of single precision says nothing: the points are 1e-5 to 1e-1 apart."""
+    rng = np.random.default_rng(0)
+    x = 1 + np.geomspace(1e-5, 0.1, 60)[:, None] * rng.standard_normal((60, 16))
+    x = np.float32(x / np.linalg.norm(x, axis=1, keepdims=True))
+    reference = np.arange(0, 60, 2)
+    found = density.neighbors(x, reference, K, sharding.make_mesh())
+    exact = np.linalg.norm(np.float64(x)[:, None] - np.float64(x[reference]), axis=-1)
+    exact[reference, np.arange(30)] = np.inf  # no point is its own neighbour
+    near = np.sort(exact, axis=1)[:, :K]
+    assert near.min() < 1e-4 and near.max() > 0.1
+    np.testing.assert_allclose(found.distances, near, atol=5e-4)  # which of equal cosines is open
+    assert (np.diff(found.distances, axis=1) >= 0).all()
+    of_index = np.take_along_axis(exact, found.indices, axis=1)
+    np.testing.assert_allclose(found.distances, of_index, rtol=1e-3)
+    np.testing.assert_array_equal(found.reference_distances, found.distances[reference])
+
+
 def test_an_outlier_scores_higher_and_duplicates_stay_finite():
     rng = np.random.default_rng(3)
     x = np.concatenate([1 + 0.01 * rng.standard_normal((200, 4)), [[1, 1, 1, -1]]])

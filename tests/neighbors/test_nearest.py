@@ -14,7 +14,9 @@ def sorted_first(queries, candidates, k):
 
 @pytest.mark.parametrize("at_once", [(256, 8192), (3, 4)])
 @pytest.mark.parametrize("k", [1, 5, 40])
-def test_they_are_the_first_of_a_stable_sort_also_of_equals_at_rank_k(at_once, k, mesh, monkeypatch):
+def test_they_are_the_first_of_a_stable_sort_also_of_equals_at_rank_k(
+    at_once, k, mesh, monkeypatch
+):
     monkeypatch.setattr(nearest, "_QUERIES_A_DEVICE", at_once[0])
     monkeypatch.setattr(nearest, "_CANDIDATES", at_once[1])
     rng = np.random.default_rng(0)

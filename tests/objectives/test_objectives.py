@@ -93,7 +93,9 @@ def test_loss_slopes_and_state_are_those_of_a_plain_statement(name, chunk):
 
     for seed in range(2):
         change = np.random.default_rng(seed).standard_normal(arrays.shape)
-        np.testing.assert_allclose(np.sum(slopes * change), difference(change), rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(
+            np.sum(slopes * change), difference(change), rtol=1e-3, atol=1e-5
+        )
     np.testing.assert_allclose(scale_slope, difference(0 * arrays, 1.0), rtol=1e-3, atol=1e-6)
     np.testing.assert_array_equal(new["other"], 1)
     assert new.keys() == state.keys()

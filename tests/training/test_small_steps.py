@@ -207,7 +207,9 @@ def test_a_state_begins_with_what_the_run_needs():
     assert state.kept.keys() == {"image_bank", "text_bank"}
     assert state.kept["image_bank"].rows.shape == (BANK // BATCH, BATCH, CONFIG.embedding)
     assert len(state.remembered) >= PAIRS and np.isnan(state.remembered).all()
-    np.testing.assert_array_equal(state.params["params"]["kernel"], alone.params["params"]["kernel"])
+    np.testing.assert_array_equal(
+        state.params["params"]["kernel"], alone.params["params"]["kernel"]
+    )
     moments = state.opt_state[0].mu["params"]
     assert moments["kernel"].shape == (12, 4) and not np.any(moments["kernel"])
     other = steps(seed=8).init(BATCH)
