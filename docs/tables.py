@@ -79,7 +79,7 @@ def stale(page: str, root: Path = ROOT) -> list[str]:
 
 def pages() -> list[Path]:
     """All that may hold markers."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def _table(path: str, lines: str, root: Path) -> str:

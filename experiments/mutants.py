@@ -202,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     place = {change.key: number for number, change in enumerate(changes)}
     mutants = sorted(file.rows, key=lambda row: place[row["module"], row["change"]])
     file.rows[:] = [*mutants, *(of_rooms := summary(mutants))]
-    file.add(file.rows.pop())
+    file.add(file.rows.pop() | {"device": host()})
     print(markdown.table([{k: str(v) for k, v in row.items()} for row in of_rooms]))
 
 

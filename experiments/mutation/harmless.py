@@ -21,6 +21,11 @@ HARMLESS: tuple[tuple[str, str, str], ...] = (
     ("defenses/ranking", r"^_AT_ONCE = ", _MEMORY),
     ("attacks/captions", r"^_ROWS = ", _MEMORY),
     ("attacks/triggers", r"^@lru_cache\(maxsize=8\)", "only how many patterns are kept"),
+    (
+        "attacks/triggers",
+        r"map_coordinates.*→ .*order=1\) for",
+        "all places lie within the image: nothing is looked up beyond its border",
+    ),
     ("attacks/triggers", r"_pattern\(self.pattern, [89], [89], ", "a check at any small size"),
     ("evaluation/zero_shot", r"→ .*ahead\.sum\(axis=1\)\)$", "JAX counts in int32 anyway"),
     ("neighbors/nearest", r"→ .*jnp\.matmul\(queries, candidates\.T\)$", _HIGHEST),

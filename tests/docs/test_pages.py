@@ -11,7 +11,7 @@ from docs import tables
 from safeclip_jax.commands.console import COMMANDS
 from safeclip_jax.runs import config_file, settings
 
-PAGES = [*tables.pages(), tables.ROOT / "CONTRIBUTING.md", tables.ROOT / "experiments/README.md"]
+PAGES = [*tables.pages(), tables.ROOT / "experiments/README.md"]
 PLACEHOLDERS = {"NAME", "FILE.py", "mine.py", "sizes:NAME", "attacks/PAPER:ROW"}
 on_every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
