@@ -116,6 +116,15 @@ def test_a_surrogate_takes_the_best_of_equals_in_their_order():
         planned(captions="surrogate")
 
 
+def test_of_many_pairs_that_are_as_alike_the_first_ones_are_poisoned():
+    pairs, donors = np.arange(100, 200), np.array([7])
+    similarity = np.float32(np.random.default_rng(0).integers(0, 3, 100)) / 4
+    match = lambda source, pairs, captions: (captions[np.zeros(100, int)], similarity)  # noqa: E731
+    found = poison._most_alike(SOURCE, pairs, donors, 50, match)
+    in_order = sorted(range(100), key=lambda i: -similarity[i])  # a stable sort
+    assert found == {100 + i: 7 for i in in_order[:50]}
+
+
 def targeted(seed=0, **changes):
     held_out = Plain(["x"] * 8, np.array([0, 1, 2, 3] * 2, np.int32), bad=(1, 4))
     options = {"images": 3, "count": 6, "seed": seed, **changes}

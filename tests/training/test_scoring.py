@@ -1,6 +1,8 @@
 """How far every pair's image is from others, against scikit-learn on embeddings of one batch."""
 
+import itertools
 import signal
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -9,9 +11,10 @@ from sklearn.neighbors import NearestNeighbors
 
 import safeclip_jax
 from safeclip_jax.checkpoints import variables
+from safeclip_jax.data.pipeline import Loader
 from safeclip_jax.defenses import pool_files
 from safeclip_jax.system.signals import Interrupted
-from safeclip_jax.training import loop, scoring
+from safeclip_jax.training import loop, score_memory, scoring
 from safeclip_jax.training import metrics as run_metrics
 from safeclip_jax.training import trainer as trainers
 from safeclip_jax.training.experiment import build
@@ -38,6 +41,70 @@ def test_distances_are_those_to_the_fourth_nearest_other():
     np.testing.assert_allclose(found, expected[:, 4], atol=1e-5)
     strange = int(np.argmax(found))
     assert found[strange] == scoring.distances(x, state, epoch=7)[strange]  # all are drawn
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Which pairs are read, in their order, a list for each pass over them."""
+    noted, read = [], Loader.scoring_batches
+
+    def noting(loader, pairs, batch):
+        noted.append(np.array(pairs))
+        return read(loader, pairs, batch)
+
+    monkeypatch.setattr(Loader, "scoring_batches", noting)
+    return noted
+
+
+def test_scores_are_cosines_of_all_pairs_in_an_order_of_their_seed_and_epoch(asked, monkeypatch):
+    config = safeclip_jax.config("demo")
+    config.model.preset, config.data.pairs, config.score.batch_size = "nano", 300, 128
+    config.score.kind = "cosine"
+    x, state = with_state(config)
+    heard = []
+    found = scoring.scores(x, state, 2, False, heard.append)
+    images, _ = x.loader.images(x.pairs)
+    inputs = x.steps.model.config.normalize(images.astype(np.float32) / 255)
+    apply = jax.jit(x.steps.model.apply, static_argnames="method")
+    image = apply(state.variables, inputs, method="embed_images")
+    text = apply(state.variables, x.tokenizer.encode(x.source.captions), method="embed_texts")
+    expected = np.sum(np.float64(image) * np.float64(text), axis=1)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert found.dtype == np.float32 and set(heard) == {"epoch 3, scoring"} and len(heard) == 3
+    # Pairs with a remembered score keep it, and the others are scored in the same order.
+    memory = score_memory.empty(300).at[jax.numpy.arange(0, 300, 3)].set(7.0)
+    state = state.replace(remembered=memory)
+    again = scoring.scores(x, state, 2, True, heard.append)
+    known = np.arange(300) % 3 == 0
+    assert (again[known] == 7).all()
+    np.testing.assert_allclose(again[~known], expected[~known], atol=1e-5)
+    np.testing.assert_array_equal(asked[1], asked[0][~known[asked[0]]])
+    anew = scoring.scores(x, state, 3, False, heard.append)
+    np.testing.assert_allclose(anew, expected, atol=1e-5)
+    other = replace(x, config=replace(x.config, seed=x.config.seed + 1))
+    scoring.scores(other, state, 3, False, heard.append)
+    orders = [asked[i] for i in (0, 2, 3)]
+    assert all(sorted(order) == list(range(300)) for order in orders)
+    assert all((one != two).mean() > 0.9 for one, two in itertools.combinations(orders, 2))
+
+
+def test_distances_are_to_pairs_drawn_by_seed_and_epoch(asked, monkeypatch):
+    monkeypatch.setattr(scoring, "_REFERENCE", 50)
+    config = safeclip_jax.config("demo")
+    config.model.preset, config.data.pairs, config.score.batch_size = "nano", 300, 128
+    x, state = with_state(config)
+    other = replace(x, config=replace(x.config, seed=x.config.seed + 1))
+    heard = []
+    found = [scoring.distances(x, state, epoch, heard.append) for epoch in (2, 2, 3)]
+    scoring.distances(other, state, 2, heard.append)
+    np.testing.assert_array_equal(found[0], found[1])
+    drawn, read = asked[::2], asked[1::2]
+    assert all(np.array_equal(pairs, x.pairs) for pairs in read)
+    assert all(len(pairs) == 50 and (np.diff(pairs) > 0).all() for pairs in drawn)
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    for one, two in itertools.combinations((drawn[0], drawn[2], drawn[3]), 2):
+        assert 0 < np.isin(one, two).sum() < 25  # a sixth of them by chance
+    assert set(heard) == {"epoch 3, distances", "epoch 4, distances"}
 
 
 def test_pairs_that_cannot_be_read_have_no_distance(tmp_path):
