@@ -20,11 +20,23 @@ from safeclip_jax.training import trainer as trainers
 from safeclip_jax.training.experiment import build
 from tests.data.test_sources import bad_csv
 from tests.support import every_stage
+from tests.support.small_model import SmallModel, embedded, small
 
 
 def with_state(config):
+    """The run of a small model, and a state."""
     x = build(config)
-    return x, x.initial_state()
+    x = replace(x, steps=replace(x.steps, model=SmallModel(small(x.steps.model.config))))
+    return x, x.steps.init(8)
+
+
+def vectors_of(x, state):
+    """Of all images and captions, float64."""
+    config = x.steps.model.config
+    images = (x.loader.images(x.pairs)[0] / 255 - np.array(config.mean)) / np.array(config.std)
+    params = {key: np.float64(value) for key, value in state.params["params"].items()}
+    image, text, _ = embedded(params, images, x.tokenizer.encode(x.source.captions), 0)
+    return image, text
 
 
 def test_distances_are_those_to_the_fourth_nearest_other():
@@ -32,11 +44,9 @@ def test_distances_are_those_to_the_fourth_nearest_other():
     config.model.preset, config.data.pairs, config.score.batch_size = "nano", 300, 128
     x, state = with_state(config)
     found = scoring.distances(x, state, epoch=2)
-    images, _ = x.loader.images(x.pairs)
-    inputs = x.steps.model.config.normalize(images.astype(np.float32) / 255)
-    points = x.steps.model.apply(state.variables, inputs, method="embed_images")
-    near = NearestNeighbors(n_neighbors=5, algorithm="brute").fit(np.float64(points))
-    expected, _ = near.kneighbors(np.float64(points))
+    points, _ = vectors_of(x, state)
+    near = NearestNeighbors(n_neighbors=5, algorithm="brute").fit(points)
+    expected, _ = near.kneighbors(points)
     assert expected[:, 4].std() > 0.01
     np.testing.assert_allclose(found, expected[:, 4], atol=1e-5)
     strange = int(np.argmax(found))
@@ -63,12 +73,8 @@ def test_scores_are_cosines_of_all_pairs_in_an_order_of_their_seed_and_epoch(ask
     x, state = with_state(config)
     heard = []
     found = scoring.scores(x, state, 2, False, heard.append)
-    images, _ = x.loader.images(x.pairs)
-    inputs = x.steps.model.config.normalize(images.astype(np.float32) / 255)
-    apply = jax.jit(x.steps.model.apply, static_argnames="method")
-    image = apply(state.variables, inputs, method="embed_images")
-    text = apply(state.variables, x.tokenizer.encode(x.source.captions), method="embed_texts")
-    expected = np.sum(np.float64(image) * np.float64(text), axis=1)
+    image, text = vectors_of(x, state)
+    expected = np.sum(image * text, axis=1)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert found.dtype == np.float32 and set(heard) == {"epoch 3, scoring"} and len(heard) == 3
     # Pairs with a remembered score keep it, and the others are scored in the same order.
