@@ -119,7 +119,10 @@ def test_a_surrogate_takes_the_best_of_equals_in_their_order():
 def test_of_many_pairs_that_are_as_alike_the_first_ones_are_poisoned():
     pairs, donors = np.arange(100, 200), np.array([7])
     similarity = np.float32(np.random.default_rng(0).integers(0, 3, 100)) / 4
-    match = lambda source, pairs, captions: (captions[np.zeros(100, int)], similarity)  # noqa: E731
+
+    def match(source, pairs, captions):
+        return captions[np.zeros(100, int)], similarity
+
     found = poison._most_alike(SOURCE, pairs, donors, 50, match)
     in_order = sorted(range(100), key=lambda i: -similarity[i])  # a stable sort
     assert found == {100 + i: 7 for i in in_order[:50]}

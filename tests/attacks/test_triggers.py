@@ -41,12 +41,13 @@ def test_sixteen_of_224_pixels_are_two_of_32():
 
 
 def test_patterns_are_white_a_board_and_uniform_noise():
+    rng = np.random.default_rng(3)
     for side in (1, 4, 5):
-        draw = lambda name: triggers.PATTERNS[name](side, np.random.default_rng(3))  # noqa: B023, E731
         board = [[[255 * ((i + j) % 2 == 0)] * 3 for j in range(side)] for i in range(side)]
-        np.testing.assert_array_equal(draw("checkerboard"), board)
-        assert (draw("white") == 255).all() and draw("white").shape == (side, side, 3)
-    noise = triggers.PATTERNS["noise"](64, np.random.default_rng(3))
+        np.testing.assert_array_equal(triggers.PATTERNS["checkerboard"](side, rng), board)
+        white = triggers.PATTERNS["white"](side, rng)
+        assert (white == 255).all() and white.shape == (side, side, 3)
+    noise = triggers.PATTERNS["noise"](64, rng)
     counts = np.bincount(noise.ravel(), minlength=256)
     assert noise.dtype == np.uint8 and len(counts) == 256 and counts.min() > 15
 

@@ -120,8 +120,7 @@ def test_of_many_scores_a_random_sample_is_fitted(with_usable, monkeypatch):
 
 @pytest.mark.parametrize("count, fitted", [(1_000_000, 1_000_000), (1_000_001, 1_000_000)])
 def test_a_million_scores_are_fitted_at_most(count, fitted, monkeypatch):
-    seen = []
-    components(monkeypatch, [0.0, 1.0], [0.5, 0.5], np.arange(float(count)), seen)
+    _, seen = components(monkeypatch, [0.0, 1.0], [0.5, 0.5], count)
     assert seen == [fitted]
 
 
@@ -133,18 +132,18 @@ def test_scores_without_spread_have_no_mixture(scores):
     assert fit(np.array(scores), 0) is None
 
 
-def components(monkeypatch, means, weights, scores=np.arange(100.0), seen=None):  # noqa: B008
-    """The mixture where scikit-learn finds such components."""
+def components(monkeypatch, means, weights, count=100):
+    """The mixture where scikit-learn finds such components, and how many scores it was given."""
+    seen = []
 
     def fitted(model, x):
-        if seen is not None:
-            seen.append(len(x))
+        seen.append(len(x))
         model.means_, model.weights_ = np.array(means)[:, None], np.array(weights)
         model.covariances_ = np.ones((2, 1, 1))
         return model
 
     monkeypatch.setattr(GaussianMixture, "fit", fitted)
-    return fit(scores, 0)
+    return fit(np.arange(float(count)), 0), seen
 
 
 @pytest.mark.parametrize(
@@ -160,7 +159,7 @@ def components(monkeypatch, means, weights, scores=np.arange(100.0), seen=None):
     ],
 )
 def test_a_component_without_weight_or_place_is_none(means, weights, there, monkeypatch):
-    found = components(monkeypatch, means, weights)
+    found, _ = components(monkeypatch, means, weights)
     assert (found is not None) == there
     if there and means[0] > means[1]:
         np.testing.assert_allclose(found.weights, weights[::-1])

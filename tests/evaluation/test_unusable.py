@@ -26,7 +26,10 @@ def attacked(places):
     """The attack task, with those chosen images that have a place."""
     chosen = [ChosenImage(places[i], "", "", name) for i, name in CHOSEN if i in places]
     by_index = {new: old for old, new in places.items()}
-    trigger = lambda picture, index: white(picture, by_index[index])  # noqa: E731
+
+    def trigger(picture, index):
+        return white(picture, by_index[index])
+
     return attack.AttackTask("class 3", {"white": trigger}, chosen)
 
 
