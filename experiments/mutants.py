@@ -110,6 +110,7 @@ def tried(changes: Sequence[Change], limits: Mapping[str, float], jobs: int) -> 
         for change, at_work in list(running.items()):
             if (outcome := at_work.outcome()) is not None:
                 del running[change]
+                at_work.clean_up()
                 yield row_of(change, outcome)
 
 
@@ -132,6 +133,7 @@ def unchanged(modules: Iterable[str], jobs: int) -> dict[str, float]:
                 print(f"{at_work.seconds:6.1f} s, {outcome}: {tests[0]}", flush=True)
                 if outcome != "survived":
                     sys.exit(f"{outcome} fails without a mutant; see {at_work.folder}")
+                at_work.clean_up()
     return {m: max(LEAST_SECONDS, TIMES_SLOWER * seconds[TESTS[m]]) for m in modules}
 
 

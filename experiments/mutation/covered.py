@@ -33,7 +33,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "training/steps": (
         _SMALL_STEPS,
         f"{_STEPS}::test_fsdp_splits_parameters_and_moments_over_its_axis",
-        f"{_STEPS}::test_a_step_remembers_the_scores_that_its_pairs_had_before_it[typical]",
+        f"{_STEPS}::test_a_step_remembers_the_scores_that_its_pairs_had_before_it",
     ),
     "training/state": (_SMALL_STEPS, f"{_STEPS}::test_only_matrices_decay"),
     "training/scoring": ("tests/training/test_scoring.py",),

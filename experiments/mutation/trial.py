@@ -12,11 +12,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
 from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 PYTEST = ["-x", "-q", "-n", "0", "-o", "addopts=", "-m", "not slow", "-p", "no:cacheprovider",
@@ -51,9 +53,16 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 
 class _FirstFailure:
-    """A plugin of pytest that notes which test failed first."""
+    """A plugin of pytest that keeps the order of the tests, and notes which failed first."""
 
     test = ""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Iterator[None]:
+        in_order = list(items)
+        yield
+        kept = set(items)
+        items[:] = [item for item in in_order if item in kept]
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed and not self.test:
@@ -89,8 +98,11 @@ class Trial:
             return None
         os.killpg(self.process, signal.SIGKILL)
         os.waitpid(self.process, 0)
-        shutil.rmtree(self.folder, ignore_errors=True)
         return "timeout"
+
+    def clean_up(self) -> None:
+        """Removes its files, which hold the output of its tests."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def seconds(self) -> float:
@@ -102,15 +114,12 @@ class Trial:
     def _end(self, status: int) -> str:
         note = self.folder / "outcome.json"
         if not note.exists():
-            shutil.rmtree(self.folder, ignore_errors=True)
             return f"the process ended with status {status}"
         found = json.loads(note.read_text())
         if found["status"] not in (0, 1, 2):
             raise RuntimeError(f"pytest ended with status {found['status']}:\n{self.output()}")
         if found["status"] and not found["test"]:
             raise RuntimeError(f"no test failed, but pytest did:\n{self.output()}")
-        if not found["status"]:
-            shutil.rmtree(self.folder, ignore_errors=True)
         return found["test"] or "survived"
 
 
@@ -141,8 +150,6 @@ def _child(tests: Sequence[str], folder: Path, mutated: Mapping[str, ast.Module]
             os.dup2(file, stream)
         for module, tree in mutated.items():
             sys.meta_path.insert(0, _Mutated(module, tree))
-        import pytest
-
         first = _FirstFailure()
         status = int(pytest.main([*PYTEST, f"--basetemp={folder}/tmp", *tests], plugins=[first]))
         note = json.dumps({"status": status, "test": first.test})
@@ -156,7 +163,6 @@ def warm_up(libraries: Sequence[str]) -> None:
     """Imports what tests import, but for the package; JAX starts no backend by that."""
     os.chdir(ROOT)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(name, "1")

@@ -95,6 +95,6 @@ def _density_ratio(values: np.ndarray, shuffled: np.ndarray) -> np.ndarray:
     origin = np.arange(len(both)) >= len(values)
     # As much weight for the shuffled ones as for the pairs, so that odds are the densities' ratio.
     weights = np.where(origin, len(values) / len(shuffled), 1.0)
-    model = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
+    model = IsotonicRegression()
     share = model.fit(both, origin, sample_weight=weights).predict(values)
     return share / np.maximum(1 - share, 1e-9)

@@ -196,6 +196,11 @@ def test_a_step_that_is_no_number_changes_nothing_but_its_counts():
     assert counts == [(0, 0), (1, 1), (2, 2), (2, 0), (3, 1), (3, 0)]
 
 
+def test_a_run_embeds_whole_batches_and_remembers_nothing_unless_it_is_told():
+    made = Steps(SmallModel(), optax.identity(), SETTINGS, sharding.make_mesh(), SEED)
+    assert (made.micro_batches, made.remembers) == (1, None)
+
+
 def test_a_state_begins_with_what_the_run_needs():
     alone = steps().init(BATCH)
     assert alone.kept == {} and alone.remembered is None
