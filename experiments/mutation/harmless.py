@@ -41,6 +41,12 @@ HARMLESS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "training/steps",
+        r"^state = state\.replace\(batch_stats=jax\.lax\.stop_gradient\(batch_stats\)\) → "
+        r"state = state\.replace\(batch_stats=batch_stats\)$",
+        "statistics are returned beside the loss, and no gradient is taken of them",
+    ),
+    (
+        "training/steps",
         r"→ def init\(self, batch_size: int, pairs: int=1",
         "the number of pairs is asked for only where scores are remembered, and given there",
     ),
