@@ -40,6 +40,11 @@ HARMLESS: tuple[tuple[str, str, str], ...] = (
         "how much is in memory at a time, and of how many vectors a middle is estimated",
     ),
     (
+        "training/score_memory",
+        r"→ devices = 2 if",
+        "what lies whole on every device can be read in any number of rows that divides it",
+    ),
+    (
         "training/steps",
         r"^state = state\.replace\(batch_stats=jax\.lax\.stop_gradient\(batch_stats\)\) → "
         r"state = state\.replace\(batch_stats=batch_stats\)$",
