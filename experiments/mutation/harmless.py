@@ -39,6 +39,8 @@ HARMLESS: tuple[tuple[str, str, str], ...] = (
         r"^_AT_ONCE = ",
         "how much is in memory at a time, and of how many vectors a middle is estimated",
     ),
+    ("training/steps", r"apply_updates\(updates, new\.params\)", "a sum, in the other order"),
+    ("auditing/groups", r"→ .*reshape\(-2, ", "NumPy takes any negative size for what is left"),
     (
         "training/score_memory",
         r"→ devices = 2 if",

@@ -151,6 +151,7 @@ def test_views_are_augmented_where_they_should_be(name):
 
 def test_an_objective_looks_once_at_pairs_as_they_are_and_keeps_nothing():
     assert (Objective.views, Objective.fixed, Objective.plain) == (1, 0, True)
+    assert not Chunks(4, sharding.make_mesh()).split_banks
     assert ClipAndUnimodal().weight == 1.0 and Settings(ImageAugmentation()).bank_size == 0
 
 
