@@ -48,6 +48,8 @@ def _parser() -> Parser:
     made.add_argument("--pairs-a-shard", type=int, default=10_000, help=shard)
     cores = os.cpu_count() or 1
     made.add_argument("--threads", type=int, default=cores, help="that decode; one a core")
+    skipped = "of the records; stop if more cannot be used (0.5)"
+    made.add_argument("--max-skipped-share", type=float, default=0.5, help=skipped)
     made.add_argument("--count", type=int, default=1000, help="scenes: how many (1000)")
     for name, text in _OF_A_SOURCE.items():
         default = "train" if name == "split" else ""
@@ -75,6 +77,7 @@ def main(argv: Sequence[str]) -> int:
             quality=arguments.quality,
             pairs_a_shard=arguments.pairs_a_shard,
             threads=arguments.threads,
+            max_skipped_share=arguments.max_skipped_share,
             progress=lambda pairs: progress.advance_to(pairs, "pairs prepared"),
         )
     finally:
