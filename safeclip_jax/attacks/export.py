@@ -22,7 +22,15 @@ from safeclip_jax.system.csv_cells import harmless
 
 FORMATS = ("csv", "webdataset")
 PAIRS_A_SHARD = 10_000
-_ENDINGS = {b"\xff\xd8": "jpg", b"\x89P": "png", b"RI": "webp", b"GI": "gif", b"BM": "bmp"}
+_ENDINGS = {
+    b"\xff\xd8": "jpg",
+    b"\x89P": "png",
+    b"RI": "webp",
+    b"GI": "gif",
+    b"BM": "bmp",
+    b"II": "tif",
+    b"MM": "tif",
+}
 Progress = Callable[[int], Any]
 
 

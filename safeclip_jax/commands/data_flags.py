@@ -17,6 +17,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     add("--caption-column", default="", help="of a table or .json field")
     add("--label-column", default="", help="of a table or .json field with the class name")
 
+    add("--allow-missing", action="store_true", help="leave out shards that are missing or torn")
+
 
 def options(given: argparse.Namespace, split: str, count: int, size: int) -> SourceOptions:
     """What the flags say.
@@ -34,6 +36,7 @@ def options(given: argparse.Namespace, split: str, count: int, size: int) -> Sou
         images=given.images,
         split=split,
         data_dir=given.data_dir,
+        allow_missing=given.allow_missing,
         count=count,
         size=size,
     )

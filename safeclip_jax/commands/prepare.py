@@ -54,6 +54,8 @@ def _parser() -> Parser:
     for name, text in _OF_A_SOURCE.items():
         default = "train" if name == "split" else ""
         made.add_argument(f"--{name.replace('_', '-')}", default=default, help=text)
+    missing = "leave out shards that are missing or torn"
+    made.add_argument("--allow-missing", action="store_true", help=missing)
     return made
 
 
@@ -66,7 +68,14 @@ def main(argv: Sequence[str]) -> int:
     size = arguments.size or 256
     cache = IndexCache(arguments.out / "index")
     source = open_source(
-        arguments.source, SourceOptions(**options, count=arguments.count, size=size, cache=cache)
+        arguments.source,
+        SourceOptions(
+            **options,
+            allow_missing=arguments.allow_missing,
+            count=arguments.count,
+            size=size,
+            cache=cache,
+        ),
     )
     progress, start = ProgressLine(len(source), 0, True), time.monotonic()
     try:

@@ -35,6 +35,9 @@ class Data:
     images: str = setting("", "folder of the images of a coco file; empty: that of the file")
     split: str = setting("train", "of a tfds data set")
     data_dir: str = setting("", "where tfds data sets were prepared; empty: its default")
+    allow_missing: bool = setting(
+        False, "leave out shards that are missing or torn; each counts as a record"
+    )
     cache_gib: float = setting(
         1.0, "keep decoded images in memory if they take no more, in GiB", at_least(0)
     )

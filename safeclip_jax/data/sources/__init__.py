@@ -29,6 +29,7 @@ class SourceOptions:
       images: folder of the images, where the file with the captions lies elsewhere.
       split: of a TFDS data set, or of scenes.
       data_dir: where TFDS data sets were prepared.
+      allow_missing: whether shards may be missing or torn; they count as rejected records.
       count: how many scenes to draw, or other pairs to choose; 0 for all of these.
       seed: of scenes, parts and choices.
       size: side of scenes in pixels.
@@ -41,6 +42,7 @@ class SourceOptions:
     images: str = ""
     split: str = "train"
     data_dir: str = ""
+    allow_missing: bool = False
     count: int = 0
     seed: int = 0
     size: int = 32
@@ -56,7 +58,9 @@ KINDS: dict[str, Callable[[str, SourceOptions], Source]] = {
     "csv": _table,
     "tsv": _table,
     "parquet": _table,
-    "webdataset": lambda path, o: WebDataset(path, o.caption_column, o.label_column, o.cache),
+    "webdataset": lambda path, o: WebDataset(
+        path, o.caption_column, o.label_column, o.cache, not o.allow_missing
+    ),
     "tfds": lambda name, o: Tfds(name, o.split, o.data_dir, o.caption_column, o.cache),
     "folder": lambda path, o: Folder(path, cache=o.cache),
     "coco": lambda path, o: Coco(path, o.images, o.cache),

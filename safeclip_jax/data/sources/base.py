@@ -13,6 +13,10 @@ import numpy as np
 from safeclip_jax.data.strings import Lazy
 
 MAX_CAPTION = 10_000
+IMAGE_ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+    ".img",  # what `poison` wrote before it told TIFF
+)
 
 
 @dataclass(frozen=True)

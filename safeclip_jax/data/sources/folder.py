@@ -12,12 +12,10 @@ import numpy as np
 
 from safeclip_jax.data.files import Files
 from safeclip_jax.data.prompts import TEMPLATES, readable
-from safeclip_jax.data.sources.base import Source
+from safeclip_jax.data.sources.base import IMAGE_ENDINGS, Source
 from safeclip_jax.data.sources.columns import ColumnsBuilder
 from safeclip_jax.data.sources.index import IndexCache, Recipe
 from safeclip_jax.errors import UserError
-
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
 class Folder(Source):
@@ -60,7 +58,7 @@ class Folder(Source):
 
 def _read(root: Path, templates: Sequence[str], columns: ColumnsBuilder) -> None:
     for class_name, key in _walk(root):
-        if key.lower().endswith(IMAGES):
+        if key.lower().endswith(IMAGE_ENDINGS):
             columns.add(key, templated(class_name, templates, len(columns)), class_name)
         else:
             columns.reject(key, "not an image by its ending")
