@@ -29,7 +29,8 @@ _OF_A_SOURCE = {
     "image_column": "csv, tsv, parquet: of image paths",
     "caption_column": "column, .json field or feature of captions",
     "label_column": "column or .json field of class names",
-    "images": "coco: folder of the images",
+    "images": "folder of the images of a table or coco file",
+    "columns": "of a table without a header, as caption,url",
     "split": "of a tfds data set (train)",
     "data_dir": "where tfds data sets were prepared",
 }

@@ -28,6 +28,7 @@ OF_A_SOURCE = (
     "split",
     "data_dir",
     "allow_missing",
+    "columns",
 )
 
 

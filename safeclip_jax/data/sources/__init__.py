@@ -26,6 +26,7 @@ class SourceOptions:
 
     Attributes:
       image_column, caption_column, label_column: names of columns, fields or features.
+      columns: names of the columns of a table without a header, with commas.
       images: folder of the images, where the file with the captions lies elsewhere.
       split: of a TFDS data set, or of scenes.
       data_dir: where TFDS data sets were prepared.
@@ -40,6 +41,7 @@ class SourceOptions:
     caption_column: str = ""
     label_column: str = ""
     images: str = ""
+    columns: str = ""
     split: str = "train"
     data_dir: str = ""
     allow_missing: bool = False
@@ -50,7 +52,9 @@ class SourceOptions:
 
 
 def _table(path: str, o: SourceOptions) -> Source:
-    return Table(path, o.image_column, o.caption_column, o.label_column, o.cache)
+    return Table(
+        path, o.image_column, o.caption_column, o.label_column, o.cache, o.images, o.columns
+    )
 
 
 KINDS: dict[str, Callable[[str, SourceOptions], Source]] = {

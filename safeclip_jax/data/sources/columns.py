@@ -100,6 +100,7 @@ class ColumnsBuilder:
           extra: its values in the further columns.
         """
         problem = caption_problem(caption)
+        label = label.strip() if isinstance(label, str) else label
         if self._labelled:
             problem = problem or _label_problem(label)
         if problem:

@@ -66,10 +66,17 @@ def _read(root: Path, templates: Sequence[str], columns: ColumnsBuilder) -> None
 
 def _walk(root: Path) -> Iterator[tuple[str, str]]:
     """The class of each file and its path from the root, sorted."""
-    for name in sorted(entry.name for entry in os.scandir(root) if entry.is_dir()):
+    for name in sorted(
+        entry.name for entry in os.scandir(root) if entry.is_dir() and not _is_stray(entry.name)
+    ):
         for folder, _, names in sorted(os.walk(root / name)):
             for file in sorted(names):
                 yield name, str((Path(folder) / file).relative_to(root))
+
+
+def _is_stray(name: str) -> bool:
+    """Whether a folder is another program's, as `.ipynb_checkpoints`, `@eaDir`, `__MACOSX`."""
+    return name.startswith((".", "@", "__"))
 
 
 def _names(root: Path) -> str:
