@@ -316,7 +316,8 @@ def _captions_of(source: Source, names: Sequence[str]) -> dict[str, np.ndarray]:
     by_lower = {name.lower(): name for name in names}
     for index, caption in enumerate(source.captions):
         for word in {match.lower() for match in words.findall(caption)}:
-            found[by_lower[word]].append(index)
+            if word in by_lower:  # with `ſ` or `ı` it is none: they match s and i only without case
+                found[by_lower[word]].append(index)
     named = {name: np.array(indices) for name, indices in found.items() if indices}
     if not named:
         raise UserError(

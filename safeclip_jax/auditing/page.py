@@ -47,8 +47,6 @@ def write(
     """
     found = verdict.of(findings)
     truth = None if poisons is None or not len(poisons) else poisons
-    unusable = [(source.keys[i], why) for i, why in skipped.items()]
-    unusable += [(record.key, record.reason) for record in source.rejected[:_SKIPPED]]
     pages.write(
         path,
         "audit.html",
@@ -79,11 +77,16 @@ def write(
         plot=plots.misfits(findings.scores, findings.mismatch.shuffled, truth),
         detectors=_detectors(findings, truth),
         quality=truth is not None,
-        skipped=unusable[:_SKIPPED],
+        skipped=_unusable(source, skipped)[:_SKIPPED],
         note="A pair's rank says nothing alone: what counts is how many captions are expected not "
         "to fit, and what those have in common. Made by python -m safeclip_jax.audit.",
         data=_data(findings, source, order, why, truth),
     )
+
+
+def _unusable(source: ImageSource, skipped: dict[int, str]) -> list[tuple[str, str]]:
+    found = [(source.keys[i], why) for i, why in skipped.items()]
+    return found + [(record.key, record.reason) for record in source.rejected[:_SKIPPED]]
 
 
 def facts(findings: Findings, poisons: np.ndarray | None, rejected: int) -> list[tuple[str, str]]:
