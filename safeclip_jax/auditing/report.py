@@ -81,7 +81,7 @@ def write(audit: Audit, out: Path, suspects: int = 1000, form: str = "csv") -> P
     keep = found.vectors.usable & ~found.flagged
     bad = (Rejected(pairs.keys[i], reason) for i, reason in audit.skipped.items())
     write_rejected(out / "skipped.jsonl", itertools.chain(pairs.rejected, bad))
-    clean = tables.write_clean(out, audit.subject.spec, audit.subject.stored, keep)
+    clean = tables.write_clean(out, audit.subject, keep)
     title, poisons = audit.subject.name, audit.subject.poisons
     page.write(out / "audit.html", title, found, pairs, audit.skipped, order, why, poisons)
     return clean

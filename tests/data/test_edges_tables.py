@@ -4,13 +4,14 @@ import gzip
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safeclip_jax.data.sources.table import Table
+from safeclip_jax.data.sources.table import Table, copy_rows
 
 
 def table(folder, text, name="t.csv", encoding="utf-8", **options):
@@ -83,3 +84,12 @@ def test_every_line_is_a_pair_or_listed_and_none_twice(captions):
         used = [int(key.partition(".")[0]) for key in source.keys]
         assert len(set(used)) == len(used) and not listed & set(used)
         assert listed | set(used) == set(range(len(captions)))
+
+
+def test_rows_of_a_packed_table_without_a_header_are_copied(tmp_path):
+    path, target = tmp_path / "pairs.tsv.gz", tmp_path / "clean.tsv"
+    path.write_bytes(gzip.compress(b"a red heart\t0.png\na blue ring\t1.png\nstars\t2.png\n"))
+    copy_rows(str(path), target, np.array([0, 2]), "caption,image")
+    assert target.read_text().split() == ["a", "red", "heart", "0.png", "stars", "2.png"]
+    copied = Table(str(target), columns_of="caption,image")
+    assert list(copied.captions) == ["a red heart", "stars"]

@@ -168,24 +168,28 @@ def _original(cell: Any) -> Any:
     return original(cell) if isinstance(cell, str) else cell
 
 
-def copy_rows(path: str, target: Path, places: np.ndarray) -> None:
+def copy_rows(path: str, target: Path, places: np.ndarray, names: str = "") -> None:
     """Writes a table of some rows of another, with all their columns, in the same format.
+
+    A text table is written unpacked and in UTF-8.
 
     Args:
       path: of the other, as for `Table`.
       target: of the new one.
       places: of the rows among the other's records, ascending.
+      names: of the columns of a table without a header; the new one has none either.
     """
     wanted = np.zeros(int(places[-1]) + 1 if len(places) else 0, bool)
     wanted[places] = True
     if path.endswith(_PARQUET):
         _copy_parquet(path, target, wanted)
         return
-    header, separator, lines = _open_text(path)
+    header, separator, lines = _open_text(path, names)
     rows = _rows(lines, separator, len(header))
     with atomic_file.writing_text(target) as text:
         writer = csv.writer(text, delimiter=separator)
-        writer.writerow(header)
+        if not names:
+            writer.writerow(header)
         writer.writerows(row for (_, row), keep in zip(rows, wanted, strict=False) if keep)
 
 
