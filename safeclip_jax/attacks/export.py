@@ -15,13 +15,22 @@ import numpy as np
 from PIL import Image
 
 from safeclip_jax.attacks.attack import Attack
+from safeclip_jax.data import skipped
 from safeclip_jax.data.sources.base import ImageSource, Rejected, Source
-from safeclip_jax.errors import BadRecord, UserError
+from safeclip_jax.errors import BadRecord
 from safeclip_jax.system.csv_cells import harmless
 
 FORMATS = ("csv", "webdataset")
 PAIRS_A_SHARD = 10_000
-_ENDINGS = {b"\xff\xd8": "jpg", b"\x89P": "png", b"RI": "webp", b"GI": "gif", b"BM": "bmp"}
+_ENDINGS = {
+    b"\xff\xd8": "jpg",
+    b"\x89P": "png",
+    b"RI": "webp",
+    b"GI": "gif",
+    b"BM": "bmp",
+    b"II": "tif",
+    b"MM": "tif",
+}
 Progress = Callable[[int], Any]
 
 
@@ -107,6 +116,7 @@ def write_training(
     Raises:
       UserError: if there are too many of those.
     """
+    skipped.check(raw, 0, max_skipped_share)
     rejected = list(raw.rejected)
     changes = {pair.index: pair for pair in attack.manifest.pairs}
     writer: Writer = CsvWriter(folder) if kind == "csv" else WebDatasetWriter(folder)
@@ -122,7 +132,8 @@ def write_training(
                     caption = pair.caption
             except BadRecord as error:
                 rejected.append(Rejected(raw.keys[index], str(error)))
-                _check_share(len(rejected), len(raw), max_skipped_share, rejected[-1])
+                unusable = len(rejected) - len(raw.rejected)
+                skipped.check(raw, unusable, max_skipped_share, rejected[-1])
                 continue
             label = "" if raw.labels is None else raw.class_names[raw.labels[index]]
             writer.add(number, image, caption, raw.keys[index], label)
@@ -180,14 +191,6 @@ def ending(image: bytes) -> str:
 def _stored(source: Source, index: int) -> bytes:
     image = source.image(index)
     return image if isinstance(image, bytes) else png(image)
-
-
-def _check_share(skipped: int, pairs: int, most: float, last: Rejected) -> None:
-    if skipped > most * pairs:
-        raise UserError(
-            f"{skipped} of {pairs} pairs cannot be used, more than data.max_skipped_share={most}; "
-            f"the last: {last.key}: {last.reason}"
-        )
 
 
 def _as_folder(name: str) -> str:

@@ -388,6 +388,7 @@ class PoisonedSource(ImageSource):
                 source.rejected,
             )
         )
+        self.read = source.read
         self._source = source
         self._origins = {pair.index: pair.origin for pair in manifest.pairs}
         self._changes = {pair.index: partial(change, pair) for pair in manifest.pairs}

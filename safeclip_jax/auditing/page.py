@@ -53,7 +53,7 @@ def write(
         title=title,
         verdict=found.lines,
         alarming=found.alarming,
-        facts=facts(findings, poisons),
+        facts=facts(findings, poisons, len(source.rejected)),
         traces=_traces(findings),
         words=[
             {
@@ -77,19 +77,24 @@ def write(
         plot=plots.misfits(findings.scores, findings.mismatch.shuffled, truth),
         detectors=_detectors(findings, truth),
         quality=truth is not None,
-        skipped=[(source.keys[i], why) for i, why in list(skipped.items())[:_SKIPPED]],
+        skipped=_unusable(source, skipped)[:_SKIPPED],
         note="A pair's rank says nothing alone: what counts is how many captions are expected not "
         "to fit, and what those have in common. Made by python -m safeclip_jax.audit.",
         data=_data(findings, source, order, why, truth),
     )
 
 
-def facts(findings: Findings, poisons: np.ndarray | None) -> list[tuple[str, str]]:
+def _unusable(source: ImageSource, skipped: dict[int, str]) -> list[tuple[str, str]]:
+    found = [(source.keys[i], why) for i, why in skipped.items()]
+    return found + [(record.key, record.reason) for record in source.rejected[:_SKIPPED]]
+
+
+def facts(findings: Findings, poisons: np.ndarray | None, rejected: int) -> list[tuple[str, str]]:
     """The figures to show first, by name."""
     low, high = findings.mismatch.interval
     rows = [
         ("pairs", f"{len(findings.flagged)}"),
-        ("cannot be used", f"{int((~findings.vectors.usable).sum())}"),
+        ("cannot be used", f"{int((~findings.vectors.usable).sum()) + rejected}"),
         (f"captions expected not to fit ({low} to {high})", f"{findings.mismatch.count}"),
         ("flagged, to leave out", f"{int(findings.flagged.sum())}"),
     ]

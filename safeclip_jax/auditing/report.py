@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from safeclip_jax.auditing import findings, page, reasons, tables, vectors, verd
 from safeclip_jax.auditing.findings import Findings, Say
 from safeclip_jax.auditing.subject import Subject
 from safeclip_jax.auditing.verdict import Verdict
+from safeclip_jax.data.skipped import write_rejected
+from safeclip_jax.data.sources.base import Rejected
 from safeclip_jax.distributed.sharding import nearest_batch
 from safeclip_jax.evaluation.embedding import Reading
 
@@ -76,7 +79,9 @@ def write(audit: Audit, out: Path, suspects: int = 1000, form: str = "csv") -> P
     tables.write_scores(out / f"scores.{form}", found, pairs.keys)
     tables.write_suspects(out / f"suspects.{form}", found, pairs, order, why)
     keep = found.vectors.usable & ~found.flagged
-    clean = tables.write_clean(out, audit.subject.spec, audit.subject.stored, keep)
+    bad = (Rejected(pairs.keys[i], reason) for i, reason in audit.skipped.items())
+    write_rejected(out / "skipped.jsonl", itertools.chain(pairs.rejected, bad))
+    clean = tables.write_clean(out, audit.subject, keep)
     title, poisons = audit.subject.name, audit.subject.poisons
     page.write(out / "audit.html", title, found, pairs, audit.skipped, order, why, poisons)
     return clean

@@ -31,6 +31,7 @@ class Subject:
       model: scores them.
       history: of the run; None if the model is no run's on these pairs.
       poisons: the truth where the run knows it, else None.
+      columns: names of a table's columns, where it has no header.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Subject:
     model: Model
     history: History | None
     poisons: np.ndarray | None
+    columns: str = ""
 
 
 def of_run(folder: Path) -> Subject:
@@ -63,7 +65,7 @@ def of_run(folder: Path) -> Subject:
     past = pool_history.read(folder, len(pairs))
     spec = "mix" if run.data.mix else run.data.source
     name = "/".join(folder.resolve().parts[-3:])
-    return Subject(name, spec, stored, pairs, model, past, poisons)
+    return Subject(name, spec, stored, pairs, model, past, poisons, run.data.columns)
 
 
 def of_model(path: Path, spec: str, options: SourceOptions) -> Subject:
@@ -77,4 +79,4 @@ def of_model(path: Path, spec: str, options: SourceOptions) -> Subject:
     model = safeclip_jax.load(path)
     stored = open_part(spec, options, at_most=True)
     pairs = Resized(stored, model.config.image.image_size)
-    return Subject(spec, spec, stored, pairs, model, None, None)
+    return Subject(spec, spec, stored, pairs, model, None, None, options.columns)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from safeclip_jax.auditing.findings import Findings
+from safeclip_jax.auditing.subject import Subject
 from safeclip_jax.data.sources import table
 from safeclip_jax.data.sources.base import Source
 from safeclip_jax.data.strings import Chosen
@@ -50,24 +51,24 @@ def write_suspects(
     _write(path, columns, len(order))
 
 
-def write_clean(folder: Path, spec: str, source: Source, keep: np.ndarray) -> Path:
-    """The pairs to keep, in the input's own format where it is a table.
+def write_clean(folder: Path, subject: Subject, keep: np.ndarray) -> Path:
+    """The pairs to keep, in the input's own format where it is a table, unpacked and in UTF-8.
 
     Else a CSV of key, caption and label: keys of WebDataset samples are SHARD/SAMPLE.
 
     Args:
       folder: to write to.
-      spec: KIND:PATH of the source.
-      source: the pairs as stored.
+      subject: of the audit.
       keep: bool [N].
 
     Returns:
       The file.
     """
-    kind, _, path = spec.partition(":")
+    kind, _, path = subject.spec.partition(":")
+    source = subject.stored
     if kind in ("csv", "tsv", "parquet"):
-        target = folder / f"clean{Path(path).suffix}"
-        table.copy_rows(path, target, source.places()[keep])
+        target = folder / f"clean{Path(path.removesuffix('.gz')).suffix}"
+        table.copy_rows(path, target, source.places()[keep], subject.columns)
         return target
     kept = np.flatnonzero(keep)
     columns: dict[str, Any] = {

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from safeclip_jax.data import digests, mapped
-from safeclip_jax.data.sources.base import ImageSource
+from safeclip_jax.data import skipped as skips
+from safeclip_jax.data.sources.base import ImageSource, Rejected
 from safeclip_jax.data.sources.mix import ImageSubset
 from safeclip_jax.errors import UserError, failed
 from safeclip_jax.evaluation import features
@@ -133,12 +134,9 @@ def _read_state(folder: Path, mark: str, shape: tuple[int, int]) -> dict:
 
 
 def _check(source: ImageSource, skipped: dict[int, str], limit: float) -> None:
-    if len(skipped) > limit * len(source):
-        index, why = next(iter(skipped.items()))
-        raise UserError(
-            f"{len(skipped)} of {len(source)} pairs cannot be used, more than "
-            f"--max-skipped-share={limit} allows ({source.keys[index]}: {why})"
-        )
+    index, why = next(reversed(skipped.items()), (0, ""))
+    last = Rejected(source.keys[index], why) if skipped else None
+    skips.check(source, len(skipped), limit, last, name="--max-skipped-share")
     left = len(source) - len(skipped)
     if left < LEAST:
         raise UserError(f"an audit needs at least {LEAST} pairs, and {left} can be used")

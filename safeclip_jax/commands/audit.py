@@ -36,6 +36,7 @@ It writes to --out:
   scores.csv      all pairs with their scores
   clean.csv       the pairs to keep, in the input's own format if it is a table; of WebDataset
                   samples their keys, SHARD/SAMPLE
+  skipped.jsonl   pairs that cannot be used, with reasons
   vectors/        so that the same command goes on where it stopped
 """
 
@@ -122,9 +123,14 @@ def _say() -> report.Say:
     return say
 
 
+def _facts(audit: Audit) -> list[tuple[str, str]]:
+    rejected = len(audit.subject.pairs.rejected)
+    return page.facts(audit.findings, audit.subject.poisons, rejected)
+
+
 def _show(audit: Audit) -> None:
     table = Table("", "", title=audit.verdict.lines[0], show_header=False)
-    for name, value in page.facts(audit.findings, audit.subject.poisons):
+    for name, value in _facts(audit):
         table.add_row(name, value)
     console().print(table)
     for line in audit.verdict.lines[1:]:

@@ -12,10 +12,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--pairs", type=int, default=0, help="at most so many of each data set; default: all")
     add("--data-dir", default="", help="where TFDS data sets were prepared")
-    add("--images", default="", help="folder of the images of a coco file")
+    add("--images", default="", help="folder of the images of a table or coco file")
+    add("--columns", default="", help="of a table without a header, as caption,url")
     add("--image-column", default="", help="of a table")
     add("--caption-column", default="", help="of a table or .json field")
     add("--label-column", default="", help="of a table or .json field with the class name")
+
+    add("--allow-missing", action="store_true", help="leave out shards that are missing or torn")
 
 
 def options(given: argparse.Namespace, split: str, count: int, size: int) -> SourceOptions:
@@ -32,8 +35,10 @@ def options(given: argparse.Namespace, split: str, count: int, size: int) -> Sou
         caption_column=given.caption_column,
         label_column=given.label_column,
         images=given.images,
+        columns=given.columns,
         split=split,
         data_dir=given.data_dir,
+        allow_missing=given.allow_missing,
         count=count,
         size=size,
     )

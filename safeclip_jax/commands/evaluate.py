@@ -6,13 +6,15 @@ import argparse
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from safeclip_jax.commands import command_line, data_flags
 from safeclip_jax.commands.command_line import Parser
 from safeclip_jax.data.held_out import HeldOut, Request, open_held_out
 from safeclip_jax.data.presets import PRESETS
+from safeclip_jax.data.skipped import check
+from safeclip_jax.data.sources.base import Rejected
 from safeclip_jax.distributed.sharding import nearest_batch
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluation import features, records, tasks
@@ -23,6 +25,8 @@ from safeclip_jax.evaluation.subject import Subject, by_name, open_subject
 from safeclip_jax.runs import run_data, run_folder
 from safeclip_jax.system import atomic_file, host
 from safeclip_jax.system.terminal import Passes
+
+Skipped = tuple[str, Rejected]  # with the data set's name
 
 _EXAMPLES = """
 --checkpoint runs/demo-safeclip-seed0
@@ -82,17 +86,20 @@ def evaluated(argv: Sequence[str]) -> list[Record]:
             tasks.create([task], tasks.NO_ATTACK)
     run_folder.check_writable(arguments.out)
     found: list[Record] = []
-    skipped: dict[str, str] = {}
+    skipped: dict[Skipped, None] = {}
     for name, path in by_name(arguments.checkpoint).items():
         subject = open_subject(name, path, arguments.preset, arguments.activation)
         subject = replace(subject, run=given.changed(subject.run))
         for held_out in _held_out(arguments, subject):
+            images, most = held_out.images, arguments.max_skipped_share
+            skipped |= dict.fromkeys((held_out.name, r) for r in images.rejected)
+            check(images, 0, most, name="--max-skipped-share")
             found += _evaluate(arguments, subject, held_out, skipped)
     records.write(arguments.out, found)
-    lines = [json.dumps({"key": key, "reason": why}) + "\n" for key, why in skipped.items()]
+    lines = [json.dumps({"data": name, **asdict(bad)}) + "\n" for name, bad in skipped]
     atomic_file.write_text(arguments.out / "skipped.jsonl", "".join(lines))
     if skipped:
-        print(f"{len(skipped)} images could not be used: {arguments.out}/skipped.jsonl")
+        print(f"{len(skipped)} records could not be used: {arguments.out}/skipped.jsonl")
     print(f"tables: {arguments.out}/results.md, results.csv   report: {arguments.out}/report.html")
     return found
 
@@ -117,7 +124,10 @@ def _held_out(arguments: argparse.Namespace, subject: Subject) -> Iterator[HeldO
 
 
 def _evaluate(
-    arguments: argparse.Namespace, subject: Subject, held_out: HeldOut, skipped: dict[str, str]
+    arguments: argparse.Namespace,
+    subject: Subject,
+    held_out: HeldOut,
+    skipped: dict[Skipped, None],
 ) -> Iterator[Record]:
     model, mesh = subject.model, subject.model.embedder.mesh
     progress = Passes(f"{subject.name}, {held_out.name}")
@@ -127,7 +137,6 @@ def _evaluate(
         threads=os.cpu_count() or 2,
         max_skipped_share=arguments.max_skipped_share,
         progress=progress,
-        skipped=skipped,
     )
     embedding = Embedding(model.embedder, model.variables, model.tokenizer, reading)
     embed_images = embedding.images
@@ -139,9 +148,17 @@ def _evaluate(
         attack = subject.attack(arguments.triggers, arguments.target, not arguments.data)
     for name, task in tasks.create(arguments.tasks, attack).items():
         metrics = task(embed_images, embedding.texts, held_out, mesh)
+        bad = [Rejected(key, why) for key, why in reading.skipped.items()]
+        skipped |= dict.fromkeys((held_out.name, record) for record in bad)
         if not metrics:
             print(f"note: {name} has nothing to measure on {held_out.name}")
             continue
         yield Record(
-            subject.name, str(subject.path), held_out.name, name, metrics, held_out.class_names
+            subject.name,
+            str(subject.path),
+            held_out.name,
+            name,
+            metrics,
+            held_out.class_names,
+            len(held_out.images.rejected) + len(bad),
         )

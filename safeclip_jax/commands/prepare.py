@@ -29,7 +29,8 @@ _OF_A_SOURCE = {
     "image_column": "csv, tsv, parquet: of image paths",
     "caption_column": "column, .json field or feature of captions",
     "label_column": "column or .json field of class names",
-    "images": "coco: folder of the images",
+    "images": "folder of the images of a table or coco file",
+    "columns": "of a table without a header, as caption,url",
     "split": "of a tfds data set (train)",
     "data_dir": "where tfds data sets were prepared",
 }
@@ -48,10 +49,14 @@ def _parser() -> Parser:
     made.add_argument("--pairs-a-shard", type=int, default=10_000, help=shard)
     cores = os.cpu_count() or 1
     made.add_argument("--threads", type=int, default=cores, help="that decode; one a core")
+    skipped = "of the records; stop if more cannot be used (0.5)"
+    made.add_argument("--max-skipped-share", type=float, default=0.5, help=skipped)
     made.add_argument("--count", type=int, default=1000, help="scenes: how many (1000)")
     for name, text in _OF_A_SOURCE.items():
         default = "train" if name == "split" else ""
         made.add_argument(f"--{name.replace('_', '-')}", default=default, help=text)
+    missing = "leave out shards that are missing or torn"
+    made.add_argument("--allow-missing", action="store_true", help=missing)
     return made
 
 
@@ -64,7 +69,14 @@ def main(argv: Sequence[str]) -> int:
     size = arguments.size or 256
     cache = IndexCache(arguments.out / "index")
     source = open_source(
-        arguments.source, SourceOptions(**options, count=arguments.count, size=size, cache=cache)
+        arguments.source,
+        SourceOptions(
+            **options,
+            allow_missing=arguments.allow_missing,
+            count=arguments.count,
+            size=size,
+            cache=cache,
+        ),
     )
     progress, start = ProgressLine(len(source), 0, True), time.monotonic()
     try:
@@ -75,6 +87,7 @@ def main(argv: Sequence[str]) -> int:
             quality=arguments.quality,
             pairs_a_shard=arguments.pairs_a_shard,
             threads=arguments.threads,
+            max_skipped_share=arguments.max_skipped_share,
             progress=lambda pairs: progress.advance_to(pairs, "pairs prepared"),
         )
     finally:

@@ -14,6 +14,17 @@ from safeclip_jax.errors import BadRecord, first_line
 
 MAX_PIXELS = 100_000_000
 _STRIP = 1_000_000
+_JPEG_END = b"\xff\xd9"
+_ORIENTATION = 0x0112
+_TURNS = {  # EXIF's orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # What the web has. Pillow reads more, some of it through other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
@@ -77,13 +88,49 @@ def open_image(content: bytes, size: int) -> Image.Image:
         if image.width * image.height > MAX_PIXELS:
             raise BadRecord(f"image of {image.width}×{image.height} pixels is too large")
         image.draft("RGB", (2 * size, 2 * size))
-        return _rgb(ImageOps.exif_transpose(image))
+        return _rgb(_upright(_loaded(image, content, size)))
+
+
+def _loaded(image: Image.Image, content: bytes, size: int) -> Image.Image:
+    """The picture with its pixels; of a JPEG nothing but the end mark may lack.
+
+    What follows a picture's last pixel changes none, so two endings tell whether all are there.
+    """
+    try:
+        image.load()
+        return image
+    except OSError:
+        if image.format != "JPEG" or content.endswith(_JPEG_END):
+            raise
+        stem = content.rstrip(b"\xff")
+        ended, other = (_jpeg(stem + more + _JPEG_END, size) for more in (b"", b"\x55" * 64))
+        if ended.tobytes() != other.tobytes():
+            raise
+        return ended
+
+
+def _jpeg(content: bytes, size: int) -> Image.Image:
+    image = Image.open(io.BytesIO(content), formats=FORMATS)
+    image.draft("RGB", (2 * size, 2 * size))
+    image.load()
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its metadata say, if they can be read: they never cost a picture."""
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return _in_strips(image, lambda strip: _eight_bit(strip, 65535.0))
     if image.mode == "F":
+        if not np.isfinite(np.asarray(image)).all():
+            raise BadRecord("image holds values that are no numbers")
         most = max(float(image.getextrema()[1]), 1e-9)  # type: ignore[arg-type]
         return _in_strips(image, lambda strip: _eight_bit(strip, most))
     if image.has_transparency_data:

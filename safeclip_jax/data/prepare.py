@@ -19,7 +19,7 @@ from PIL import Image
 from safeclip_jax.data import digests
 from safeclip_jax.data.decode import open_image
 from safeclip_jax.data.digests import Digests
-from safeclip_jax.data.skipped import write_rejected
+from safeclip_jax.data.skipped import check, write_rejected
 from safeclip_jax.data.sources.array_record import SCHEMA, shard_path
 from safeclip_jax.data.sources.base import Columns, Rejected, Source
 from safeclip_jax.data.sources.columns_file import load_columns, save_columns
@@ -56,6 +56,7 @@ def run(
     quality: int = 95,
     pairs_a_shard: int = 10_000,
     threads: int = 2,
+    max_skipped_share: float = 1.0,
     progress: Callable[[int], Any] = lambda pairs: None,
 ) -> dict:
     """Writes the source's pairs, in order, as shards that `arrayrecord:FOLDER` reads.
@@ -71,6 +72,7 @@ def run(
       quality: of the JPEGs, 1 to 95.
       pairs_a_shard: of the source.
       threads: that decode and encode.
+      max_skipped_share: of the records; the run stops if more cannot be used.
       progress: called with the number of pairs done so far.
 
     Returns:
@@ -78,27 +80,45 @@ def run(
       reason. `skipped.jsonl` lists each of them.
 
     Raises:
-      UserError: if the folder holds other data, or cannot be written, or another process writes
-        to it.
+      UserError: if no pair can be used, or too few; if the folder holds other data, or cannot
+        be written, or another process writes to it.
     """
-    if not len(source):
-        raise UserError("prepare: the source holds no pair that can be used")
     plan = Plan(size, quality, pairs_a_shard, digests.of(source))
     shards = -(-len(source) // pairs_a_shard)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with folders.alone(folder, "prepares", "--out"):
             _claim(folder, plan)
+            bad: list[Rejected] = []
+            _check(source, folder, bad, max_skipped_share)
             with ThreadPoolExecutor(threads) as pool:
                 for number in range(shards):
                     first = number * pairs_a_shard
                     indices = range(first, min(first + pairs_a_shard, len(source)))
                     if not shard_path(folder, number, ".npz").exists():
                         _write_shard(source, folder, number, indices, plan, pool, progress)
+                    bad += load_columns(shard_path(folder, number, ".npz")).rejected
+                    _check(source, folder, bad, max_skipped_share)
                     progress(indices.stop)
             return _finish(source, folder, shards)
     except OSError as error:
         raise failed(f"{folder} cannot be written", error) from None
+
+
+def _check(source: Source, folder: Path, bad: list[Rejected], most: float) -> None:
+    """Stops where too few records can be used so far; `skipped.jsonl` then lists the others."""
+    last, path = bad[-1] if bad else None, folder / "skipped.jsonl"
+    try:
+        check(source, len(bad), most, last, name="--max-skipped-share")
+        if len(bad) < len(source):
+            return
+        why = last or (source.rejected[-1] if source.rejected else None)
+        raise UserError(
+            f"no pair can be used{f' (the last: {why.key}: {why.reason})' if why else ''}"
+        )
+    except UserError as error:
+        write_rejected(path, itertools.chain(source.rejected, bad))
+        raise UserError(f"{error}; all are listed in {path}") from None
 
 
 def _claim(folder: Path, plan: Plan) -> None:

@@ -51,12 +51,15 @@ def read(path: str) -> Wording:
       UserError: if it is not of this form; it names what is not.
     """
     try:
-        content = json_text.read(Path(path).read_text("utf-8"))
+        content = json_text.read(Path(path).read_bytes())
+        content = {"templates": content} if isinstance(content, list) else content
     except (OSError, ValueError) as error:
         raise UserError(f"prompts {path} cannot be read: {first_line(error)}") from None
     if not isinstance(content, dict) or not content or set(content) - set(_KEYS):
         raise UserError(f"prompts {path}: an object with some of {', '.join(_KEYS)} is expected")
     templates = content.get("templates", list(TEMPLATES))
+    if _are_texts(templates):
+        templates = [text.replace("{c}", "{}") for text in templates]  # CLIP_benchmark's
     if not _are_texts(templates) or not all(text.count("{}") == 1 for text in templates):
         raise UserError(f"prompts {path}: templates are texts that each hold {{}} once")
     classes, prompts = content.get("classes", {}), content.get("prompts", {})

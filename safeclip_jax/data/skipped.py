@@ -81,19 +81,48 @@ class SkippedRecords:
         return {"index": index, "key": self._source.keys[index], "reason": reason}
 
     def _check(self) -> None:
-        total = len(self._source) + len(self._source.rejected)
-        if len(self) <= self._max_share * total:
-            return
+        last = None
         if self.reasons:
             index, reason = next(reversed(self.reasons.items()))
-            last = f"{self._source.keys[index]}: {reason}"
-        else:
-            last = f"{self._source.rejected[-1].key}: {self._source.rejected[-1].reason}"
-        where = f"; all are listed in {self._path}" if self._path else ""
-        raise UserError(
-            f"{len(self)} of {total} records cannot be used, more than "
-            f"data.max_skipped_share={self._max_share} allows (the last: {last}){where}"
-        )
+            last = Rejected(self._source.keys[index], reason)
+        check(self._source, len(self.reasons), self._max_share, last, self._path)
+
+
+def check(
+    source: Source,
+    unusable: int,
+    most: float,
+    last: Rejected | None = None,
+    listed: Path | None = None,
+    name: str = "data.max_skipped_share",
+) -> None:
+    """Stops where too many records cannot be used: those that a source rejected, and others.
+
+    Of a part of a source its part of the rejected counts, as if it were drawn from all records.
+
+    Args:
+      source: of the records.
+      unusable: pairs that have an index and whose image cannot be used.
+      most: share of the records that may be lost.
+      last: of the pairs that cannot be used.
+      listed: the file that lists them.
+      name: of the setting that says `most`, as the user knows it.
+
+    Raises:
+      UserError: if more cannot be used.
+    """
+    whole = source.read - len(source.rejected)
+    rejected = round(len(source.rejected) * (len(source) / whole if whole else 1))
+    lost, total = rejected + unusable, rejected + len(source)
+    if lost <= most * total:
+        return
+    last = last or (source.rejected[-1] if source.rejected else None)
+    why = f" (the last: {last.key}: {last.reason})" if last else ""
+    where = f"; all are listed in {listed}" if listed else ""
+    raise UserError(
+        f"{lost} of {total} records cannot be used, more than {name}={most} allows{why}{where}: "
+        "mend them, or allow more"
+    )
 
 
 def write_rejected(path: Path, rejected: Iterable[Rejected]) -> Counter[str]:

@@ -44,6 +44,7 @@ class Tokenizer:
         self._backend = backend
         self._backend.no_padding()
         self._backend.no_truncation()
+        self._backend.encode_special_tokens = True  # in a caption they are text
         self.context = context
         self.vocab_size = backend.get_vocab_size()
         self.start_id, self.end_id = start, end

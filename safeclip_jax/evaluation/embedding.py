@@ -11,11 +11,11 @@ import jax
 import numpy as np
 
 from safeclip_jax.attacks.triggers import Trigger
+from safeclip_jax.data import skipped
 from safeclip_jax.data.pipeline import ImageReader
-from safeclip_jax.data.sources.base import ImageSource
+from safeclip_jax.data.sources.base import ImageSource, Rejected
 from safeclip_jax.data.tokenizer import Tokenizer
 from safeclip_jax.distributed import sharding
-from safeclip_jax.errors import UserError
 from safeclip_jax.evaluation.task import Embedded
 from safeclip_jax.inference.embedder import Embedder
 from safeclip_jax.models.clip import Variables
@@ -134,10 +134,6 @@ class Embedding:
         return Embedded(np.concatenate(vectors)[usable], usable)
 
     def _check(self, images: ImageSource, bad: int) -> None:
-        limit = self.reading.max_skipped_share
-        if bad > limit * len(images):
-            known = [f"{key}: {why}" for key, why in self.reading.skipped.items()]
-            raise UserError(
-                f"{bad} of {len(images)} held-out images cannot be used, more than "
-                f"data.max_skipped_share={limit} allows{f' ({known[-1]})' if known else ''}"
-            )
+        known = [Rejected(key, why) for key, why in self.reading.skipped.items()]
+        last = known[-1] if known else None
+        skipped.check(images, bad, self.reading.max_skipped_share, last)

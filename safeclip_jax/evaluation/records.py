@@ -46,6 +46,7 @@ class Record:
       task: its name.
       metrics: see `task.Task`.
       class_names: of the data set.
+      skipped: its records that could not be used.
     """
 
     model: str
@@ -54,6 +55,7 @@ class Record:
     task: str
     metrics: Metrics
     class_names: Sequence[str] = ()
+    skipped: int = 0
 
     def as_json(self) -> dict:
         """With CLIP_benchmark's fields and names; counts and intervals of shares beside them."""
@@ -76,6 +78,7 @@ class Record:
             "language": "en",
             "metrics": values,
             "counts": shares,
+            "skipped": self.skipped,
             "classes": list(self.class_names),
         }
 
@@ -120,6 +123,9 @@ def comparison(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
     models = list(dict.fromkeys(record.model for record in records))
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for record in records:
+        if record.skipped:
+            unused = cells.setdefault((record.dataset, "records that could not be used"), {})
+            unused[record.model] = f"{record.skipped}"
         for name, found in record.metrics.items():
             if not isinstance(found, np.ndarray):
                 cells.setdefault((record.dataset, name), {})[record.model] = _cell(name, found)

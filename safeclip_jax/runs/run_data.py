@@ -20,7 +20,16 @@ from safeclip_jax.runs.settings import RunSettings
 
 PROMPTS = ("templates", "captions")
 _CAPTIONS_A_CLASS = 50
-OF_A_SOURCE = ("image_column", "caption_column", "label_column", "images", "split", "data_dir")
+OF_A_SOURCE = (
+    "image_column",
+    "caption_column",
+    "label_column",
+    "images",
+    "split",
+    "data_dir",
+    "allow_missing",
+    "columns",
+)
 
 
 def named(config: RunSettings) -> list[str]:

@@ -32,9 +32,13 @@ class Data:
     image_column: str = setting("", "of image paths in a table; empty: image, path, filepath …")
     caption_column: str = setting("", "column, .json field or feature; empty: caption, title …")
     label_column: str = setting("", "column or .json field with the class name; empty: no labels")
-    images: str = setting("", "folder of the images of a coco file; empty: that of the file")
+    columns: str = setting("", "of a table without a header, as caption,url; empty: its header")
+    images: str = setting("", "folder of the images of a table or coco file; empty: its own")
     split: str = setting("train", "of a tfds data set")
     data_dir: str = setting("", "where tfds data sets were prepared; empty: its default")
+    allow_missing: bool = setting(
+        False, "leave out shards that are missing or torn; each counts as a record"
+    )
     cache_gib: float = setting(
         1.0, "keep decoded images in memory if they take no more, in GiB", at_least(0)
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.system import texts
 
 
 def read(text: str | bytes) -> Any:
@@ -16,7 +17,7 @@ def read(text: str | bytes) -> Any:
       ValueError: if it is none, is not UTF-8, or is nested too deeply to be read.
     """
     try:
-        return json.loads(text)
+        return json.loads(texts.decoded(text) if isinstance(text, bytes) else text.lstrip("\ufeff"))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

@@ -136,7 +136,7 @@ def test_bad_images_are_left_out_listed_and_limited(models, evaluate, tmp_path):
     assert record["counts"]["acc1"]["of"] == 19
     (line,) = map(json.loads, (out / "skipped.jsonl").read_text().splitlines())
     assert line["key"] == "red/3.png" and "not an image" in line["reason"]
-    with pytest.raises(UserError, match="1 of 20 held-out images cannot be used"):
+    with pytest.raises(UserError, match="1 of 20 records cannot be used"):
         evaluate(*flags, "--max-skipped-share", "0.01", "--no-cache")
 
 

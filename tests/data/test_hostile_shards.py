@@ -61,7 +61,10 @@ HOSTILE = {
     "PAX size of 5000 digits": (extended(size="9" * 5000) + NEXT, "no .txt"),
     "PAX path up": (extended(path="../../x.png") + NEXT, "leaves"),
     "PAX path absolute": (extended(path="/etc/x.png") + NEXT, "absolute"),
-    "PAX record of no length": (header("x", b"x", 10) + b"0 path=a\n".ljust(512, b"\0"), ""),
+    "PAX record of no length": (
+        header("x", b"x", 10) + b"0 path=a\n".ljust(512, b"\0"),
+        "cannot be read on",
+    ),
     "PAX record that ends late": (
         header("x", b"x", 512) + b"99999999 path=a\n".ljust(512, b"\0"),
         "cannot be read on",
@@ -73,7 +76,7 @@ HOSTILE = {
     ),
     "5000 names of names": (header("L", b"L") * 5000, "cannot be read on"),
     "5000 PAX headers": (extended(a="b") * 5000 + NEXT, "cannot be read on"),
-    "a header that is none": (b"x" * 512, ""),
+    "a header that is none": (b"x" * 512, "cannot be read on"),
     "only zeros": (bytes(10240), ""),
 }
 

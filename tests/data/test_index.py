@@ -86,7 +86,10 @@ def labelled_csv(folder):
 
 HOSTILE = {
     "csv": lambda folder: (f"csv:{bad_csv(folder)[0]}", {}),
-    "webdataset": lambda folder: (f"webdataset:{bad_shards(folder / 'shards')[0]}", {}),
+    "webdataset": lambda folder: (
+        f"webdataset:{bad_shards(folder / 'shards')[0]}",
+        {"allow_missing": True},
+    ),
     "coco": hostile_coco,
     "folder": folder_with_strange_names,
     "labelled csv": labelled_csv,

@@ -142,7 +142,7 @@ def test_words_come_from_a_json_file(tmp_path):
     [
         ("[", "cannot be read"),
         ("[" * 100_000, "cannot be read"),
-        ("[]", "an object with some of"),
+        ("[]", "each hold {} once"),
         ("{}", "an object with some of"),
         ('{"template": ["{}"]}', "an object with some of"),
         ('{"templates": ["a {} {}"]}', "each hold {} once"),

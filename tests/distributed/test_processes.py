@@ -94,7 +94,7 @@ def test_two_processes_agree_with_one_on_dirty_data(two, tmp_path):
 def test_two_processes_evaluate_as_one_does(two, tmp_path):
     run = two[0] / "run"
     tasks = ("zero_shot", "retrieval", "knn")
-    flags = ["--checkpoint", run, "--tasks", *tasks, "--no-cache", "--out", tmp_path]
+    flags = ["--checkpoint", run, "--own-data", "--tasks", *tasks, "--no-cache", "--out", tmp_path]
     assert evaluate.main(list(map(str, flags))) == 0
     there, here = json.loads((run / "results.json").read_text()), {}
     for path in tmp_path.glob("run_scenes_*.json"):

@@ -214,8 +214,8 @@ BAD_PATHS = {
 BAD_LINES = {
     b"good.png\n": "1 fields where",
     b"good.png,a,b,c\n": "4 fields where",
-    b'good.png,"never closed\n': "never closes",
-    b'good.png,"closed" and more\n': "quotes",
+    b'good.png,"never, closed\n': "never closes",
+    b'good.png,"closed" and, more\n': "quotes",
     b"good.png,\xff\xfe bad bytes\n": "UTF-8",
 }
 

@@ -112,6 +112,7 @@ def test_a_run_on_dirty_data_skips_and_lists_what_is_bad(config, tmp_path):
     shards, bad_in_shards = bad_shards(tmp_path / "shards")
     config = reading(config, "scenes")
     config.data.mix = ({"source": f"csv:{path}"}, {"source": f"webdataset:{shards}"})
+    config.data.allow_missing = True
     config.attack.rate, config.data.max_skipped_share, config.max_steps = 0.0, 0.9, 0
     results, _ = outcome(config, tmp_path / "run")
     lines = (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()

@@ -26,9 +26,11 @@ class SourceOptions:
 
     Attributes:
       image_column, caption_column, label_column: names of columns, fields or features.
+      columns: names of the columns of a table without a header, with commas.
       images: folder of the images, where the file with the captions lies elsewhere.
       split: of a TFDS data set, or of scenes.
       data_dir: where TFDS data sets were prepared.
+      allow_missing: whether shards may be missing or torn; they count as rejected records.
       count: how many scenes to draw, or other pairs to choose; 0 for all of these.
       seed: of scenes, parts and choices.
       size: side of scenes in pixels.
@@ -39,8 +41,10 @@ class SourceOptions:
     caption_column: str = ""
     label_column: str = ""
     images: str = ""
+    columns: str = ""
     split: str = "train"
     data_dir: str = ""
+    allow_missing: bool = False
     count: int = 0
     seed: int = 0
     size: int = 32
@@ -48,7 +52,9 @@ class SourceOptions:
 
 
 def _table(path: str, o: SourceOptions) -> Source:
-    return Table(path, o.image_column, o.caption_column, o.label_column, o.cache)
+    return Table(
+        path, o.image_column, o.caption_column, o.label_column, o.cache, o.images, o.columns
+    )
 
 
 KINDS: dict[str, Callable[[str, SourceOptions], Source]] = {
@@ -56,7 +62,9 @@ KINDS: dict[str, Callable[[str, SourceOptions], Source]] = {
     "csv": _table,
     "tsv": _table,
     "parquet": _table,
-    "webdataset": lambda path, o: WebDataset(path, o.caption_column, o.label_column, o.cache),
+    "webdataset": lambda path, o: WebDataset(
+        path, o.caption_column, o.label_column, o.cache, not o.allow_missing
+    ),
     "tfds": lambda name, o: Tfds(name, o.split, o.data_dir, o.caption_column, o.cache),
     "folder": lambda path, o: Folder(path, cache=o.cache),
     "coco": lambda path, o: Coco(path, o.images, o.cache),

@@ -13,6 +13,10 @@ import numpy as np
 from safeclip_jax.data.strings import Lazy
 
 MAX_CAPTION = 10_000
+IMAGE_ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+    ".img",  # what `poison` wrote before it told TIFF
+)
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,9 @@ class Source(ABC):
 
     Captions, keys and labels are readable without an image: attacks choose their victims
     from them and the tokenizer is trained on them. A subclass says how to read an image.
+
+    Attributes:
+      read: records that were read to make it; where it is a part or a choice, those of the whole.
     """
 
     def __init__(self, columns: Columns | Source):
@@ -101,6 +108,8 @@ class Source(ABC):
         self.labels: np.ndarray | None = columns.labels
         self.class_names: Sequence[str] = columns.class_names
         self.rejected: Sequence[Rejected] = columns.rejected
+        whole = isinstance(columns, Source) and columns.read
+        self.read: int = whole or len(columns.keys) + len(columns.rejected)
 
     def __len__(self) -> int:
         return len(self.keys)

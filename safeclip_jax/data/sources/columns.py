@@ -13,6 +13,7 @@ from safeclip_jax.data.sources.base import Columns, RejectedRecords, caption_pro
 from safeclip_jax.data.strings import StringsWriter
 
 AT_ONCE = 8192
+_REASON = 300  # characters of a reason that are kept
 Extra = Mapping[str, tuple[int, ...] | type[str]]
 
 
@@ -99,6 +100,7 @@ class ColumnsBuilder:
           extra: its values in the further columns.
         """
         problem = caption_problem(caption)
+        label = label.strip() if isinstance(label, str) else label
         if self._labelled:
             problem = problem or _label_problem(label)
         if problem:
@@ -129,7 +131,7 @@ class ColumnsBuilder:
 
     def reject(self, key: str, reason: str) -> None:
         self._rejected.add(key)
-        self._reasons.add(reason)
+        self._reasons.add(reason if len(reason) <= _REASON else f"{reason[:_REASON]}…")
 
     def build(self, class_names: Iterable[str] | None = None) -> Columns:
         """The columns; classes are sorted by name unless they are given."""

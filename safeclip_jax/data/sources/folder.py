@@ -12,12 +12,10 @@ import numpy as np
 
 from safeclip_jax.data.files import Files
 from safeclip_jax.data.prompts import TEMPLATES, readable
-from safeclip_jax.data.sources.base import Source
+from safeclip_jax.data.sources.base import IMAGE_ENDINGS, Source
 from safeclip_jax.data.sources.columns import ColumnsBuilder
 from safeclip_jax.data.sources.index import IndexCache, Recipe
 from safeclip_jax.errors import UserError
-
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
 class Folder(Source):
@@ -60,7 +58,7 @@ class Folder(Source):
 
 def _read(root: Path, templates: Sequence[str], columns: ColumnsBuilder) -> None:
     for class_name, key in _walk(root):
-        if key.lower().endswith(IMAGES):
+        if key.lower().endswith(IMAGE_ENDINGS):
             columns.add(key, templated(class_name, templates, len(columns)), class_name)
         else:
             columns.reject(key, "not an image by its ending")
@@ -68,10 +66,17 @@ def _read(root: Path, templates: Sequence[str], columns: ColumnsBuilder) -> None
 
 def _walk(root: Path) -> Iterator[tuple[str, str]]:
     """The class of each file and its path from the root, sorted."""
-    for name in sorted(entry.name for entry in os.scandir(root) if entry.is_dir()):
+    for name in sorted(
+        entry.name for entry in os.scandir(root) if entry.is_dir() and not _is_stray(entry.name)
+    ):
         for folder, _, names in sorted(os.walk(root / name)):
             for file in sorted(names):
                 yield name, str((Path(folder) / file).relative_to(root))
+
+
+def _is_stray(name: str) -> bool:
+    """Whether a folder is another program's, as `.ipynb_checkpoints`, `@eaDir`, `__MACOSX`."""
+    return name.startswith((".", "@", "__"))
 
 
 def _names(root: Path) -> str:

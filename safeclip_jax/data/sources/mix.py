@@ -28,6 +28,7 @@ class Subset(Source):
                 source.rejected,
             )
         )
+        self.read = source.read
 
     def image_numbers(self) -> np.ndarray:
         return self._source.image_numbers()[self._indices]
@@ -97,6 +98,7 @@ class Concatenation(Source):
 
     def __init__(self, sources: Sequence[Source]):
         super().__init__(_join(sources))
+        self.read = sum({id(part.rejected): part.read for part in sources}.values())
         self._sources = sources
         self._ends = list(itertools.accumulate(len(s) for s in sources))
 

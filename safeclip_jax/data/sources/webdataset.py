@@ -8,40 +8,34 @@ import tarfile
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from safeclip_jax.data import files
-from safeclip_jax.data.sources.base import Rejected, Source, caption_problem
+from safeclip_jax.data.sources import shard_samples
+from safeclip_jax.data.sources.base import Rejected, Source
 from safeclip_jax.data.sources.columns import ColumnsBuilder
 from safeclip_jax.data.sources.index import IndexCache, Recipe
+from safeclip_jax.data.sources.shard_samples import MAX_TEXT, Found
 from safeclip_jax.errors import UserError, first_line
-from safeclip_jax.system import json_text
 
-IMAGES = (".jpg", ".jpeg", ".png", ".webp")
-_MAX_TEXT = 2**20
 _FEW_SHARDS = 8
+_MAX_SHARD = 2**44  # bytes
+_BLOCK = tarfile.BLOCKSIZE
+_ZIPPED = (".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2")
+_TORN = "//torn"  # no member's name
+_ALLOW = "fetch it again, or leave such shards out with data.allow_missing=True (--allow-missing)"
 _AHEAD = 2  # shards a process that are read and wait to be taken
-
-
-@dataclass(frozen=True)
-class _Found:
-    """One sample of a shard; `offset` and `size` are of its image's bytes."""
-
-    key: str
-    caption: str
-    label: str | None
-    offset: int
-    size: int
 
 
 class WebDataset(Source):
     """Samples of tar shards: members of one name with the endings of an image and a text.
 
-    The caption is the `.txt` member, or a field of the `.json` member. Nothing is
+    A line of the `.txt` member is a caption, else a field of the `.json` member. Nothing is
     extracted. The index is built once, over processes, and kept in `cache`.
 
     Args:
@@ -49,9 +43,10 @@ class WebDataset(Source):
       caption_column: field of the `.json` members, for samples without a `.txt`.
       label_column: field of the `.json` members with the class name; empty for none.
       cache: of indices, or None to keep none.
+      strict: whether a shard that is missing or torn is an error, not a rejected record.
 
     Raises:
-      UserError: if there is no shard, or no sample in them.
+      UserError: if there is no shard, or no sample in them, or shards are compressed.
     """
 
     def __init__(
@@ -60,15 +55,19 @@ class WebDataset(Source):
         caption_column: str = "",
         label_column: str = "",
         cache: IndexCache | None = None,
+        strict: bool = False,
     ):
+        _refuse_zipped(path)
         root, self._shards = files.expand(path, ".tar")
+        if strict:
+            _all_there(root, self._shards)
         self._files = files.Files(root)
         options = (caption_column or "caption", label_column)
         columns = Recipe(
             "webdataset",
-            (self._shards, options),
+            (self._shards, options, strict),
             lambda: (root, _stamp(root, self._shards)),
-            partial(_read, root, self._shards, *options),
+            partial(_read, root, self._shards, *options, strict),
             labelled=bool(label_column),
             extra={"place": (3,)},
         ).columns(cache)
@@ -81,21 +80,59 @@ class WebDataset(Source):
         shard, offset, size = self._place[index].tolist()
         return self._files.read(self._shards[shard], offset, size)
 
+    def image_numbers(self) -> np.ndarray:
+        place = self._place[:, 0] * _MAX_SHARD + self._place[:, 1]
+        return np.unique(place, return_inverse=True)[1]
+
+
+class _Torn(Rejected):
+    """A shard, or the rest of one, that cannot be read."""
+
+
+def _refuse_zipped(path: str) -> None:
+    """`UserError` for shards that are compressed: nothing in them can be read at random."""
+    zipped = path if path.endswith(_ZIPPED) else ""
+    if not files.is_remote(path) and Path(path).is_dir():
+        zipped = next(
+            (p.name for p in sorted(Path(path).iterdir()) if p.name.endswith(_ZIPPED)), ""
+        )
+    if zipped:
+        raise UserError(
+            f"{zipped} is compressed, and pairs are read at random: unpack .tar.gz shards to "
+            ".tar first (gunzip)"
+        )
+
+
+def _all_there(root: str, shards: list[str]) -> None:
+    """`UserError` if local shards that a range names are missing."""
+    gone = [s for s in shards if not files.is_remote(root) and not (Path(root) / s).exists()]
+    if gone:
+        raise UserError(
+            f"{len(gone)} of {len(shards)} shards are missing, {gone[0]} first: {_ALLOW}"
+        )
+
 
 def _read(
-    root: str, shards: list[str], caption_field: str, label_field: str, columns: ColumnsBuilder
+    root: str,
+    shards: list[str],
+    caption_field: str,
+    label_field: str,
+    strict: bool,
+    columns: ColumnsBuilder,
 ) -> None:
     read = partial(_read_shard, root, caption_field=caption_field, label_field=label_field)
     for number, samples in enumerate(_over_processes(read, shards)):
         for sample in samples:
             if isinstance(sample, Rejected):
+                if strict and isinstance(sample, _Torn):
+                    raise UserError(f"{sample.key}: {sample.reason}: {_ALLOW}")
                 columns.reject(sample.key, sample.reason)
             else:
                 place = (number, sample.offset, sample.size)
                 columns.add(sample.key, sample.caption, sample.label, place=place)
 
 
-def _over_processes(read: Any, shards: list[str]) -> Iterator[list[_Found | Rejected]]:
+def _over_processes(read: Any, shards: list[str]) -> Iterator[list[Found | Rejected]]:
     workers = min(os.cpu_count() or 1, len(shards) // _FEW_SHARDS)
     if workers < 2:
         yield from map(read, shards)
@@ -112,31 +149,31 @@ def _over_processes(read: Any, shards: list[str]) -> Iterator[list[_Found | Reje
 
 def _read_shard(
     root: str, shard: str, *, caption_field: str, label_field: str
-) -> list[_Found | Rejected]:
+) -> list[Found | Rejected]:
     """The samples of one shard in their order, and its records that are none."""
     name = f"{root}/{shard}" if files.is_remote(root) else str(Path(root) / shard)
     try:
         file = files.open_bytes(name)
     except UserError as error:
-        return [Rejected(shard, str(error))]
+        return [_Torn(shard, str(error))]
     stem = shard.removesuffix(".tar")
-    found: list[_Found | Rejected] = []
-    samples: dict[str, dict[str, tarfile.TarInfo]] = {}
+    found: list[Found | Rejected] = []
+    members = []
     with file:
         length = file.seek(0, io.SEEK_END)
         file.seek(0)
         for member, problem in _members(file, length):
-            base, slash, tail = member.name.rpartition("/")
-            key, dot, ending = tail.partition(".")
-            key, ending = base + slash + key, (dot + ending).lower()
-            if not problem and ending in samples.get(key, {}):
-                problem = f"second member with the name {member.name}"
-            if problem:
-                found.append(Rejected(f"{stem}/{member.name}", problem))
+            if not problem:
+                members.append(member)
+            elif member.name.startswith(_TORN):
+                place = member.name.removeprefix(_TORN)
+                found.append(_Torn(f"{stem}/after {place}", problem))
             else:
-                samples.setdefault(key, {})[ending] = member
-        for key, members in samples.items():
-            found.append(_sample(file, f"{stem}/{key}", members, caption_field, label_field))
+                found.append(Rejected(f"{stem}/{member.name}", problem))
+        samples, twice = shard_samples.grouped(members)
+        found += [Rejected(f"{stem}/{record.key}", record.reason) for record in twice]
+        for key, own in samples.items():
+            found += shard_samples.pairs(file, f"{stem}/{key}", own, caption_field, label_field)
     return found
 
 
@@ -160,8 +197,11 @@ def _members(file: Any, length: int) -> Iterator[tuple[tarfile.TarInfo, str]]:
                 elif member.offset_data + member.size > length:
                     problem = problem or "the shard is cut off inside this member"
                 yield member, problem
+            file.seek(tar.offset)
+            if any(end := file.read(_BLOCK)) or len(end) < _BLOCK:
+                raise tarfile.ReadError("it ends without an end-of-archive block")
     except (tarfile.TarError, OSError, ValueError, EOFError, RecursionError) as error:
-        torn = tarfile.TarInfo(f"after {last.name}")
+        torn = tarfile.TarInfo(f"{_TORN}{last.name}")
         yield torn, f"the shard cannot be read on: {first_line(error)}"
 
 
@@ -173,56 +213,9 @@ class _Headers:
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int) -> bytes:
-        if size > _MAX_TEXT:
+        if size > MAX_TEXT:
             raise tarfile.ReadError(f"a header of {size} bytes is too long")
         return self._file.read(size)
-
-
-def _sample(
-    file: Any,
-    key: str,
-    members: dict[str, tarfile.TarInfo],
-    caption_field: str,
-    label_field: str,
-) -> _Found | Rejected:
-    image = next((members[ending] for ending in IMAGES if ending in members), None)
-    if image is None:
-        return Rejected(key, f"no image beside {', '.join(members)}")
-    if not {".txt", ".json"} & set(members):
-        return Rejected(key, "no .txt or .json beside the image")
-    if image.size == 0:
-        return Rejected(key, "image is an empty file")
-    try:
-        fields = _json(file, members[".json"]) if ".json" in members else {}
-        caption = _text(file, members[".txt"]) if ".txt" in members else fields.get(caption_field)
-    except UnicodeDecodeError:
-        return Rejected(key, "caption is not valid UTF-8")
-    except ValueError as error:
-        return Rejected(key, first_line(error))
-    problem = caption_problem(caption)
-    if problem:
-        return Rejected(key, problem)
-    label = fields.get(label_field) if label_field else None
-    label = str(label) if isinstance(label, str | int) else None
-    return _Found(key, str(caption).strip(), label, image.offset_data, image.size)
-
-
-def _text(file: Any, member: tarfile.TarInfo) -> str:
-    if member.size > _MAX_TEXT:
-        raise ValueError(f"{member.name} of {member.size} bytes is too long")
-    file.seek(member.offset_data)
-    return file.read(member.size).decode()
-
-
-def _json(file: Any, member: tarfile.TarInfo) -> dict:
-    text = _text(file, member)
-    try:
-        fields = json_text.read(text)
-    except ValueError as error:
-        raise ValueError(f".json cannot be read: {error}") from None
-    if not isinstance(fields, dict):
-        raise ValueError(".json holds no object")
-    return fields
 
 
 def _stamp(root: str, shards: list[str]) -> list[object]:
