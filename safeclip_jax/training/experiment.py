@@ -123,8 +123,6 @@ def build(
     exchange = sharding.exchange if jax.process_count() > 1 else None
     cache = None if folder is None else run_folder.indices(folder, heartbeat)
     clean = run_data.training_pairs(config, cache)
-    if config.batch_size > len(clean):
-        raise UserError(f"batch_size={config.batch_size} is more than the {len(clean)} pairs")
     skipped = SkippedRecords(clean, config.data.max_skipped_share, exchange)
     match = surrogate.matcher(config.attack.surrogate)
     held_out, attack = run_attack.planned(config, clean, cache, match)

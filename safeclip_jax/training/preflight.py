@@ -79,6 +79,8 @@ def remarks(x: Experiment) -> Iterator[str]:
         yield "model.dtype=bfloat16: this processor has no units for it, float32 is faster"
     if any(augmented for _, augmented in x.kinds(range(config.epochs))):
         yield f"captions are augmented by {x.loader.caption_operations()}"
+    if config.batch_size > len(x.source):
+        yield f"batch_size={config.batch_size} is more than the {len(x.source)} pairs: they repeat"
     filters = [epoch for epoch in range(_FAR) if config.plan.before(epoch).pools]
     if filters and filters[0] >= config.epochs:
         yield (

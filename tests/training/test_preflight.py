@@ -141,8 +141,12 @@ def test_a_dry_run_reads_pictures_and_tells_what_cannot_be_used(dry, tmp_path):
 def test_a_dry_run_refuses_what_the_run_would(dry):
     with pytest.raises(UserError, match=r"unknown evaluate\.tasks 'zeroshot': did you mean"):
         dry(**{"evaluate.tasks": ("zeroshot",)})
-    with pytest.raises(UserError, match="batch_size=96 is more than the 80 pairs"):
-        dry(**{"evaluate.tasks": (), "batch_size": 96, "unimodal.bank_size": 96})
+
+
+def test_it_is_said_when_pairs_repeat_in_a_batch(dry):
+    assert "they repeat" not in dry()
+    said = "batch_size=96 is more than the 80 pairs: they repeat"
+    assert said in dry(**{"batch_size": 96, "unimodal.bank_size": 96})
 
 
 def test_it_is_said_when_a_run_ends_before_its_first_pools(dry):
