@@ -56,7 +56,7 @@ def test_poisoned_pairs(tmp_path, text):
     writer.close()
     assert text in check(tmp_path / "train.csv")
     source = Table(str(tmp_path / "train.csv"), label_column="label")
-    assert source.captions[0] == text and source.class_names == [text]
+    assert source.captions[0] == text and source.class_names == [text.strip()]
 
 
 @pytest.mark.parametrize("text", FORMULAS)
