@@ -169,14 +169,12 @@ def _original(cell: Any) -> Any:
 
 
 def copy_rows(path: str, target: Path, places: np.ndarray, names: str = "") -> None:
-    """Writes a table of some rows of another, with all their columns, in the same format.
-
-    A text table is written unpacked and in UTF-8.
+    """Writes some rows of a table with all their columns; a text table unpacked, in UTF-8.
 
     Args:
-      path: of the other, as for `Table`.
+      path: of the table, as for `Table`.
       target: of the new one.
-      places: of the rows among the other's records, ascending.
+      places: of the rows among its records, ascending.
       names: of the columns of a table without a header; the new one has none either.
     """
     wanted = np.zeros(int(places[-1]) + 1 if len(places) else 0, bool)
