@@ -39,12 +39,20 @@ def test_a_file_may_say_some_of_the_words_or_all(content, tmp_path):
     assert found.prompts == content.get("prompts", {})
 
 
+def test_a_file_may_be_a_plain_list_of_templates(tmp_path):
+    found = prompts.read(written(tmp_path, ["a {}", "{c}!"]))
+    assert list(found.templates) == ["a {}", "{}!"]
+    assert not found.classes and not found.prompts
+
+
 @pytest.mark.parametrize(
     "content, message",
     [
         ("{", "cannot be read"),
-        ([], "an object with some of templates, classes, prompts"),
+        ("3", "an object with some of templates, classes, prompts"),
         ({}, "an object with some of"),
+        ([], "each hold {} once"),
+        (["a {}", 3], "each hold {} once"),
         ({"template": ["a {}"]}, "an object with some of"),
         ({"templates": ["a {}"], "other": 1}, "an object with some of"),
         ({"templates": "a {}"}, "each hold {} once"),
