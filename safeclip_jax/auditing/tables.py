@@ -66,8 +66,8 @@ def write_clean(folder: Path, subject: Subject, keep: np.ndarray) -> Path:
     """
     kind, _, path = subject.spec.partition(":")
     source = subject.stored
-    if kind in ("csv", "tsv", "parquet"):
-        target = folder / f"clean{Path(path.removesuffix('.gz')).suffix}"
+    if kind in ("csv", "tsv", "jsonl", "parquet"):
+        target = folder / f"clean{table.ending(path)}"
         table.copy_rows(path, target, source.places()[keep], subject.columns)
         return target
     kept = np.flatnonzero(keep)

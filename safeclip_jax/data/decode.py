@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from safeclip_jax.data.file_kinds import name_of, without_remarks
 from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.errors import BadRecord, first_line
 
@@ -77,6 +78,16 @@ def decode(content: bytes, size: int) -> np.ndarray:
 
 def open_image(content: bytes, size: int) -> Image.Image:
     """An upright RGB picture; a JPEG is read at a reduced scale, at least twice `size`."""
+    try:
+        return _opened(content, size)
+    except Exception:
+        plain = without_remarks(content)
+        if len(plain) == len(content):
+            raise
+        return _opened(plain, size)
+
+
+def _opened(content: bytes, size: int) -> Image.Image:
     if not content:
         raise BadRecord("image is an empty file")
     with warnings.catch_warnings():
@@ -84,7 +95,7 @@ def open_image(content: bytes, size: int) -> Image.Image:
         try:
             image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
         except UnidentifiedImageError:
-            raise BadRecord(f"not an image: it begins with {content[:16]!r}") from None
+            raise BadRecord(f"not an image: {name_of(content)}") from None
         if image.width * image.height > MAX_PIXELS:
             raise BadRecord(f"image of {image.width}×{image.height} pixels is too large")
         image.draft("RGB", (2 * size, 2 * size))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from safeclip_jax.errors import UserError, first_line
 from safeclip_jax.system import json_text
 
@@ -28,20 +30,32 @@ class Wording:
     classes: Mapping[str, str] = field(default_factory=dict)
     prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name in ("classes", "prompts"):
+            by_label = {readable(label): value for label, value in getattr(self, name).items()}
+            object.__setattr__(self, name, by_label)
+
     def texts(self, labels: Sequence[str]) -> list[list[str]]:
         """All texts of each class."""
         return [self._texts(label) for label in labels]
 
     def _texts(self, label: str) -> list[str]:
+        label = readable(label)
         if label in self.prompts:
             return list(self.prompts[label])
-        words = self.classes.get(label, readable(label))
+        words = self.classes.get(label, label)
         return [template.replace("{}", words) for template in self.templates]
 
 
 def readable(label: str) -> str:
     """A label as words: underscores stand for blanks."""
     return label.replace("_", " ")
+
+
+def templated(label: str, templates: Sequence[str], index: int) -> str:
+    """The caption of pair `index` where a data set has none: a function of its class and index."""
+    choice = int(np.random.default_rng([index, 0xCA9]).integers(len(templates)))
+    return templates[choice].format(readable(label))
 
 
 def read(path: str) -> Wording:

@@ -13,6 +13,7 @@ from safeclip_jax.attacks.captions import CAPTIONS
 from safeclip_jax.attacks.poison import KINDS
 from safeclip_jax.attacks.triggers import TRIGGERS, Trigger
 from safeclip_jax.data.augment_image import ImageAugmentation
+from safeclip_jax.data.prompts import readable
 from safeclip_jax.defenses import DEFENSES, Defense
 from safeclip_jax.defenses.scores import SCORES, Score
 from safeclip_jax.errors import UserError, nearest
@@ -37,6 +38,10 @@ class Attack:
     surrogate: str = setting("", "a trained model whose similarities choose poisons: as init_from")
     victims: str = setting("", "only images of the class that their caption names; empty: any")
     copies: int = setting(1, "poisoned pairs that show the same image", at_least(1))
+
+    def __post_init__(self) -> None:
+        for name in ("target", "victims"):  # as sources name their classes
+            object.__setattr__(self, name, readable(getattr(self, name)))
 
     def parameters(self) -> dict[str, Trigger]:
         """A trigger of each name, with the parameters of its section."""

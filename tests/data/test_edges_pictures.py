@@ -1,6 +1,8 @@
 """Metadata never cost a picture, and what is no number is no pixel."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -53,3 +55,45 @@ def test_special_tokens_in_a_caption_are_text():
         ids = row[: int(np.argmax(row == words.end_id)) + 1]
         assert list(row).count(words.end_id) == 1 and len(ids) > 10
         assert list(row).count(words.start_id) == 1
+
+
+def chunk(kind, data, crc=None):
+    crc = zlib.crc32(kind + data) if crc is None else crc
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+
+
+@pytest.mark.parametrize(
+    "remark",
+    [
+        chunk(b"tEXt", b"Author\0somebody", crc=1),
+        chunk(b"zTXt", b"k\0\0" + zlib.compress(b"x" * 2**27)),
+        chunk(b"iCCP", b"broken"),
+        chunk(b"eXIf", b"\0" * 3),
+    ],
+)
+def test_no_remark_costs_a_png(remark):
+    content = encoded(NOISE, "PNG")
+    after_header = 8 + 25
+    changed = content[:after_header] + remark + content[after_header:]
+    assert np.array_equal(decode(changed, 16), decode(content, 16))
+    broken = bytearray(changed)
+    broken[-20] ^= 255  # of the pixels
+    with pytest.raises(BadRecord):
+        decode(bytes(broken), 16)
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (b"\0\0\0 ftypavif\0\0\0\0", "AVIF, convert"),
+        (b"\0\0\0\x18ftypheic", "HEIC, convert"),
+        (b"\0\0\0\x0cjP  \r\n", "JPEG 2000, convert"),
+        (b"\0\0\1\0\2\0", "an icon"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="x">', "SVG, convert"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b"hello", "begins with b'hello'"),
+    ],
+)
+def test_what_is_no_picture_says_what_it_is(content, reason):
+    with pytest.raises(BadRecord, match=reason):
+        decode(content, 16)

@@ -79,7 +79,7 @@ def test_labels_of_cls_members(tmp_path):
     members = [("a.jpg", IMAGE), ("a.cls", b"sea_lion\n"), ("b.jpg", IMAGE), ("b.txt", b"w")]
     source = read(tmp_path, [*members, ("b.cls", b"dog")], label_column="cls")
     assert list(source.captions) == ["a photo of a sea lion", "w"]
-    assert [source.class_names[i] for i in source.labels] == ["sea_lion", "dog"]
+    assert [source.class_names[i] for i in source.labels] == ["sea lion", "dog"]
 
 
 def test_missing_and_torn_shards_stop_or_are_allowed_by_name(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 from safeclip_jax.data.files import is_remote
 from safeclip_jax.data.sources.array_record import ArrayRecord
 from safeclip_jax.data.sources.base import Source
+from safeclip_jax.data.sources.captioned_folder import CaptionedFolder, has_captions
 from safeclip_jax.data.sources.coco import Coco
 from safeclip_jax.data.sources.folder import Folder
 from safeclip_jax.data.sources.index import IndexCache
@@ -57,20 +58,33 @@ def _table(path: str, o: SourceOptions) -> Source:
     )
 
 
+def _folder(path: str, o: SourceOptions) -> Source:
+    """A folder as its files show it: Hugging Face's, img2dataset's, or class folders."""
+    root = Path(path)
+    metadata = next((root / n for n in _METADATA if (root / n).is_file()), None)
+    if metadata is not None:
+        return _table(str(metadata), o)
+    if root.is_dir() and has_captions(root):
+        return CaptionedFolder(path, o.caption_column, o.label_column, o.cache)
+    return Folder(path, cache=o.cache)
+
+
 KINDS: dict[str, Callable[[str, SourceOptions], Source]] = {
     "scenes": lambda path, o: Scenes(o.count, o.seed, o.split, o.size),
     "csv": _table,
     "tsv": _table,
+    "jsonl": _table,
     "parquet": _table,
     "webdataset": lambda path, o: WebDataset(
         path, o.caption_column, o.label_column, o.cache, not o.allow_missing
     ),
     "tfds": lambda name, o: Tfds(name, o.split, o.data_dir, o.caption_column, o.cache),
-    "folder": lambda path, o: Folder(path, cache=o.cache),
+    "folder": _folder,
     "coco": lambda path, o: Coco(path, o.images, o.cache),
     "arrayrecord": lambda path, o: ArrayRecord(path, o.cache),
 }
-_FILES = ("csv", "tsv", "parquet", "folder", "coco", "arrayrecord")
+_FILES = ("csv", "tsv", "jsonl", "parquet", "folder", "coco", "arrayrecord")
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
 def open_part(
@@ -112,9 +126,13 @@ def open_source(spec: str, options: SourceOptions) -> Source:
             f"data.source={kind!r} names no data: write --config.data.source={kind}:PATH, or "
             "try --config.data.source=scenes"
         )
-    if kind in _FILES and not is_remote(path) and not Path(path).exists():
+    if kind in _FILES and not is_remote(path) and not _is_there(kind, path):
         raise UserError(
             f"{path} is not there: point --config.data.source={kind}:PATH at your data "
             "(docs/data.md), or try --config.data.source=scenes"
         )
     return KINDS[kind](path, options)
+
+
+def _is_there(kind: str, path: str) -> bool:
+    return Path(path).exists() or (kind == "parquet" and any(sign in path for sign in "*?[{"))

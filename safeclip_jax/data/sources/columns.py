@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from safeclip_jax.data.mapped import ArrayWriter
+from safeclip_jax.data.prompts import readable
 from safeclip_jax.data.sources.base import Columns, RejectedRecords, caption_problem
 from safeclip_jax.data.strings import StringsWriter
 
@@ -100,16 +101,16 @@ class ColumnsBuilder:
           extra: its values in the further columns.
         """
         problem = caption_problem(caption)
-        label = label.strip() if isinstance(label, str) else label
+        name = _class_name(label)
         if self._labelled:
-            problem = problem or _label_problem(label)
+            problem = problem or _label_problem(name)
         if problem:
             self.reject(where or key, problem)
             return False
         self._keys.add(key)
         self._captions.add(str(caption))
         if self._labelled:
-            self._labels.add(self._numbers.setdefault(str(label), len(self._numbers)))
+            self._labels.add(self._numbers.setdefault(str(name), len(self._numbers)))
         for name, value in extra.items():
             self._extra[name].add(value)
         if len(self) % AT_ONCE == 0:
@@ -123,7 +124,10 @@ class ColumnsBuilder:
         if columns.labels is None:
             self._labelled = False
         else:
-            names = [self._numbers.setdefault(n, len(self._numbers)) for n in columns.class_names]
+            names = [
+                self._numbers.setdefault(readable(name), len(self._numbers))
+                for name in columns.class_names
+            ]
             self._labels.extend(np.array(names, np.int32)[columns.labels])
         for record in columns.rejected:
             self.reject(record.key, record.reason)
@@ -138,7 +142,8 @@ class ColumnsBuilder:
         captions, keys = self._captions.close(), self._keys.close()
         labels, names = self._labels.close(), list[str]()
         if self._labelled and len(labels):
-            names = sorted(self._numbers) if class_names is None else list(class_names)
+            given = None if class_names is None else list(map(readable, class_names))
+            names = sorted(self._numbers) if given is None else given
             labels = self._numbered(labels, names)
         return Columns(
             captions,
@@ -165,7 +170,14 @@ class ColumnsBuilder:
         return None if self._folder is None else self._folder / name
 
 
-def _label_problem(label: object) -> str:
+def _class_name(label: object) -> str | None:
+    """A class as words. A whole number is one also where gaps in its column made it a float."""
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
+    return None if label is None else readable(str(label)).strip()
+
+
+def _label_problem(name: str | None) -> str:
     """Why a class name cannot be used; empty if it can."""
-    problem = caption_problem(None if label is None else str(label))
+    problem = caption_problem(name)
     return problem.replace("caption", "label").replace("label is empty", "label is missing")

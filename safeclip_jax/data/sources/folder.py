@@ -8,10 +8,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from safeclip_jax.data.files import Files
-from safeclip_jax.data.prompts import TEMPLATES, readable
+from safeclip_jax.data.prompts import TEMPLATES, templated
 from safeclip_jax.data.sources.base import IMAGE_ENDINGS, Source
 from safeclip_jax.data.sources.columns import ColumnsBuilder
 from safeclip_jax.data.sources.index import IndexCache, Recipe
@@ -49,7 +47,6 @@ class Folder(Source):
         if not len(columns.keys):
             raise UserError(f"{path} holds no class folder with an image")
         super().__init__(columns)
-        self.class_names = [readable(name) for name in self.class_names]
         self._files = Files(path)
 
     def image(self, index: int) -> bytes:
@@ -57,6 +54,9 @@ class Folder(Source):
 
 
 def _read(root: Path, templates: Sequence[str], columns: ColumnsBuilder) -> None:
+    for name in sorted(entry.name for entry in os.scandir(root) if entry.is_file()):
+        if name.lower().endswith(IMAGE_ENDINGS):
+            columns.reject(name, "in no class folder")
     for class_name, key in _walk(root):
         if key.lower().endswith(IMAGE_ENDINGS):
             columns.add(key, templated(class_name, templates, len(columns)), class_name)
@@ -67,14 +67,14 @@ def _read(root: Path, templates: Sequence[str], columns: ColumnsBuilder) -> None
 def _walk(root: Path) -> Iterator[tuple[str, str]]:
     """The class of each file and its path from the root, sorted."""
     for name in sorted(
-        entry.name for entry in os.scandir(root) if entry.is_dir() and not _is_stray(entry.name)
+        entry.name for entry in os.scandir(root) if entry.is_dir() and not is_stray(entry.name)
     ):
         for folder, _, names in sorted(os.walk(root / name)):
             for file in sorted(names):
                 yield name, str((Path(folder) / file).relative_to(root))
 
 
-def _is_stray(name: str) -> bool:
+def is_stray(name: str) -> bool:
     """Whether a folder is another program's, as `.ipynb_checkpoints`, `@eaDir`, `__MACOSX`."""
     return name.startswith((".", "@", "__"))
 
@@ -85,9 +85,3 @@ def _names(root: Path) -> str:
     for _, key in _walk(root):
         digest.update(key.encode(errors="surrogatepass") + b"\0")
     return digest.hexdigest()
-
-
-def templated(class_name: str, templates: Sequence[str], index: int) -> str:
-    """The caption of pair `index`, a function of its class and its index."""
-    choice = int(np.random.default_rng([index, 0xCA9]).integers(len(templates)))
-    return templates[choice].format(readable(class_name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from safeclip_jax.data.prompts import TEMPLATES, readable
+from safeclip_jax.data.prompts import TEMPLATES, templated
 from safeclip_jax.data.sources.base import Source
 from safeclip_jax.data.sources.columns import ColumnsBuilder
-from safeclip_jax.data.sources.folder import templated
 from safeclip_jax.data.sources.index import IndexCache, Recipe
 from safeclip_jax.errors import BadRecord, UserError, first_line
 
@@ -111,10 +111,15 @@ def _found(tfds: Any, name: str, data_dir: str) -> Any:
     """The builder of what lies in the folder, or of what TFDS knows by that name."""
     if not data_dir:
         return tfds.builder(name, file_format="array_record")
-    versions = sorted(path.parent for path in (Path(data_dir) / name).rglob("dataset_info.json"))
-    if versions:
-        return tfds.builder_from_directory(str(versions[-1]))
+    found = [path.parent for path in (Path(data_dir) / name).rglob("dataset_info.json")]
+    if found:
+        return tfds.builder_from_directory(str(max(found, key=_version)))
     return tfds.builder(name, file_format="array_record", data_dir=data_dir)
+
+
+def _version(folder: Path) -> tuple[list[int], str]:
+    """By which data sets are ordered: 10.0.0 is newer than 9.0.0."""
+    return [int(number) for number in re.findall(r"\d+", folder.name)], str(folder)
 
 
 @contextlib.contextmanager
@@ -167,9 +172,7 @@ def _read(records: Any, text: str, names: list[str], columns: ColumnsBuilder) ->
             continue
         label = names[int(record["label"])] if names else None
         captions = (
-            list(_captions(record, text))
-            if text
-            else [templated(readable(str(label)), TEMPLATES, number)]
+            list(_captions(record, text)) if text else [templated(str(label), TEMPLATES, number)]
         )
         if not captions:
             columns.reject(f"record {number}", "caption is missing")

@@ -8,6 +8,7 @@ import tarfile
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from safeclip_jax.data import files
-from safeclip_jax.data.sources import shard_samples
+from safeclip_jax.data.sources import samples
 from safeclip_jax.data.sources.base import Rejected, Source
 from safeclip_jax.data.sources.columns import ColumnsBuilder
 from safeclip_jax.data.sources.index import IndexCache, Recipe
-from safeclip_jax.data.sources.shard_samples import MAX_TEXT, Found
+from safeclip_jax.data.sources.samples import MAX_TEXT, Found
 from safeclip_jax.errors import UserError, first_line
 
 _FEW_SHARDS = 8
@@ -85,6 +86,15 @@ class WebDataset(Source):
         return np.unique(place, return_inverse=True)[1]
 
 
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A file in a shard, and where its bytes begin."""
+
+    name: str
+    size: int
+    offset: int
+
+
 class _Torn(Rejected):
     """A shard, or the rest of one, that cannot be read."""
 
@@ -121,14 +131,14 @@ def _read(
     columns: ColumnsBuilder,
 ) -> None:
     read = partial(_read_shard, root, caption_field=caption_field, label_field=label_field)
-    for number, samples in enumerate(_over_processes(read, shards)):
-        for sample in samples:
+    for number, found in enumerate(_over_processes(read, shards)):
+        for sample in found:
             if isinstance(sample, Rejected):
                 if strict and isinstance(sample, _Torn):
                     raise UserError(f"{sample.key}: {sample.reason}: {_ALLOW}")
                 columns.reject(sample.key, sample.reason)
             else:
-                place = (number, sample.offset, sample.size)
+                place = (number, sample.image.offset, sample.image.size)
                 columns.add(sample.key, sample.caption, sample.label, place=place)
 
 
@@ -164,16 +174,21 @@ def _read_shard(
         file.seek(0)
         for member, problem in _members(file, length):
             if not problem:
-                members.append(member)
+                members.append(_Member(member.name, member.size, member.offset_data))
             elif member.name.startswith(_TORN):
                 place = member.name.removeprefix(_TORN)
                 found.append(_Torn(f"{stem}/after {place}", problem))
             else:
                 found.append(Rejected(f"{stem}/{member.name}", problem))
-        samples, twice = shard_samples.grouped(members)
+
+        def read(member: _Member) -> bytes:
+            file.seek(member.offset)
+            return file.read(member.size)
+
+        whole, twice = samples.grouped(members)
         found += [Rejected(f"{stem}/{record.key}", record.reason) for record in twice]
-        for key, own in samples.items():
-            found += shard_samples.pairs(file, f"{stem}/{key}", own, caption_field, label_field)
+        for key, own in whole.items():
+            found += samples.pairs(read, f"{stem}/{key}", own, caption_field, label_field)
     return found
 
 

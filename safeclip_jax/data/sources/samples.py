@@ -1,11 +1,10 @@
-"""The samples of a tar shard: which members belong together, and what they say."""
+"""Samples of several files, in shards and folders: which belong together, and what they say."""
 
 from __future__ import annotations
 
-import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, Protocol, TypeVar
 
 from safeclip_jax.data.prompts import TEMPLATES, readable
 from safeclip_jax.data.sources.base import IMAGE_ENDINGS, Rejected, caption_problem
@@ -17,28 +16,38 @@ _MAX_JSON = 2**24  # img2dataset writes a picture's metadata there
 _TEXTS = (".txt", ".json", ".cls")
 _SHOWN = 5
 
-Members = dict[str, tarfile.TarInfo]  # by ending
+
+class Member(Protocol):
+    """A file of a sample; its name ends with what it is."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+
+M = TypeVar("M", bound=Member)
 
 
 @dataclass(frozen=True)
-class Found:
-    """One pair of a shard; `offset` and `size` are of its image's bytes."""
+class Found(Generic[M]):
+    """One pair; `image` is the member with its image."""
 
     key: str
     caption: str
     label: str | None
-    offset: int
-    size: int
+    image: M
 
 
-def grouped(members: Iterable[tarfile.TarInfo]) -> tuple[dict[str, Members], list[Rejected]]:
+def grouped(members: Iterable[M]) -> tuple[dict[str, dict[str, M]], list[Rejected]]:
     """Members by the sample that they belong to, and those that are there twice.
 
     A sample's name ends at the last dot, so that names may hold dots. Members that make no
     sample in this way are taken together by what stands before the first dot, as webdataset
     does: `a.input.jpg` and `a.output.txt`.
     """
-    samples: dict[str, Members] = {}
+    samples: dict[str, dict[str, M]] = {}
     twice = []
     for member in members:
         key, ending = _split(member.name, last=True)
@@ -50,6 +59,7 @@ def grouped(members: Iterable[tarfile.TarInfo]) -> tuple[dict[str, Members], lis
     for key, own in samples.items():
         if not _is_whole(own):
             parts.setdefault(_split(f"{key}.", last=False)[0], []).append(key)
+    renamed = dict[str, str]()
     for key, keys in parts.items():
         if key in samples and _is_whole(samples[key]):  # further members of that sample
             for part in keys:
@@ -57,11 +67,10 @@ def grouped(members: Iterable[tarfile.TarInfo]) -> tuple[dict[str, Members], lis
         elif len(keys) > 1:
             together = [(e, m) for part in keys for e, m in samples[part].items()]
             if _is_whole(dict(together)) and len(dict(together)) == len(together):
-                samples[keys[0]] = dict(together)
+                samples[keys[0]], renamed[keys[0]] = dict(together), key
                 for part in keys[1:]:
                     samples.pop(part)
-                samples = {key if k == keys[0] else k: m for k, m in samples.items()}
-    return samples, twice
+    return {renamed.get(key, key): own for key, own in samples.items()}, twice
 
 
 def _split(name: str, last: bool) -> tuple[str, str]:
@@ -75,9 +84,20 @@ def _is_whole(members: Mapping[str, object]) -> bool:
 
 
 def pairs(
-    file: Any, key: str, members: Members, caption_field: str, label_field: str
-) -> Iterator[Found | Rejected]:
-    """The pairs of a sample, one a caption, or why there is none."""
+    read: Callable[[M], bytes],
+    key: str,
+    members: Mapping[str, M],
+    caption_field: str,
+    label_field: str,
+) -> Iterator[Found[M] | Rejected]:
+    """The pairs of a sample, one a caption, or why there is none.
+
+    Args:
+      read: gives the bytes of a member.
+      key: of the sample.
+      members: of the sample.
+      caption_field, label_field: of the `.json`; empty for no label.
+    """
     image = next((members[ending] for ending in IMAGE_ENDINGS if ending in members), None)
     if image is None:
         yield Rejected(key, f"no image beside {', '.join(list(members)[:_SHOWN])}")
@@ -86,9 +106,9 @@ def pairs(
     elif image.size == 0:
         yield Rejected(key, "image is an empty file")
     else:
-        fields, problem = _fields(file, members)
-        label = _label(file, members, fields, label_field) if label_field else None
-        captions, problem = _captions(file, members, fields, caption_field, problem)
+        fields, problem = _fields(read, members)
+        label = _label(read, members, fields, label_field) if label_field else None
+        captions, problem = _captions(read, members, fields, caption_field, problem)
         if not captions and not problem and label is not None:
             captions = [TEMPLATES[0].format(readable(label))]
         if not captions:
@@ -100,28 +120,28 @@ def pairs(
                 yield Rejected(name, why)
             else:
                 text = str(caption).strip()
-                yield Found(name, text, label, image.offset_data, image.size)
+                yield Found(name, text, label, image)
 
 
-def _fields(file: Any, members: Members) -> tuple[dict, str]:
+def _fields(read: Callable[[M], bytes], members: Mapping[str, M]) -> tuple[dict, str]:
     """What the `.json` holds, or why it holds nothing."""
     if ".json" not in members:
         return {}, ""
     try:
-        fields = json_text.read(_read(file, members[".json"], _MAX_JSON))
+        fields = json_text.read(_checked(read, members[".json"], _MAX_JSON))
     except ValueError as error:
         return {}, f".json cannot be read: {first_line(error)}"
     return (fields, "") if isinstance(fields, dict) else ({}, ".json holds no object")
 
 
 def _captions(
-    file: Any, members: Members, fields: dict, name: str, problem: str
+    read: Callable[[M], bytes], members: Mapping[str, M], fields: dict, name: str, problem: str
 ) -> tuple[Sequence[object], str]:
     """The captions of a sample: those of its `.txt`, else of its `.json`; or why it has none."""
     of_json = fields.get(name)
     if ".txt" in members:
         try:
-            text = texts.decoded(_read(file, members[".txt"], MAX_TEXT)).strip()
+            text = texts.decoded(_checked(read, members[".txt"], MAX_TEXT)).strip()
             if text and text == str(of_json).strip():
                 return [text], ""
             if text:
@@ -136,21 +156,22 @@ def _captions(
     return ([] if of_json is None else [of_json]), problem
 
 
-def _label(file: Any, members: Members, fields: dict, name: str) -> str | None:
+def _label(
+    read: Callable[[M], bytes], members: Mapping[str, M], fields: dict, name: str
+) -> str | None:
     """The class name: a field of the `.json`, else the `.cls`."""
     label = fields.get(name)
     if isinstance(label, str | int):
         return str(label).strip()
     if ".cls" in members:
         try:
-            return texts.decoded(_read(file, members[".cls"], MAX_TEXT)).strip()
+            return texts.decoded(_checked(read, members[".cls"], MAX_TEXT)).strip()
         except ValueError:
             return None
     return None
 
 
-def _read(file: Any, member: tarfile.TarInfo, most: int) -> bytes:
+def _checked(read: Callable[[M], bytes], member: M, most: int) -> bytes:
     if member.size > most:
         raise ValueError(f"{member.name[-80:]} of {member.size} bytes is too long")
-    file.seek(member.offset_data)
-    return file.read(member.size)
+    return read(member)
