@@ -37,9 +37,13 @@ LONGEST_FIRST = (
     "test_runs",
     "test_notebooks",
     "test_grid",
-    "test_steps",
-    "test_formats",
+    "test_weights",
+    "test_step_reference",
     "test_accelerator",
+    "test_steps",
+    "test_models",
+    "test_formats",
+    "test_preflight",
 )
 
 _devices = [1]  # that there were so far; the last ones are there now

@@ -53,6 +53,7 @@ def test_the_script_is_clean_and_refuses_what_it_does_not_know(tmp_path):
     assert code == 2 and "error: no part is called milion:0.1" in output and not files
 
 
+@pytest.mark.slow
 def test_input_and_a_million_leave_their_files(tmp_path):
     eaten = [
         {"framework": "safeclip_jax", "objective": "clip", "pairs/s": 1e6},
@@ -92,6 +93,7 @@ def test_every_part_of_the_script(tmp_path):
     assert plain["safe_pool_size"] is None and safe["safe_pool_size"] > 0
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_a_row_and_not_the_end(tmp_path, monkeypatch, capsys):
     path, has_torch = tmp_path / "steps.json", importlib.util.find_spec("torch") is not None
     flags = ["--preset=vit_nano8", "--size=32", "--batches", "1000000000", "16", "--steps=2"]

@@ -55,6 +55,7 @@ def two(tmp_path_factory):
     return folder, table, expected, stopped, ended
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_host_stops_all_of_them_at_one_step_and_they_go_on(two):
     folder, _, _, (stopped, outputs), (ended, more) = two
     assert stopped == [143, 143], outputs
@@ -67,6 +68,7 @@ def test_a_signal_to_one_host_stops_all_of_them_at_one_step_and_they_go_on(two):
     assert not (folder / "run" / "hosts").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_agree_with_one_on_dirty_data(two, tmp_path):
     folder, table, expected, _, _ = two
     loop.run(every_stage.get_config(table), tmp_path / "run")
@@ -91,6 +93,7 @@ def test_two_processes_agree_with_one_on_dirty_data(two, tmp_path):
     np.testing.assert_allclose(first[:6], second[:6], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_evaluate_as_one_does(two, tmp_path):
     run = two[0] / "run"
     tasks = ("zero_shot", "retrieval", "knn")
@@ -106,6 +109,7 @@ def test_two_processes_evaluate_as_one_does(two, tmp_path):
         assert abs(there[name] - share["count"] / 50) <= 0.02 + 1e-9, name
 
 
+@pytest.mark.slow
 def test_two_processes_exclude_the_pairs_that_one_does(tmp_path):
     table, _ = bad_csv(tmp_path)
     config = every_stage.get_config(table)

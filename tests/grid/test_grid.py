@@ -96,6 +96,7 @@ def test_every_grid_has_a_folder_for_each_cell_and_the_runs_that_cells_need(path
     assert {cell.after for cell in cells if cell.after} <= folders
 
 
+@pytest.mark.slow
 def test_a_small_grid_runs_and_a_broken_cell_does_not_stop_it(finished, capsys):
     folder, status = finished
     assert status == 1
@@ -114,6 +115,7 @@ def test_a_small_grid_runs_and_a_broken_cell_does_not_stop_it(finished, capsys):
     assert not (folder / "runs/badnets/broken-seed0/results.json").exists()
 
 
+@pytest.mark.slow
 def test_cleanclip_starts_from_the_poisoned_model_and_its_tokenizer(finished):
     folder = finished[0] / "runs/badnets"
     config = json.loads((folder / "cleanclip-seed0/config.json").read_text())
@@ -123,6 +125,7 @@ def test_cleanclip_starts_from_the_poisoned_model_and_its_tokenizer(finished):
     assert tokenizers[0] == tokenizers[1]
 
 
+@pytest.mark.slow
 def test_finished_cells_and_audits_are_only_read_and_missing_cells_run(finished, capsys):
     folder = finished[0]
     before = rows(folder)

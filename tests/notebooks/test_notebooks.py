@@ -25,6 +25,7 @@ def execute(name, parameters):
     return "".join(output.get("text", "") for output in outputs), outputs
 
 
+@pytest.mark.slow
 def test_poisoning(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     parameters = {"PAIRS": 600, "EPOCHS": 4, "MODEL": "nano", "RUNS": str(tmp_path)}
@@ -37,6 +38,7 @@ def test_poisoning(tmp_path, monkeypatch):
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
 
 
+@pytest.mark.slow
 def test_training(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     changes = ["--config.data.pairs=400", "--config.epochs=1", "--config.model.preset=vit_nano8"]
@@ -49,6 +51,7 @@ def test_training(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "run/results.json").read_text())["steps"] == 6
 
 
+@pytest.mark.slow
 def test_audit(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     config = safeclip_jax.config("audit")
