@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
@@ -98,7 +98,8 @@ def write_training(
     kind: str,
     max_skipped_share: float,
     progress: Progress,
-) -> list[Rejected]:
+    rejected: list[Rejected],
+) -> None:
     """Writes every pair: honest images as they are stored, poisoned ones as PNG.
 
     Args:
@@ -109,15 +110,13 @@ def write_training(
       kind: in `FORMATS`.
       max_skipped_share: of the pairs, above which to stop.
       progress: called with the number of pairs done so far.
-
-    Returns:
-      Pairs that cannot be used and were left out.
+      rejected: takes pairs that cannot be used and are left out.
 
     Raises:
-      UserError: if there are too many of those.
+      TooManySkipped: if there are too many of those.
     """
+    rejected += raw.rejected
     skipped.check(raw, 0, max_skipped_share)
-    rejected = list(raw.rejected)
     changes = {pair.index: pair for pair in attack.manifest.pairs}
     writer: Writer = CsvWriter(folder) if kind == "csv" else WebDatasetWriter(folder)
     number = 0
@@ -139,10 +138,15 @@ def write_training(
             writer.add(number, image, caption, raw.keys[index], label)
             number += 1
             progress(index + 1)
-    return rejected
 
 
-def write_test(held_out: ImageSource, attack: Attack, folder: Path, progress: Progress) -> None:
+def write_test(
+    held_out: ImageSource,
+    attack: Attack,
+    folder: Path,
+    progress: Progress,
+    rejected: list[Rejected],
+) -> None:
     """Writes held-out images in class folders: clean, with each trigger, and the chosen ones.
 
     Args:
@@ -151,13 +155,16 @@ def write_test(held_out: ImageSource, attack: Attack, folder: Path, progress: Pr
       folder: gets `clean/CLASS/`, `TRIGGER/CLASS/` and, for targeted poisoning,
         `chosen.csv` (image, label, target).
       progress: called with the number of images done so far.
+      rejected: takes images that cannot be used and are left out.
     """
-    names = [_as_folder(name) for name in held_out.class_names]
+    names = _as_folders(held_out.class_names)
+    rejected += held_out.rejected
     assert held_out.labels is not None
     for index in range(len(held_out)):
         try:
             image = held_out.image(index)
-        except BadRecord:
+        except BadRecord as error:
+            rejected.append(Rejected(held_out.keys[index], str(error)))
             continue
         place = f"{names[held_out.labels[index]]}/{index:09d}.png"
         variants = {n: trigger(image, index) for n, trigger in attack.triggers.items()}
@@ -193,6 +200,10 @@ def _stored(source: Source, index: int) -> bytes:
     return image if isinstance(image, bytes) else png(image)
 
 
-def _as_folder(name: str) -> str:
-    """A class name that no path can hide in."""
-    return "".join(c if c.isalnum() or c in "-_ " else "_" for c in name).strip() or "_"
+def _as_folders(names: Sequence[str]) -> list[str]:
+    """Class names that no path can hide in, different ones for different classes."""
+    found: list[str] = []
+    for name in names:
+        plain = "".join(c if c.isalnum() or c in "-_ " else "_" for c in name).strip() or "_"
+        found.append(plain if plain not in found else f"{plain}-{len(found)}")
+    return found

@@ -52,6 +52,7 @@ def compute(
       model: makes the vectors.
       source: the pairs, at the model's image size.
       folder: made if it is not there; vectors of another model or of other pairs are replaced.
+        Beside it pairs are listed if too many cannot be used.
       reading: how images are read.
       progress: hears how many pairs of how many are done.
 
@@ -97,7 +98,10 @@ def compute(
         atomic_file.write_text(folder / "state.json", json.dumps(state))
     usable = np.ones(len(source), bool)
     usable[list(skipped)] = False
-    _check(source, skipped, reading.max_skipped_share)
+    bad = [Rejected(source.keys[i], why) for i, why in skipped.items()]
+    listed = folder.with_name("skipped.jsonl")
+    with skips.listed_if_too_many(listed, lambda: [*source.rejected, *bad]):
+        _check(source, bad, reading.max_skipped_share)
     return Vectors(images, texts, usable), skipped
 
 
@@ -133,10 +137,9 @@ def _read_state(folder: Path, mark: str, shape: tuple[int, int]) -> dict:
     return {"rows": 0, "skipped": {}}
 
 
-def _check(source: ImageSource, skipped: dict[int, str], limit: float) -> None:
-    index, why = next(reversed(skipped.items()), (0, ""))
-    last = Rejected(source.keys[index], why) if skipped else None
-    skips.check(source, len(skipped), limit, last, name="--max-skipped-share")
-    left = len(source) - len(skipped)
+def _check(source: ImageSource, bad: list[Rejected], limit: float) -> None:
+    last = bad[-1] if bad else None
+    skips.check(source, len(bad), limit, last, name="--max-skipped-share")
+    left = len(source) - len(bad)
     if left < LEAST:
         raise UserError(f"an audit needs at least {LEAST} pairs, and {left} can be used")

@@ -13,7 +13,7 @@ from safeclip_jax.auditing import own_model, page, report, subject, tables
 from safeclip_jax.auditing.report import Audit
 from safeclip_jax.auditing.subject import Subject
 from safeclip_jax.commands import command_line, data_flags
-from safeclip_jax.commands.command_line import GivenConfig, Parser
+from safeclip_jax.commands.command_line import GivenConfig, Parser, refuse
 from safeclip_jax.distributed.sharding import nearest_batch
 from safeclip_jax.errors import UserError, printable
 from safeclip_jax.evaluation.embedding import Reading
@@ -56,6 +56,7 @@ def _parser() -> Parser:
     add("--config", metavar="NAME|FILE.py", help="how to train it; default: audit")
     add("--config.KEY", metavar="VALUE", help="changes a key of that")
     add("--split", default="train", help="of scenes or tfds data")
+    add("--pairs", type=int, default=0, help="at most so many; default: all")
     data_flags.add(made)
     add("--out", type=Path, help="folder to write; default: RUN/audit, else audit")
     add("--suspects", type=int, default=1000, help="pairs to show; default: 1000")
@@ -72,6 +73,7 @@ def audited(argv: Sequence[str]) -> Audit:
     host.set_up_jax()
     if bool(given.run) == bool(given.data):
         raise UserError("name what to audit: either --run FOLDER or --data KIND:PATH")
+    _refuse_unused(given, config)
     for name in ("batch", "suspects"):
         if getattr(given, name) < 1:
             raise UserError(f"--{name}={getattr(given, name)}: at least 1 is needed")
@@ -79,6 +81,19 @@ def audited(argv: Sequence[str]) -> Audit:
     run_folder.check_writable(out)
     with folders.alone(out, "audits into", "--out"):
         return _audited(given, config, out)
+
+
+def _refuse_unused(given: argparse.Namespace, config: GivenConfig) -> None:
+    """`UserError` for flags that would change nothing."""
+    made = _parser()
+    if given.data:
+        data_flags.check(made, given, [given.data])
+        refuse(made, given, ["own_data"], "is for --run: leave it out")
+    else:
+        names = ["checkpoint", "split", "pairs", *data_flags.NAMES]
+        refuse(made, given, names, "is for --data: a run has its own data and model")
+    if (given.run or given.checkpoint) and (config.text or config.changes):
+        raise UserError("--config says how a model is trained, and one is there: leave it out")
 
 
 def _audited(given: argparse.Namespace, config: GivenConfig, out: Path) -> Audit:
@@ -97,7 +112,8 @@ def _audited(given: argparse.Namespace, config: GivenConfig, out: Path) -> Audit
 
 
 def main(argv: Sequence[str]) -> int:
-    audited(argv)
+    with data_flags.own_words(_parser()):
+        audited(argv)
     return 0
 
 

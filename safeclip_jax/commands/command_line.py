@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -152,12 +152,29 @@ def parse(made: Parser, argv: Sequence[str]) -> tuple[argparse.Namespace, GivenC
     return made.parse_args(rest), config
 
 
+def flag(name: str) -> str:
+    """The flag of an attribute of the parsed arguments."""
+    return f"--{name.replace('_', '-')}"
+
+
+def given(made: Parser, arguments: argparse.Namespace) -> set[str]:
+    """Names of the arguments that differ from their defaults."""
+    return {name for name, value in vars(arguments).items() if value != made.get_default(name)}
+
+
+def refuse(made: Parser, arguments: argparse.Namespace, names: Iterable[str], why: str) -> None:
+    """`UserError` if one of some flags is given, which the command would not look at."""
+    for name in names:
+        if name in given(made, arguments):
+            raise UserError(f"{flag(name)} {why}")
+
+
 def arguments(values: Mapping[str, Any]) -> list[str]:
     """The arguments that give flags these values; those of None are left out."""
     found: list[str] = []
     for name, value in values.items():
         if value is not None and value is not False:
-            found.append(f"--{name.replace('_', '-')}")
+            found.append(flag(name))
             many = value if isinstance(value, list | tuple) else [value]
             found += [] if value is True else map(str, many)
     return found

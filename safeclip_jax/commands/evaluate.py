@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from safeclip_jax.commands import command_line, data_flags
 from safeclip_jax.commands.command_line import Parser
+from safeclip_jax.data import digests
 from safeclip_jax.data.held_out import HeldOut, Request, open_held_out
 from safeclip_jax.data.presets import PRESETS
-from safeclip_jax.data.skipped import check
+from safeclip_jax.data.skipped import TooManySkipped, check
 from safeclip_jax.data.sources.base import Rejected
 from safeclip_jax.distributed.sharding import nearest_batch
 from safeclip_jax.errors import UserError
@@ -27,6 +29,7 @@ from safeclip_jax.system import atomic_file, host
 from safeclip_jax.system.terminal import Passes
 
 Skipped = tuple[str, Rejected]  # with the data set's name
+_OF_DATA = ("pairs", "split", "prompts", "learn")
 
 _EXAMPLES = """
 --checkpoint runs/demo-safeclip-seed0
@@ -58,6 +61,7 @@ def _parser() -> Parser:
     add("--data", nargs="+", default=[], help="names below or KIND:PATH; default: the run's own")
     add("--own-data", action="store_true", help="open what the run's config names, if not scenes")
     add("--split", default="test", help="of scenes or tfds data; default: the data set's own")
+    add("--pairs", type=int, default=0, help="at most so many of each data set; default: all")
     data_flags.add(made)
     add("--prompts", default="", help="JSON file with templates, classes, prompts")
     add("--learn", default="", help="KIND:PATH that probes learn from; default: training split")
@@ -79,6 +83,7 @@ def evaluated(argv: Sequence[str]) -> list[Record]:
     """Evaluates as the flags say, writes what was found, and returns it."""
     arguments, given = command_line.parse(_parser(), argv)
     host.set_up_jax()
+    _refuse_unused(arguments)
     if arguments.batch < 1:
         raise UserError(f"--batch={arguments.batch}: at least 1 is needed")
     for task in arguments.tasks:
@@ -87,25 +92,52 @@ def evaluated(argv: Sequence[str]) -> list[Record]:
     run_folder.check_writable(arguments.out)
     found: list[Record] = []
     skipped: dict[Skipped, None] = {}
-    for name, path in by_name(arguments.checkpoint).items():
-        subject = open_subject(name, path, arguments.preset, arguments.activation)
-        subject = replace(subject, run=given.changed(subject.run))
-        for held_out in _held_out(arguments, subject):
-            images, most = held_out.images, arguments.max_skipped_share
-            skipped |= dict.fromkeys((held_out.name, r) for r in images.rejected)
-            check(images, 0, most, name="--max-skipped-share")
-            found += _evaluate(arguments, subject, held_out, skipped)
+    try:
+        for name, path in by_name(arguments.checkpoint).items():
+            subject = open_subject(name, path, arguments.preset, arguments.activation)
+            subject = replace(subject, run=given.changed(subject.run))
+            for held_out in _held_out(arguments, subject):
+                found += _evaluate(arguments, subject, held_out, skipped)
+    except TooManySkipped as error:
+        _list(arguments.out, skipped)
+        raise TooManySkipped(f"{error}; they are listed in {arguments.out}/skipped.jsonl") from None
     records.write(arguments.out, found)
-    lines = [json.dumps({"data": name, **asdict(bad)}) + "\n" for name, bad in skipped]
-    atomic_file.write_text(arguments.out / "skipped.jsonl", "".join(lines))
+    _list(arguments.out, skipped)
     if skipped:
         print(f"{len(skipped)} records could not be used: {arguments.out}/skipped.jsonl")
     print(f"tables: {arguments.out}/results.md, results.csv   report: {arguments.out}/report.html")
     return found
 
 
+def _refuse_unused(arguments: argparse.Namespace) -> None:
+    """`UserError` for flags that would change nothing."""
+    made, tasks = _parser(), {*arguments.tasks}
+    refuse = partial(command_line.refuse, made, arguments)
+    if arguments.data:
+        data_flags.check(made, arguments, arguments.data)
+        refuse(["own_data"], "is for a run's own data: leave it out, or leave out --data")
+    else:
+        names = [*_OF_DATA, *data_flags.NAMES]
+        refuse(names, "is of data that --data names: name it, or change the run's config")
+    if not tasks & {"linear_probe", "knn"}:
+        refuse(["learn"], "is for --tasks linear_probe and knn")
+    if "attack" not in tasks:
+        refuse(["triggers", "target"], "is for --tasks attack")
+    if arguments.no_cache:
+        refuse(["cache"], "and --no-cache exclude each other")
+    if all(path.is_dir() for path in arguments.checkpoint):
+        refuse(["preset", "activation"], "is for a bare file of tensors, not for a folder")
+
+
+def _list(folder: Path, skipped: Iterable[Skipped]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps({"data": name, **asdict(bad)}) + "\n" for name, bad in skipped]
+    atomic_file.write_text(folder / "skipped.jsonl", "".join(lines))
+
+
 def main(argv: Sequence[str]) -> int:
-    evaluated(argv)
+    with data_flags.own_words(_parser()):
+        evaluated(argv)
     return 0
 
 
@@ -130,6 +162,9 @@ def _evaluate(
     skipped: dict[Skipped, None],
 ) -> Iterator[Record]:
     model, mesh = subject.model, subject.model.embedder.mesh
+    images = held_out.images
+    skipped |= dict.fromkeys((held_out.name, bad) for bad in images.rejected)
+    check(images, 0, arguments.max_skipped_share, name="--max-skipped-share")
     progress = Passes(f"{subject.name}, {held_out.name}")
     reading = Reading(
         nearest_batch(arguments.batch, mesh),
@@ -142,14 +177,18 @@ def _evaluate(
     embed_images = embedding.images
     cache = arguments.cache or host.cache_folder("features")
     if cache is not None and not arguments.no_cache:
-        embed_images = KeptFeatures(embedding.images, features.of_model(model), cache)
+        mark = features.of_model(model)
+        embed_images = KeptFeatures(embedding.images, mark, cache, reading.skipped)
     attack = tasks.NO_ATTACK
     if "attack" in arguments.tasks:
         attack = subject.attack(arguments.triggers, arguments.target, not arguments.data)
+    seen = json.dumps(digests.of(images))
     for name, task in tasks.create(arguments.tasks, attack).items():
-        metrics = task(embed_images, embedding.texts, held_out, mesh)
-        bad = [Rejected(key, why) for key, why in reading.skipped.items()]
-        skipped |= dict.fromkeys((held_out.name, record) for record in bad)
+        try:
+            metrics = task(embed_images, embedding.texts, held_out, mesh)
+        finally:
+            bad = [Rejected(key, why) for key, why in reading.skipped.items()]
+            skipped |= dict.fromkeys((held_out.name, record) for record in bad)
         if not metrics:
             print(f"note: {name} has nothing to measure on {held_out.name}")
             continue
@@ -160,5 +199,7 @@ def _evaluate(
             name,
             metrics,
             held_out.class_names,
-            len(held_out.images.rejected) + len(bad),
+            len(images.rejected) + len(bad),
+            len(images.rejected) + len(images),
+            features.digest_of([seen, repr(attack) if name == "attack" else ""]),
         )

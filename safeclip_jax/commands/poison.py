@@ -11,8 +11,9 @@ from rich.table import Table
 from safeclip_jax.attacks import export, surrogate
 from safeclip_jax.commands import command_line
 from safeclip_jax.commands.command_line import Parser
+from safeclip_jax.data import skipped
 from safeclip_jax.data.decode import Resized
-from safeclip_jax.data.skipped import write_rejected
+from safeclip_jax.data.sources.base import Rejected
 from safeclip_jax.errors import UserError, failed
 from safeclip_jax.runs import run_attack, run_data, settings
 from safeclip_jax.runs.settings import RunSettings
@@ -59,10 +60,15 @@ def main(argv: Sequence[str]) -> int:
     if not run.attack.rate and not run.attack.count:
         raise UserError("nothing to poison: set attack.rate or attack.count")
     host.set_up_jax()
+    rejected: list[Rejected] = []
+    listed = out.with_name(f"{out.name}-skipped.jsonl")
     try:
-        with folders.writing(out) as partial:
+        with (
+            skipped.listed_if_too_many(listed, lambda: rejected),
+            folders.writing(out) as partial,
+        ):
             (partial / "test").mkdir()
-            table = _write(run, partial, flags.format)
+            table = _write(run, partial, flags.format, rejected)
     except OSError as error:
         raise failed(f"--out={out} cannot be written", error) from None
     console().print(table)
@@ -70,23 +76,28 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _write(run: RunSettings, folder: Path, form: str) -> Table:
+def _write(run: RunSettings, folder: Path, form: str, rejected: list[Rejected]) -> Table:
     raw = run_data.raw_pairs(run, None)
     clean = Resized(raw, run.model.image_size)
     match = surrogate.matcher(run.attack.surrogate)
     held_out, attack = run_attack.planned(run, clean, None, match)
     share = run.data.max_skipped_share
     with _progress(len(raw), "pairs written") as progress:
-        rejected = export.write_training(raw, clean, attack, folder, form, share, progress)
+        export.write_training(raw, clean, attack, folder, form, share, progress, rejected)
+    left_out, unused = len(rejected), list[Rejected]()
     if held_out:
         with _progress(len(held_out.images), "test images written") as progress:
-            export.write_test(held_out.images, attack, folder / "test", progress)
+            export.write_test(held_out.images, attack, folder / "test", progress, unused)
+        skipped.check(held_out.images, len(unused) - len(held_out.images.rejected), share)
     attack.manifest.save(folder / "poison_manifest.json")
-    write_rejected(folder / "skipped.jsonl", rejected)
+    skipped.write_rejected(folder / "skipped.jsonl", rejected + unused)
     table = Table("", "", title=run.attack.kind, show_header=False)
     table.add_row("pairs", f"{len(raw)}")
     table.add_row("poisoned", f"{len(attack.manifest.pairs)}")
-    table.add_row("left out", f"{len(rejected)}")
+    table.add_row("left out", f"{left_out}")
+    if held_out:
+        table.add_row("test images", f"{len(held_out.images)}")
+        table.add_row("test images left out", f"{len(unused)}")
     return table
 
 

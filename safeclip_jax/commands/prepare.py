@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.table import Table
 
-from safeclip_jax.commands import command_line
+from safeclip_jax.commands import command_line, data_flags
 from safeclip_jax.commands.command_line import Parser
 from safeclip_jax.data import prepare
-from safeclip_jax.data.sources import KINDS, SourceOptions, open_source
+from safeclip_jax.data.sources import KINDS, open_source
 from safeclip_jax.data.sources.index import IndexCache
 from safeclip_jax.errors import UserError
 from safeclip_jax.system.terminal import ProgressLine, console
@@ -24,16 +26,6 @@ _MORE = """
 An interrupted run goes on where it stopped; the same input gives the same files. Train on them
 with --config.data.source=arrayrecord:DIR.
 """
-
-_OF_A_SOURCE = {
-    "image_column": "csv, tsv, parquet: of image paths",
-    "caption_column": "column, .json field or feature of captions",
-    "label_column": "column or .json field of class names",
-    "images": "folder of the images of a table or coco file",
-    "columns": "of a table without a header, as caption,url",
-    "split": "of a tfds data set (train)",
-    "data_dir": "where tfds data sets were prepared",
-}
 
 
 def _parser() -> Parser:
@@ -52,32 +44,31 @@ def _parser() -> Parser:
     skipped = "of the records; stop if more cannot be used (0.5)"
     made.add_argument("--max-skipped-share", type=float, default=0.5, help=skipped)
     made.add_argument("--count", type=int, default=1000, help="scenes: how many (1000)")
-    for name, text in _OF_A_SOURCE.items():
-        default = "train" if name == "split" else ""
-        made.add_argument(f"--{name.replace('_', '-')}", default=default, help=text)
-    missing = "leave out shards that are missing or torn"
-    made.add_argument("--allow-missing", action="store_true", help=missing)
+    made.add_argument("--split", default="train", help="of scenes or tfds data (train)")
+    data_flags.add(made)
     return made
 
 
 def main(argv: Sequence[str]) -> int:
-    arguments, _ = command_line.parse(_parser(), argv)
+    made = _parser()
+    arguments, _ = command_line.parse(made, argv)
+    with data_flags.own_words(made):
+        return _prepared(made, arguments)
+
+
+def _prepared(made: Parser, arguments: argparse.Namespace) -> int:
+    data_flags.check(made, arguments, [arguments.source])
+    if arguments.source != "scenes":
+        command_line.refuse(made, arguments, ["count"], "is of scenes: of other data all is taken")
+    if not arguments.size:
+        command_line.refuse(made, arguments, ["quality"], "changes nothing with --size=0")
     for name, least, most in (("size", 0, 4096), ("quality", 1, 95), ("pairs_a_shard", 1, 10**7)):
         if not least <= getattr(arguments, name) <= most:
             raise UserError(f"--{name.replace('_', '-')} is not between {least} and {most}")
-    options = {name: getattr(arguments, name) for name in _OF_A_SOURCE}
     size = arguments.size or 256
+    options = data_flags.options(arguments, arguments.split, arguments.count, size)
     cache = IndexCache(arguments.out / "index")
-    source = open_source(
-        arguments.source,
-        SourceOptions(
-            **options,
-            allow_missing=arguments.allow_missing,
-            count=arguments.count,
-            size=size,
-            cache=cache,
-        ),
-    )
+    source = open_source(arguments.source, replace(options, cache=cache))
     progress, start = ProgressLine(len(source), 0, True), time.monotonic()
     try:
         written = prepare.run(

@@ -7,7 +7,7 @@ import itertools
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +16,10 @@ from safeclip_jax.errors import UserError
 from safeclip_jax.system import atomic_file, json_text
 
 Exchange = Callable[[str], list[str]]
+
+
+class TooManySkipped(UserError):
+    """More records cannot be used than the setting allows."""
 
 
 class SkippedRecords:
@@ -109,7 +113,7 @@ def check(
       name: of the setting that says `most`, as the user knows it.
 
     Raises:
-      UserError: if more cannot be used.
+      TooManySkipped: if more cannot be used.
     """
     whole = source.read - len(source.rejected)
     rejected = round(len(source.rejected) * (len(source) / whole if whole else 1))
@@ -118,11 +122,27 @@ def check(
         return
     last = last or (source.rejected[-1] if source.rejected else None)
     why = f" (the last: {last.key}: {last.reason})" if last else ""
-    where = f"; all are listed in {listed}" if listed else ""
-    raise UserError(
-        f"{lost} of {total} records cannot be used, more than {name}={most} allows{why}{where}: "
-        "mend them, or allow more"
+    where = f"; they are listed in {listed}" if listed else ""
+    raise TooManySkipped(
+        f"{lost} of {total} records cannot be used, more than {name}={most} allows{why}: "
+        f"mend them, or allow more{where}"
     )
+
+
+@contextlib.contextmanager
+def listed_if_too_many(path: Path, found: Callable[[], Iterable[Rejected]]) -> Iterator[None]:
+    """Where too many records cannot be used, lists those that were found, and says where.
+
+    Args:
+      path: of the list; its folder is made.
+      found: gives the records.
+    """
+    try:
+        yield
+    except TooManySkipped as error:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_rejected(path, found())
+        raise TooManySkipped(f"{error}; they are listed in {path}") from None
 
 
 def write_rejected(path: Path, rejected: Iterable[Rejected]) -> Counter[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.errors import BadRecord
 from safeclip_jax.evaluation.task import Embedded, EmbedImages
 from safeclip_jax.inference.model import Model
-from safeclip_jax.system import arrays_file, atomic_file
+from safeclip_jax.system import arrays_file, atomic_file, json_text
 
 _READERS = 8
 
@@ -33,11 +34,13 @@ class KeptFeatures:
       embed: computes.
       model: digest of the model.
       folder: of the files; made if it is not there.
+      skipped: why images could not be used, by key: what `embed` notes, and what the files say.
     """
 
     embed: EmbedImages
     model: str
     folder: Path
+    skipped: dict[str, str]
     _sources: dict[int, tuple[ImageSource, str]] = field(default_factory=dict)
 
     def __call__(self, images: ImageSource, trigger: Trigger | None = None) -> Embedded:
@@ -45,18 +48,24 @@ class KeptFeatures:
         if trigger is not None:
             marks.append(_of_trigger(images, trigger))
         path = self.folder / f"{digest_of(marks)}.npz"
-        found = _read(path)
-        if found is None:
-            found = self.embed(images, trigger)
-            if jax.process_index() == 0:
-                with contextlib.suppress(OSError):  # full or read only: computed next time again
-                    self._keep(path, found)
+        kept = _read(path)
+        if kept is not None:
+            found, reasons = kept
+            self.skipped |= {images.keys[i]: why for i, why in reasons.items()}
+            return found
+        found = self.embed(images, trigger)
+        if jax.process_index() == 0:
+            with contextlib.suppress(OSError):  # full or read only: computed next time again
+                self._keep(path, found, images)
         return found
 
-    def _keep(self, path: Path, found: Embedded) -> None:
+    def _keep(self, path: Path, found: Embedded, images: ImageSource) -> None:
+        bad = np.setdiff1d(np.arange(len(images)), found.usable)
+        reasons = {int(i): self.skipped.get(images.keys[i], "") for i in bad}
+        text = np.frombuffer(json.dumps(reasons).encode(), np.uint8)
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_file.writing(path) as file:
-            np.savez(file, vectors=found.vectors, usable=found.usable)
+            np.savez(file, vectors=found.vectors, usable=found.usable, reasons=text)
 
     def _digest(self, images: ImageSource) -> str:
         if id(images) not in self._sources:
@@ -111,9 +120,12 @@ def digest_of(parts: Iterable[str | bytes]) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> Embedded | None:
+def _read(path: Path) -> tuple[Embedded, dict[int, str]] | None:
+    """Vectors, and why the other images could not be used, by index."""
     try:
         arrays = arrays_file.read(path)
-        return Embedded(arrays["vectors"], arrays["usable"])
+        reasons = json_text.read(arrays["reasons"].tobytes())
+        found = Embedded(arrays["vectors"], arrays["usable"])
+        return found, {int(i): str(why) for i, why in reasons.items()}
     except Exception:
         return None

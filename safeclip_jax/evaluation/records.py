@@ -47,6 +47,8 @@ class Record:
       metrics: see `task.Task`.
       class_names: of the data set.
       skipped: its records that could not be used.
+      images: how many it has, with those that could not be used.
+      measured: what was measured, as a digest: the images and, of an attack, its triggers.
     """
 
     model: str
@@ -56,6 +58,8 @@ class Record:
     metrics: Metrics
     class_names: Sequence[str] = ()
     skipped: int = 0
+    images: int = 0
+    measured: str = ""
 
     def as_json(self) -> dict:
         """With CLIP_benchmark's fields and names; counts and intervals of shares beside them."""
@@ -79,6 +83,8 @@ class Record:
             "metrics": values,
             "counts": shares,
             "skipped": self.skipped,
+            "images": self.images,
+            "measured": self.measured,
             "classes": list(self.class_names),
         }
 
@@ -119,21 +125,36 @@ def write(folder: Path, records: Sequence[Record]) -> None:
 
 
 def comparison(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a table: a row a figure, a column a model."""
+    """Header and rows of a table: a row a figure, a column a model.
+
+    What was measured on other images, or with other triggers, stands in a row of its own.
+    """
     models = list(dict.fromkeys(record.model for record in records))
     cells: dict[tuple[str, str], dict[str, str]] = {}
-    for record in records:
+    for record, data in zip(records, _told_apart(records), strict=True):
+        cells.setdefault((data, "images"), {})[record.model] = f"{record.images:,}"
         if record.skipped:
-            unused = cells.setdefault((record.dataset, "records that could not be used"), {})
-            unused[record.model] = f"{record.skipped}"
+            unused = cells.setdefault((data, "records that could not be used"), {})
+            unused[record.model] = f"{record.skipped:,}"
         for name, found in record.metrics.items():
             if not isinstance(found, np.ndarray):
-                cells.setdefault((record.dataset, name), {})[record.model] = _cell(name, found)
+                cells.setdefault((data, name), {})[record.model] = _cell(name, found)
     rows = [
         [dataset, name.replace("_", " "), *(found.get(model, "–") for model in models)]
         for (dataset, name), found in cells.items()
     ]
     return ["data", "figure", *models], rows
+
+
+def _told_apart(records: Sequence[Record]) -> list[str]:
+    """The data set of each record, with a mark where others of its task measured other things."""
+    kinds: dict[tuple[str, str], set[str]] = {}
+    for record in records:
+        kinds.setdefault((record.dataset, record.task), set()).add(record.measured)
+    return [
+        f"{r.dataset} ({r.measured[:6]})" if len(kinds[r.dataset, r.task]) > 1 else r.dataset
+        for r in records
+    ]
 
 
 def _cell(name: str, found: Share | float | None) -> str:

@@ -11,6 +11,7 @@ from safeclip_jax.attacks import poison, triggers
 from safeclip_jax.attacks.poison import Manifest
 from safeclip_jax.attacks.triggers import TRIGGERS, Trigger
 from safeclip_jax.data.held_out import HeldOut
+from safeclip_jax.data.prompts import readable
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluation.attack import AttackTask
 from safeclip_jax.inference.model import Model
@@ -63,7 +64,7 @@ class Subject:
         Raises:
           UserError: if there is no target, or a trigger is not known.
         """
-        target = target or (self.manifest.target if self.manifest else "")
+        target = readable(target) or (self.manifest.target if self.manifest else "")
         chosen = self.manifest.chosen if self.manifest and own else ()
         made = {} if self._is_targeted and not names else self._triggers(names)
         if made and not target:

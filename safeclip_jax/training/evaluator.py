@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
+import jax
 import numpy as np
 
 from safeclip_jax.data import cores
+from safeclip_jax.data.sources.base import Rejected
 from safeclip_jax.defenses.pools import Pools
+from safeclip_jax.distributed import sharding
 from safeclip_jax.evaluation import detection, tasks
 from safeclip_jax.evaluation.attack import AttackTask
 from safeclip_jax.evaluation.embedding import Embedding, Reading
 from safeclip_jax.evaluation.share import Share
 from safeclip_jax.evaluation.task import Metrics
 from safeclip_jax.models.clip import Variables
+from safeclip_jax.system import json_text
 from safeclip_jax.training.experiment import Experiment
 
 
@@ -37,6 +42,17 @@ class Evaluator:
             cores.threads(config.data.threads),
             config.data.max_skipped_share,
         )
+
+    def unusable(self) -> list[Rejected]:
+        """Held-out images that could not be used so far, on any host; all hosts ask together."""
+        sources = [self._x.held_out] if self._x.held_out else []
+        images = [source.images for source in [*sources, *self._x.also_held_out]]
+        found = dict(self._reading.skipped)
+        if jax.process_count() > 1:
+            texts = sharding.exchange(json.dumps(found))
+            found = {key: why for text in texts for key, why in json_text.read(text).items()}
+        rejected = [record for source in images for record in source.rejected]
+        return [*rejected, *(Rejected(key, why) for key, why in sorted(found.items()))]
 
     def __call__(self, variables: Variables) -> Metrics:
         """Figures by name; those of `evaluate.also` begin with its name and a slash."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from safeclip_jax.data import left_out as left_outs
 from safeclip_jax.data import tokenizer as tokenizers
 from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.data.pipeline import ImageReader, Loader
-from safeclip_jax.data.skipped import SkippedRecords
+from safeclip_jax.data.skipped import SkippedRecords, listed_if_too_many
 from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.defenses.defense import Stage, without
 from safeclip_jax.distributed import sharding
@@ -123,7 +124,11 @@ def build(
     exchange = sharding.exchange if jax.process_count() > 1 else None
     cache = None if folder is None else run_folder.indices(folder, heartbeat)
     clean = run_data.training_pairs(config, cache)
-    skipped = SkippedRecords(clean, config.data.max_skipped_share, exchange)
+    with contextlib.ExitStack() as listing:
+        if folder is not None and jax.process_index() == 0:
+            path = folder / "skipped.jsonl"
+            listing.enter_context(listed_if_too_many(path, lambda: clean.rejected))
+        skipped = SkippedRecords(clean, config.data.max_skipped_share, exchange)
     match = surrogate.matcher(config.attack.surrogate)
     held_out, attack = run_attack.planned(config, clean, cache, match)
     source = attack.poisoned(clean)

@@ -143,6 +143,8 @@ def rows(results: dict) -> list[tuple[str, str]]:
     ]
     if results["skipped_records"]:
         lines.append(("records that could not be used", f"{results['skipped_records']}"))
+    if results.get("skipped_held_out"):
+        lines.append(("held-out images not used", f"{results['skipped_held_out']}"))
     if results["skipped_steps"]:
         lines.append(("steps without an update", f"{results['skipped_steps']}"))
     return [(name, value) for name, value in lines if value]

@@ -18,6 +18,7 @@ import numpy as np
 import optax
 
 from safeclip_jax.data.pipeline import steps_in_stage
+from safeclip_jax.data.skipped import write_rejected
 from safeclip_jax.defenses.defense import Stage
 from safeclip_jax.distributed import sharding
 from safeclip_jax.distributed.watchdog import Heartbeat, no_heartbeat
@@ -138,7 +139,11 @@ class Trainer:
             self.position.total_steps,
             int(self.state.skipped),
         )
+        unusable = self.evaluate.unusable()
+        found["skipped_held_out"] = len(unusable)
         if jax.process_index() == 0:
+            if unusable:
+                write_rejected(self.folder / "skipped_held_out.jsonl", unusable)
             run_report.write(self.folder, x, found, figures)
             results.write(self.folder / "results.json", found)
         return found

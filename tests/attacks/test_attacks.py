@@ -225,7 +225,8 @@ def test_bad_attacks_are_refused(changes, message):
 @pytest.mark.parametrize("kind", export.FORMATS)
 def test_a_poisoned_copy_holds_the_poisons_and_else_the_same(kind, tmp_path):
     made = planned(count=7, trigger="wanet+sig")
-    rejected = export.write_training(CLEAN, CLEAN, made, tmp_path, kind, 0.1, lambda done: None)
+    rejected = []
+    export.write_training(CLEAN, CLEAN, made, tmp_path, kind, 0.1, lambda done: None, rejected)
     assert rejected == []
     path = f"csv:{tmp_path}/train.csv" if kind == "csv" else f"webdataset:{tmp_path}"
     copy = open_source(path, SourceOptions(label_column="label", count=0, seed=0, size=32))
@@ -239,7 +240,7 @@ def test_a_poisoned_copy_holds_the_poisons_and_else_the_same(kind, tmp_path):
 
 def test_test_sets_hold_triggers_and_chosen_images(tmp_path):
     made = planned(trigger="sig+badnets")
-    export.write_test(HELD_OUT, made, tmp_path, lambda done: None)
+    export.write_test(HELD_OUT, made, tmp_path, lambda done: None, [])
     for name in ("clean", "sig", "badnets"):
         folder = open_source(f"folder:{tmp_path}/{name}", SourceOptions(count=0, seed=0, size=32))
         assert len(folder) == 40
@@ -249,7 +250,7 @@ def test_test_sets_hold_triggers_and_chosen_images(tmp_path):
             expected = image if name == "clean" else made.triggers[name](image, number)
             assert folder.image(i) == export.png(expected)
     targeted = planned(kind="targeted", target="", images=3, count=3)
-    export.write_test(HELD_OUT, targeted, tmp_path / "t", lambda done: None)
+    export.write_test(HELD_OUT, targeted, tmp_path / "t", lambda done: None, [])
     rows = list(csv.DictReader((tmp_path / "t/chosen.csv").open()))
     assert [row["target"] for row in rows] == [c.target for c in targeted.manifest.chosen]
     assert all((tmp_path / "t" / row["image"]).exists() for row in rows)
@@ -267,8 +268,9 @@ def test_bad_pairs_are_left_out_and_too_many_stop(tmp_path):
     broken = Broken(30, 1)
     made = planned(count=2)
     (tmp_path / "a").mkdir()
-    rejected = export.write_training(
-        broken, broken, made, tmp_path / "a", "csv", 0.5, lambda done: None
+    rejected = []
+    export.write_training(
+        broken, broken, made, tmp_path / "a", "csv", 0.5, lambda done: None, rejected
     )
     assert [r.key for r in rejected] == [broken.keys[i] for i in range(0, 30, 3)]
     write_rejected(tmp_path / "skipped.jsonl", rejected)
@@ -276,4 +278,6 @@ def test_bad_pairs_are_left_out_and_too_many_stop(tmp_path):
     assert first == {"key": broken.keys[0], "reason": "torn"}
     (tmp_path / "b").mkdir()
     with pytest.raises(UserError, match="max_skipped_share"):
-        export.write_training(broken, broken, made, tmp_path / "b", "csv", 0.1, lambda done: None)
+        export.write_training(
+            broken, broken, made, tmp_path / "b", "csv", 0.1, lambda done: None, []
+        )

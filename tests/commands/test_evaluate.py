@@ -18,6 +18,7 @@ from safeclip_jax.data.sources.scenes import PROMPTS, Scenes
 from safeclip_jax.errors import UserError
 from safeclip_jax.evaluation import features, subject, zero_shot
 from safeclip_jax.evaluation.embedding import Embedding
+from safeclip_jax.evaluation.records import Record, comparison
 from safeclip_jax.training.evaluator import Evaluator
 from safeclip_jax.training.experiment import build
 from safeclip_jax.weights.write import write
@@ -36,7 +37,8 @@ def models(tmp_path_factory):
 @pytest.fixture
 def evaluate(tmp_path):
     def run(*arguments, out="out"):
-        arguments = [*arguments, "--out", tmp_path / out, "--cache", tmp_path / "cache"]
+        cache = () if "--no-cache" in arguments else ("--cache", tmp_path / "cache")
+        arguments = [*arguments, "--out", tmp_path / out, *cache]
         status = command.main(list(map(str, arguments)))
         assert status == 0
         return tmp_path / out
@@ -72,7 +74,7 @@ def test_all_tasks_of_two_models_in_one_table(models, evaluate, capsys):
     assert set(retrieval["metrics"]) == {
         f"{kind}_retrieval_recall@{k}" for kind in ("image", "text") for k in (1, 5, 10)
     }
-    assert (out / "results.md").read_text().count("\n") == 2 + len({row["figure"] for row in rows})
+    assert (out / "results.md").read_text().count("\n") == 3 + len({row["figure"] for row in rows})
 
     import safeclip_jax
 
@@ -136,8 +138,28 @@ def test_bad_images_are_left_out_listed_and_limited(models, evaluate, tmp_path):
     assert record["counts"]["acc1"]["of"] == 19
     (line,) = map(json.loads, (out / "skipped.jsonl").read_text().splitlines())
     assert line["key"] == "red/3.png" and "not an image" in line["reason"]
-    with pytest.raises(UserError, match="1 of 20 records cannot be used"):
-        evaluate(*flags, "--max-skipped-share", "0.01", "--no-cache")
+    kept = evaluate(*flags, out="kept")  # from features that lack that image
+    assert (kept / "skipped.jsonl").read_text() == (out / "skipped.jsonl").read_text()
+    (counted,) = [json.loads(p.read_text()) for p in kept.glob("*_zero_shot.json")]
+    assert (counted["images"], counted["skipped"]) == (20, 1)
+    with pytest.raises(UserError, match="1 of 20 records cannot be used.*strict/skipped.jsonl"):
+        evaluate(*flags, "--max-skipped-share", "0.01", "--no-cache", out="strict")
+    assert (out.parent / "strict" / "skipped.jsonl").read_text() == (
+        out / "skipped.jsonl"
+    ).read_text()
+
+
+def test_what_was_measured_on_other_images_is_told_apart():
+    def record(model, task, measured, images=8):
+        return Record(model, "x", "scenes", task, {"a": 0.5}, images=images, measured=measured)
+
+    same = [record("one", "zero_shot", "abc"), record("two", "zero_shot", "abc")]
+    assert [row[0] for row in comparison(same)[1]] == ["scenes", "scenes"]
+    other = [*same, record("one", "attack", "1234567"), record("two", "attack", "7654321", 9)]
+    header, rows = comparison(other)
+    assert header == ["data", "figure", "one", "two"]
+    assert ["scenes (123456)", "images", "8", "–"] in rows
+    assert ["scenes (765432)", "a", "–", "50.0%"] in rows
 
 
 @pytest.mark.parametrize(
@@ -147,14 +169,14 @@ def test_bad_images_are_left_out_listed_and_limited(models, evaluate, tmp_path):
         (["--data", "cifar"], "unknown data set to evaluate on 'cifar': did you mean 'cifar10'"),
         ([], "is no run of ours: name what to evaluate on with --data"),
         (["--batch", "0"], "--batch=0"),
-        (["--data", "scenes", "--tasks", "attack"], "Give --target"),
+        (["--data", "scenes", "--pairs", "8", "--tasks", "attack"], "Give --target"),
         (["--data", "scenes", "--prompts", "none.json"], "prompts none.json cannot be read"),
         (["--data", "cifar10", "--data-dir", "/nowhere"], "tfds:cifar10 is not prepared"),
     ],
 )
 def test_bad_arguments_get_one_line(models, evaluate, flags, message):
     with pytest.raises(UserError) as error:
-        evaluate("--checkpoint", models[0], "--pairs", "8", *flags)
+        evaluate("--checkpoint", models[0], *flags)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 

@@ -69,19 +69,43 @@ def _folder(path: str, o: SourceOptions) -> Source:
     return Folder(path, cache=o.cache)
 
 
-KINDS: dict[str, Callable[[str, SourceOptions], Source]] = {
-    "scenes": lambda path, o: Scenes(o.count, o.seed, o.split, o.size),
-    "csv": _table,
-    "tsv": _table,
-    "jsonl": _table,
-    "parquet": _table,
-    "webdataset": lambda path, o: WebDataset(
-        path, o.caption_column, o.label_column, o.cache, not o.allow_missing
+@dataclass(frozen=True)
+class Kind:
+    """A kind of source.
+
+    Attributes:
+      open: makes the source of a path.
+      takes: the options that it reads; it does not look at others.
+    """
+
+    open: Callable[[str, SourceOptions], Source]
+    takes: frozenset[str]
+
+
+def _kind(make: Callable[[str, SourceOptions], Source], takes: str) -> Kind:
+    return Kind(make, frozenset(takes.split()))
+
+
+_COLUMNS = "image_column caption_column label_column images"
+KINDS: dict[str, Kind] = {
+    "scenes": _kind(lambda path, o: Scenes(o.count, o.seed, o.split, o.size), "split"),
+    "csv": _kind(_table, f"{_COLUMNS} columns"),
+    "tsv": _kind(_table, f"{_COLUMNS} columns"),
+    "jsonl": _kind(_table, _COLUMNS),
+    "parquet": _kind(_table, _COLUMNS),
+    "webdataset": _kind(
+        lambda path, o: WebDataset(
+            path, o.caption_column, o.label_column, o.cache, not o.allow_missing
+        ),
+        "caption_column label_column allow_missing",
     ),
-    "tfds": lambda name, o: Tfds(name, o.split, o.data_dir, o.caption_column, o.cache),
-    "folder": _folder,
-    "coco": lambda path, o: Coco(path, o.images, o.cache),
-    "arrayrecord": lambda path, o: ArrayRecord(path, o.cache),
+    "tfds": _kind(
+        lambda name, o: Tfds(name, o.split, o.data_dir, o.caption_column, o.cache),
+        "split data_dir caption_column",
+    ),
+    "folder": _kind(_folder, _COLUMNS),
+    "coco": _kind(lambda path, o: Coco(path, o.images, o.cache), "images"),
+    "arrayrecord": _kind(lambda path, o: ArrayRecord(path, o.cache), ""),
 }
 _FILES = ("csv", "tsv", "jsonl", "parquet", "folder", "coco", "arrayrecord")
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -131,7 +155,7 @@ def open_source(spec: str, options: SourceOptions) -> Source:
             f"{path} is not there: point --config.data.source={kind}:PATH at your data "
             "(docs/data.md), or try --config.data.source=scenes"
         )
-    return KINDS[kind](path, options)
+    return KINDS[kind].open(path, options)
 
 
 def _is_there(kind: str, path: str) -> bool:

@@ -29,7 +29,7 @@ _MAX_SHARD = 2**44  # bytes
 _BLOCK = tarfile.BLOCKSIZE
 _ZIPPED = (".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2")
 _TORN = "//torn"  # no member's name
-_ALLOW = "fetch it again, or leave such shards out with data.allow_missing=True (--allow-missing)"
+_ALLOW = "fetch it again, or leave such shards out with data.allow_missing=True"
 _AHEAD = 2  # shards a process that are read and wait to be taken
 
 
