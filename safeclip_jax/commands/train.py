@@ -55,6 +55,7 @@ def main(argv: Sequence[str]) -> int:
 
     run = settings.of(given.read())
     folder = flags.workdir or Path(f"runs/{given.name}-{run.defense}-seed{run.seed}")
+    print(_begins(folder, flags.dry_run), flush=True)
     host.set_up_jax()
     accept = [key for key in flags.accept.split(",") if key]
     if flags.dry_run:
@@ -93,3 +94,13 @@ def trained(run: RunSettings, folder: Path, accept: Sequence[str] = ()) -> dict[
             results.show(found)
             print(f"figures: {folder}/results.json   report: {folder}/report.html")
     return found
+
+
+def _begins(folder: Path, dry: bool) -> str:
+    if dry:
+        return f"checks a run in {folder}: opens the data, trains nothing"
+    if (folder / "results.json").exists():
+        return f"{folder} holds a finished run: nothing is trained, these are its figures"
+    if (folder / "config.json").exists():
+        return f"goes on in {folder}: opens its data, then compiles"
+    return f"trains in {folder}: opens the data, then compiles"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import tempfile
 import time
@@ -104,10 +105,16 @@ def check_config(folder: Path, run: RunSettings, accept: Collection[str] = ()) -
     if refused:
         raise UserError(
             f"workdir {folder} holds a run with another config ({'; '.join(refused.values())}): "
-            "choose another --workdir, restore these keys, or go on with "
-            f"--accept={','.join(refused)}"
+            f"train it in a folder of its own, --workdir={_free(folder)}; or restore these keys; "
+            f"or go on with --accept={','.join(refused)}"
         )
     return list(found.values())
+
+
+def _free(folder: Path) -> Path:
+    """A folder beside it that is not there yet."""
+    names = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return next(name for name in names if not name.exists())
 
 
 def claim(folder: Path, run: RunSettings) -> None:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import time
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
 from rich.text import Text
 
 from safeclip_jax.errors import printable
@@ -16,51 +26,100 @@ PLAIN_SECONDS = 10.0
 
 
 class ProgressLine:
-    """A progress bar on a terminal, a plain line now and then elsewhere, silence if not shown."""
+    """A progress bar on a terminal, else a plain line at least every ten seconds, if shown.
+
+    Args:
+      total: pairs in all.
+      done: pairs before.
+      shown: whether anything is shown.
+    """
 
     def __init__(self, total: int, done: float, shown: bool):
-        self._shown = shown
-        self._total = total
+        self._shown, self._total, self._done = shown, total, done
         self._began: tuple[float, float] | None = None  # pairs and time after the first step
+        self._text, self._doing = "starts", ""
         self._last = time.monotonic()
         self._bar = None
+        self._closed = threading.Event()
         if shown and sys.stdout.isatty():
-            self._bar = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("pairs"),
-                TimeRemainingColumn(),
-                console=console(),
-            )
+            self._bar = _bar()
             self._bar.start()
-            self._task = self._bar.add_task("starting", total=total, completed=int(done))
+            self._task = self._bar.add_task(self._text, total=total, completed=int(done))
+        elif shown:
+            threading.Thread(target=self._speak, daemon=True).start()
 
     def advance_to(self, pairs: float, text: str) -> None:
         """Sets the pairs that are done and shows the text beside them."""
         now = time.monotonic()
+        self._done, self._text, self._doing = pairs, text, ""
+        self._began = self._began or (pairs, now)
         if self._bar is not None:
             self._bar.update(self._task, completed=pairs, description=text)
-        elif self._began is None:
-            self._began = pairs, now
-            self._last = now
-        elif self._shown and now - self._last >= PLAIN_SECONDS:
-            self._last = now
-            rate = (pairs - self._began[0]) / (now - self._began[1])
-            left = (self._total - pairs) / max(rate, 1e-9)
-            share = pairs / max(self._total, 1)
-            print(f"{share:4.0%} {text} | {_clock(left)} left", flush=True)
+        else:
+            self._print_if_due()
+
+    def doing(self, text: str) -> None:
+        """Shows what goes on while no pair comes to be done."""
+        self._doing = text
+        if self._bar is not None:
+            self._bar.update(self._task, description=text)
 
     def say(self, text: str) -> None:
         """Prints a line that stays."""
         if self._bar is not None:
             self._bar.console.print(text)
         elif self._shown:
+            self._last = time.monotonic()
             print(printable(text), flush=True)
 
     def close(self) -> None:
+        self._closed.set()
         if self._bar is not None:
             self._bar.stop()
+
+    def _speak(self) -> None:
+        while not self._closed.wait(1.0):
+            self._print_if_due()
+
+    def _print_if_due(self) -> None:
+        now = time.monotonic()
+        if not self._shown or now - self._last < PLAIN_SECONDS or self._closed.is_set():
+            return
+        self._last = now
+        line = f"{self._done / max(self._total, 1):4.0%} {self._doing or self._text}"
+        if self._began and self._done > self._began[0]:
+            rate = (self._done - self._began[0]) / (now - self._began[1])
+            line += f" | {_clock((self._total - self._done) / max(rate, 1e-9))} left"
+        with contextlib.suppress(OSError):  # whoever prints next says that nobody reads
+            print(printable(line), flush=True)
+
+
+def _bar() -> Progress:
+    """Text, bar, count, rate and time left in one line; a narrow terminal shortens the text."""
+    whole = Column(no_wrap=True)
+    return Progress(
+        TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+        ),
+        BarColumn(bar_width=10, table_column=whole.copy()),
+        _Count(table_column=whole.copy()),
+        _Rate(table_column=whole.copy()),
+        TimeRemainingColumn(compact=True, table_column=whole.copy()),
+        console=console(),
+        expand=True,
+    )
+
+
+class _Count(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{int(task.completed):,}/{int(task.total or 0):,}")
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} pairs/s" if task.speed else "")
 
 
 class Passes:

@@ -27,6 +27,11 @@ class CompiledSteps:
             self._found[kind, length] = self._compiler.submit(step.compile)
         return self._found[kind, length]
 
+    def is_there(self, kind: Kind, length: int) -> bool:
+        """Whether such a step is compiled."""
+        found = self._found.get((kind, length))
+        return found is not None and found.done()
+
     def usual_length(self) -> int:
         """Tokens of the longest caption in a batch, by a sample of that size."""
         x, rng = self._x, np.random.default_rng(0)

@@ -73,7 +73,7 @@ class Trainer:
         rollback: bool = False,
     ):
         config = experiment.config
-        self.x, self.folder, self.heartbeat = experiment, folder, heartbeat
+        self.x, self.folder, self._beat = experiment, folder, heartbeat
         lead = jax.process_index() == 0
         self.checkpoints = Checkpoints(folder, config.keep_checkpoints, config.keep_every_epochs)
         initial = experiment.initial_state()
@@ -105,10 +105,16 @@ class Trainer:
                 f"after {self.position.total_steps} steps"
             )
 
+    def heartbeat(self, word: str) -> None:
+        """Tells the watchdog, and whoever waits, what goes on."""
+        self._beat(word)
+        self.progress.doing(word)
+
     def train(self) -> None:
         """Runs every epoch that is left."""
         epochs = range(self.position.epoch, self.x.config.epochs)
         kinds = self.x.kinds(epochs)
+        self.progress.doing("compiles the train steps")
         with self.clock("compile"):
             for kind in kinds:
                 self._compiled.begin(kind, self._compiled.usual_length(), self.state)
@@ -216,11 +222,13 @@ class Trainer:
         place = self.position.epoch, number
         batches = self._batches(stage, pairs, place)
         for step in range(self.position.step, self._steps(len(pairs))):
-            self.heartbeat(f"epoch {place[0] + 1}, {stage.name} step {step + 1}")
+            self._beat(f"epoch {place[0] + 1}, {stage.name} step {step + 1}")
             with self.clock("input"):
                 batch = self._next(batches)
             length, request = batch.largest()
             with self.clock("compile"):
+                if not self._compiled.is_there(stage.kind, length):
+                    self.progress.doing(f"compiles the {stage.name} step")
                 train_step = self._compiled.begin(stage.kind, length, self.state).result()
             with self.clock("train"):
                 self._flight.wait(STEPS_IN_FLIGHT - 1)
@@ -291,8 +299,9 @@ class Trainer:
         busy = max(seconds["train"] + seconds["input"], 1e-9)
         speed = step.position.total_steps * self.x.config.batch_size / busy
         self._latest = (
-            f"{step.stage} loss {values['loss']:.3f} scale {values['logit_scale']:.1f} "
-            f"lr {step.rate:.1e} {speed:.0f} pairs/s, input {seconds['input'] / busy:.0%}"
+            f"{step.stage} loss {values['loss']:.3f} {speed:.0f} pairs/s "
+            f"scale {values['logit_scale']:.1f} lr {step.rate:.1e} "
+            f"input {seconds['input'] / busy:.0%}"
         )
 
     def _show_progress(self, step: int, in_epoch: int) -> None:
