@@ -6,6 +6,7 @@ import contextlib
 import sys
 import threading
 import time
+import weakref
 from typing import Any
 
 from rich.console import Console
@@ -40,13 +41,13 @@ class ProgressLine:
         self._text, self._doing = "starts", ""
         self._last = time.monotonic()
         self._bar = None
-        self._closed = threading.Event()
+        self._closed = False
         if shown and sys.stdout.isatty():
             self._bar = _bar()
             self._bar.start()
             self._task = self._bar.add_task(self._text, total=total, completed=int(done))
         elif shown:
-            threading.Thread(target=self._speak, daemon=True).start()
+            threading.Thread(target=_speak, args=[weakref.ref(self)], daemon=True).start()
 
     def advance_to(self, pairs: float, text: str) -> None:
         """Sets the pairs that are done and shows the text beside them."""
@@ -56,7 +57,7 @@ class ProgressLine:
         if self._bar is not None:
             self._bar.update(self._task, completed=pairs, description=text)
         else:
-            self._print_if_due()
+            self.print_if_due()
 
     def doing(self, text: str) -> None:
         """Shows what goes on while no pair comes to be done."""
@@ -73,17 +74,14 @@ class ProgressLine:
             print(printable(text), flush=True)
 
     def close(self) -> None:
-        self._closed.set()
+        self._closed = True
         if self._bar is not None:
             self._bar.stop()
 
-    def _speak(self) -> None:
-        while not self._closed.wait(1.0):
-            self._print_if_due()
-
-    def _print_if_due(self) -> None:
+    def print_if_due(self) -> None:
+        """Prints a plain line if none came for so long."""
         now = time.monotonic()
-        if not self._shown or now - self._last < PLAIN_SECONDS or self._closed.is_set():
+        if not self._shown or now - self._last < PLAIN_SECONDS or self._closed:
             return
         self._last = now
         line = f"{self._done / max(self._total, 1):4.0%} {self._doing or self._text}"
@@ -92,6 +90,14 @@ class ProgressLine:
             line += f" | {_clock((self._total - self._done) / max(rate, 1e-9))} left"
         with contextlib.suppress(OSError):  # whoever prints next says that nobody reads
             print(printable(line), flush=True)
+
+
+def _speak(line: weakref.ref[ProgressLine]) -> None:
+    """Lets a line speak for as long as somebody has it."""
+    while (there := line()) is not None:
+        there.print_if_due()
+        del there
+        time.sleep(1.0)
 
 
 def _bar() -> Progress:
