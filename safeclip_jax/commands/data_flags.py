@@ -65,7 +65,7 @@ def own_words(parser: Parser) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        text = re.sub(r"(?:--config\.)?\bdata\.(\w+(?:=True)?)", words, str(error))
+        text = re.sub(r"(?<!names )(?:--config\.)?\bdata\.(\w+(?:=True)?)", words, str(error))
         raise type(error)(text) from None
 
 

@@ -3,6 +3,7 @@
 from safeclip_jax.defenses.cleanclip import CleanCLIP
 from safeclip_jax.defenses.defense import Defense
 from safeclip_jax.defenses.none import NoDefense
+from safeclip_jax.defenses.published import PublishedSafeCLIP
 from safeclip_jax.defenses.roclip import RoCLIP
 from safeclip_jax.defenses.safeclip import SafeCLIP
 from safeclip_jax.defenses.safeclip_plus import SafeCLIPPlus
@@ -14,4 +15,5 @@ DEFENSES: dict[str, Defense] = {
     "cleanclip": CleanCLIP(),
     "safeclip": SafeCLIP(),
     "safeclip_plus": SafeCLIPPlus(),
+    "published": PublishedSafeCLIP(),
 }

@@ -113,6 +113,31 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a step is in a run, for learning rates.
+
+    Attributes:
+      epoch: from 0.
+      epochs: of the run.
+      step: of its stage, from 0.
+      steps: of its stage.
+      steps_of_all: that an epoch of all pairs would have.
+      peak: the run's largest rate.
+      warmup: the run's steps until then.
+      first_share: of all pairs, in the first safe pool; None before there is one.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    steps_of_all: int
+    peak: float
+    warmup: float
+    first_share: float | None
+
+
+@dataclass(frozen=True)
 class Before:
     """What comes before the stages of an epoch.
 
@@ -185,6 +210,10 @@ class Defense:
     def stages(self, epoch: int) -> Sequence[Stage]:
         """The stages of an epoch."""
         raise NotImplementedError
+
+    def rate(self, stage: Stage, place: Place) -> float | None:
+        """The learning rate of a step, or None for the run's schedule."""
+        return stage.learning_rate
 
 
 def without(stages: Sequence[Stage], left_out: np.ndarray) -> list[Stage]:

@@ -55,13 +55,17 @@ class Mixture:
         return constant[:, None] - 0.5 * z**2
 
 
-def fit(scores: np.ndarray, seed: int, usable: np.ndarray | None = None) -> Mixture | None:
+def fit(
+    scores: np.ndarray, seed: int, usable: np.ndarray | None = None, by_the_code: bool = False
+) -> Mixture | None:
     """Fits the mixture by expectation maximisation.
 
     Args:
       scores: [N], those that count finite.
       seed: of the initialisation and, above a million scores, of the sample that is fitted.
       usable: which count, bool [N]; None for all.
+      by_the_code: whether to fit as the authors' code does: all scores as they are, by
+        scikit-learn's defaults, with the seed 0.
 
     Returns:
       The mixture, or None if the scores do not support two components: fewer than two
@@ -74,6 +78,8 @@ def fit(scores: np.ndarray, seed: int, usable: np.ndarray | None = None) -> Mixt
     if len(values) < 2 or spread < _LEAST_STD:
         return None
     model = GaussianMixture(2, random_state=seed, max_iter=200, tol=1e-4, reg_covar=1e-6)
+    if by_the_code:
+        center, spread, model = 0.0, 1.0, GaussianMixture(2, random_state=0)
     model.fit(((values - center) / spread)[:, None])
     order = np.argsort(model.means_[:, 0])
     means = model.means_[order, 0] * spread + center

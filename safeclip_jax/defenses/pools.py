@@ -12,7 +12,7 @@ from safeclip_jax.defenses import ranking
 from safeclip_jax.defenses.mixture import Mixture, fit
 from safeclip_jax.errors import UserError
 
-RULES = ("monotone", "paper")
+RULES = ("monotone", "paper", "code")
 NO_PAIRS = np.zeros(0, np.int32)
 
 
@@ -80,11 +80,19 @@ def _p_safe(scores: np.ndarray, mixture: Mixture | None, rule: str) -> np.ndarra
     """P(safe) by a rule, float32; 0 without a score or a mixture."""
     found = np.zeros(len(scores), np.float32)
     if mixture is not None:
-        probability = mixture.p_safe if rule == "paper" else mixture.monotone_p_safe
+        probability = mixture.monotone_p_safe if rule == "monotone" else mixture.p_safe
         for part in ranking.parts(len(scores)):
             found[part] = probability(scores[part])
         found[np.isnan(scores)] = 0
     return found
+
+
+def _ranked(scores: np.ndarray, mixture: Mixture | None, rule: str) -> np.ndarray:
+    """What pairs are ranked by, [N]."""
+    if rule == "monotone" or mixture is None:
+        return scores
+    p_safe = _p_safe(scores, mixture, rule)
+    return ranking.in_order(p_safe, scores) if rule == "code" else p_safe
 
 
 def split(
@@ -107,7 +115,8 @@ def split(
       scores: [N]; NaN marks a pair that could not be scored, which is always risky.
       seed: of the fit.
       rule: `monotone` ranks pairs by their score; `paper` by the plain responsibility,
-        which can take pairs of the lowest scores for safe ones.
+        which can take pairs of the lowest scores for safe ones; `code` by that of a mixture that
+        is fitted as the authors' code does, see `mixture.fit`.
       threshold: a pair is safe if P(safe) is larger. Without a mixture (see `fit`) no
         pair can be told from another and half of them, those with the larger scores,
         are safe.
@@ -129,12 +138,10 @@ def split(
         raise UserError(f"pools need at least 2 scored pairs, got {usable.sum()} of {len(scores)}")
     if np.isinf(scores).any():
         raise UserError(f"score of pair {int(np.argmax(np.isinf(scores)))} is infinite")
-    mixture = fit(scores, seed, usable)
+    mixture = fit(scores, seed, usable, rule == "code")
 
     def highest(share: float) -> np.ndarray:
-        by_probability = rule == "paper" and mixture is not None
-        rank = _p_safe(scores, mixture, rule) if by_probability else scores
-        return ranking.highest(rank, round(share * len(scores)), usable)
+        return ranking.highest(_ranked(scores, mixture, rule), round(share * len(scores)), usable)
 
     if threshold is not None and mixture is not None:
         safe = usable & (_p_safe(scores, mixture, rule) > threshold)

@@ -67,6 +67,19 @@ def highest(values: np.ndarray, count: int, among: np.ndarray | None = None) -> 
     return marked
 
 
+def in_order(values: np.ndarray, then: np.ndarray) -> np.ndarray:
+    """Each pair's place by its value, equal ones by another, and then the smaller index higher.
+
+    Args:
+      values, then: [N]; NaN comes last.
+    """
+    index = np.arange(len(values))
+    order = np.lexsort((-index, np.nan_to_num(then, nan=-np.inf), values))
+    found = np.empty(len(values), np.int64)
+    found[order] = index
+    return found
+
+
 def first(values: np.ndarray, count: int, among: np.ndarray | None = None) -> np.ndarray:
     """Indices of the highest values, the highest first, as a stable sort has them.
 

@@ -10,6 +10,7 @@ import numpy as np
 from safeclip_jax.defenses.defense import Before, Defense, Everything, RiskyPool, SafePool, Stage
 from safeclip_jax.defenses.pools import RULES, Pools, split
 from safeclip_jax.objectives.clip import CLIP
+from safeclip_jax.objectives.objective import Objective
 from safeclip_jax.objectives.unimodal import UNIMODAL
 from safeclip_jax.settings.fields import SHARE, SettingError, at_least, one_of, setting
 
@@ -45,6 +46,11 @@ class SafeCLIP(Defense):
     def _first_pools(self) -> int:
         return self.warmup_epochs + self.slow_epochs
 
+    @property
+    def _first_least(self) -> float:
+        """Smallest share in the first safe pool."""
+        return self.growth
+
     def before(self, epoch: int) -> Before:
         return Before(pools=epoch >= self._first_pools, reuse=epoch > self._first_pools)
 
@@ -57,19 +63,25 @@ class SafeCLIP(Defense):
     ) -> Pools:
         if previous is None or epoch == self._first_pools:
             most = min(self.first_cap, self.cap)
-            least = min(self.growth, most)
+            least = min(self._first_least, most)
             return split(
                 scores, self.seed, self.rule, threshold=self.threshold, least=least, most=most
             )
         share = min(previous.share + self.growth, self.cap)
         return split(scores, self.seed, self.rule, share=share)
 
+    @property
+    def _of_pairs(self) -> Objective:
+        """What trains both modalities together."""
+        return CLIP
+
     def stages(self, epoch: int) -> Sequence[Stage]:
+        of_pairs = self._of_pairs
         if epoch < self.warmup_epochs:
             return [Stage("warm-up", UNIMODAL, Everything(), True)]
         if epoch < self._first_pools:
-            return [Stage("slow start", CLIP, Everything(), True, self.slow_learning_rate)]
+            return [Stage("slow start", of_pairs, Everything(), True, self.slow_learning_rate)]
         return [
             Stage("risky", UNIMODAL, RiskyPool(), True),
-            Stage("safe", CLIP, SafePool(), True),
+            Stage("safe", of_pairs, SafePool(), True),
         ]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from safeclip_jax.defenses.defense import Stage
 from safeclip_jax.runs.settings import RunSettings
 
 
@@ -31,10 +30,10 @@ class Schedule:
         warmup = max(config.optimizer.warmup_pairs, config.plan.warmup_epochs_at_least * pairs)
         return cls(config.optimizer.learning_rate, warmup, pairs * config.epochs)
 
-    def rate(self, stage: Stage, seen: float) -> np.float32:
-        """The stage's constant rate, or the schedule's after so many pairs."""
-        if stage.learning_rate is not None:
-            return np.float32(stage.learning_rate)
+    def rate(self, own: float | None, seen: float) -> np.float32:
+        """The defence's own rate, or the schedule's after so many pairs."""
+        if own is not None:
+            return np.float32(own)
         return np.float32(scheduled(seen, self.total, self.peak, self.warmup))
 
 

@@ -19,7 +19,7 @@ import optax
 
 from safeclip_jax.data.pipeline import steps_in_stage
 from safeclip_jax.data.skipped import write_rejected
-from safeclip_jax.defenses.defense import Stage
+from safeclip_jax.defenses.defense import Place, Stage
 from safeclip_jax.distributed import sharding
 from safeclip_jax.distributed.watchdog import Heartbeat, no_heartbeat
 from safeclip_jax.errors import Outage, UserError
@@ -232,7 +232,8 @@ class Trainer:
                 train_step = self._compiled.begin(stage.kind, length, self.state).result()
             with self.clock("train"):
                 self._flight.wait(STEPS_IN_FLIGHT - 1)
-                rate = self.schedule.rate(stage, self._pairs(before + step, in_epoch))
+                own = self.x.config.plan.rate(stage, self._place(step, self._steps(len(pairs))))
+                rate = self.schedule.rate(own, self._pairs(before + step, in_epoch))
                 self.state, metrics = train_step(
                     self.state, batch.arrays, rate, np.array(place, np.int32)
                 )
@@ -316,6 +317,19 @@ class Trainer:
     def _pairs(self, step: int, in_epoch: int) -> float:
         """Pairs seen before a step of the epoch; an epoch counts all pairs, whatever it drops."""
         return (self.position.epoch + step / max(in_epoch, 1)) * len(self.x.source)
+
+    def _place(self, step: int, steps: int) -> Place:
+        """Where a step of the stage is, that has so many."""
+        return Place(
+            self.position.epoch,
+            self.x.config.epochs,
+            step,
+            steps,
+            self._steps(len(self.x.source)),
+            self.schedule.peak,
+            self.schedule.warmup / self.x.config.batch_size,
+            self.pools.first_share,
+        )
 
     def _guard(self, skipped_in_a_row: int) -> None:
         """Lets the run go back, or stop, after too many steps without an update."""

@@ -53,7 +53,7 @@ def test_the_script_is_clean_and_refuses_what_it_does_not_know(tmp_path):
     assert code == 2 and "error: no part is called milion:0.1" in output and not files
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_input_and_a_million_leave_their_files(tmp_path):
     eaten = [
         {"framework": "safeclip_jax", "objective": "clip", "pairs/s": 1e6},
@@ -76,7 +76,7 @@ def test_input_and_a_million_leave_their_files(tmp_path):
     assert clip["of the device's %"] == pytest.approx(clip["pairs/s"] / 1e4, abs=0.06)
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_every_part_of_the_script(tmp_path):
     parts = ("steps", "input", "million:0.05", "million:0.05:4:safeclip_plus")
     code, output, files = run_script(tmp_path, *parts, budget=1800)

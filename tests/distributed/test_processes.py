@@ -152,7 +152,7 @@ def test_hosts_that_do_not_share_the_folder_are_told_so(tmp_path):
     assert any("the hosts must share the run's folder" in output for output in outputs)
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_a_killed_host_is_named_in_bounded_time_and_both_go_on(tmp_path):
     table, _ = bad_csv(tmp_path)
     config, workdirs = every_stage_of(table), [tmp_path / "run"] * 2

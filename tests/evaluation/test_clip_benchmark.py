@@ -2,7 +2,7 @@
 
 Needs `open_clip_torch`, torchvision and `pip install --no-deps clip-benchmark`; run by hand:
 
-pytest -n 0 -m slow tests/evaluation/test_clip_benchmark.py
+pytest -n 0 -m by_hand tests/evaluation/test_clip_benchmark.py
 """
 
 import json
@@ -17,7 +17,7 @@ from safeclip_jax.weights.write import write
 from tests.support.data_files import encoded
 from tests.weights.test_weights import random_model
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.by_hand
 open_clip = pytest.importorskip("open_clip")
 torch = pytest.importorskip("torch")
 pytest.importorskip("clip_benchmark")

@@ -1,6 +1,7 @@
 """What a stranger's config names is opened only if the user says so."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -36,7 +37,8 @@ def opened(monkeypatch):
     """The kinds of source that were opened."""
     found = []
     for kind in KINDS:
-        monkeypatch.setitem(KINDS, kind, lambda path, options: found.append(path) or 1 / 0)
+        noted = replace(KINDS[kind], open=lambda path, options: found.append(path) or 1 / 0)
+        monkeypatch.setitem(KINDS, kind, noted)
     return found
 
 

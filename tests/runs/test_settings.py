@@ -10,6 +10,7 @@ import pytest
 import safeclip_jax
 from safeclip_jax.commands import command_line
 from safeclip_jax.defenses import DEFENSES
+from safeclip_jax.defenses.published import PublishedSafeCLIP
 from safeclip_jax.errors import UserError
 from safeclip_jax.runs import old_settings, run_folder, settings
 
@@ -51,7 +52,10 @@ def test_every_key_says_its_default_its_meaning_and_stands_once():
                 called = node.value.func
                 if isinstance(called, ast.Name) and called.id == "setting":
                     declared.append((path.stem, node.target.id))
-    assert len(declared) == len(settings.KEYS)
+    inherited = {key for key in settings.KEYS if key.startswith("published.")} - {
+        f"published.{name}" for name in PublishedSafeCLIP.__annotations__
+    }
+    assert len(declared) == len(settings.KEYS) - len(inherited)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +140,10 @@ def test_settings_are_written_and_read_again(tmp_path):
         ("--config.score.view=augmented", "config key 'score.view' is gone"),
         ("--config.attack.badnets.margin=0.1", "config key 'attack.badnets.margin' is gone"),
         ("--config.safeclip_plus.fence=1", "'safeclip_plus.fence' is 'safeclip_plus.outlier_iqr'"),
-        ("--config.cap=1", "did you mean 'safeclip.cap' or 'safeclip_plus.cap'?"),
+        (
+            "--config.cap=1",
+            "'safeclip.cap' or 'safeclip_plus.cap' or 'published.cap'?",
+        ),
     ],
 )
 def test_an_error_names_the_key_that_the_user_typed(flag, message):

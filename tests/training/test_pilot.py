@@ -22,8 +22,8 @@ def test_the_rate_rises_as_long_as_the_defence_or_the_schedule_says(pilot):
     for rising in (0.0, 0.5):
         pilot.safeclip_plus.rising_epochs = rising
         schedule = Schedule.of(settings.of(pilot), 400)
-        rates[rising] = [float(schedule.rate(safe, n)) for n in (250, pairs)]
-        assert schedule.rate(replace(safe, learning_rate=0.25), pairs) == 0.25
+        rates[rising] = [float(schedule.rate(safe.learning_rate, n)) for n in (250, pairs)]
+        assert schedule.rate(0.25, pairs) == 0.25
     np.testing.assert_allclose(rates[0.0], [0.5, 0.0], atol=1e-6)
     np.testing.assert_allclose(rates[0.5], [0.3125, 1.0], atol=1e-6)
 

@@ -130,7 +130,7 @@ def test_too_few_pairs_have_no_distances():
     assert np.isnan(scoring.distances(x, state, epoch=2)).all()
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_remembered_scores_outlive_a_stop(config, tmp_path, monkeypatch):
     """A run that stops in an epoch whose scores the next one reuses ends as one that did not."""
     config.score.reuse, config.epochs, config.attack.rate = True, 3, 0.0

@@ -75,7 +75,7 @@ def spoil(monkeypatch, step, again):
     monkeypatch.setattr(trainers.Trainer, "_advance", spoilt)
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_a_run_goes_back_once_and_ends_as_if_nothing_had_been(config, tmp_path, monkeypatch):
     config.optimizer.max_skipped_steps, config.epochs, config.defense = 3, 4, "none"
     loop.run(config, tmp_path / "whole")
