@@ -24,6 +24,8 @@ def get_config(row=""):
         row,
         epochs=32,
         batch_size=512,
+        score__kind="cosine",
+        safeclip__rule="paper",
         data__pairs=1_000_000,
         attack__rate=5e-4,
         attack__target="mushroom",

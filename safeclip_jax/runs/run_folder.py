@@ -99,6 +99,11 @@ def check_config(folder: Path, run: RunSettings, accept: Collection[str] = ()) -
     if there is None:
         if (folder / "config.json").exists():
             raise UserError(f"{folder}/config.json is of another program: choose another --workdir")
+        if any((folder / "checkpoints").glob("[0-9]*")):
+            raise UserError(
+                f"{folder} has checkpoints and no config.json that says of what: restore it, or "
+                "choose another --workdir"
+            )
         return []
     found = _differences(settings.as_dict(there), settings.as_dict(run))
     refused = {key: line for key, line in found.items() if key not in {*FREE, *accept}}

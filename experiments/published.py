@@ -1,0 +1,81 @@
+"""Does SafeCLIP as the authors' code runs do on scenes what it was seen to do? Epoch by epoch.
+
+    python -m experiments.published
+
+3,000 scenes, a patch of 8 pixels in 5 % of them, 16 epochs: the code's mixture, loss and first pool,
+with the code's learning rates and with the paper's; and `safeclip` by the paper's rule. Each run is a
+command of its own in `--folder`; finished ones are not run again. Writes `results/published.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks import result_file
+from benchmarks.result_file import FOLDER, ResultFile
+from safeclip_jax.training import metrics
+
+COMMON: dict[str, object] = {
+    **{"epochs": 16, "batch_size": 64, "data.pairs": 3000, "score.kind": "cosine"},
+    **{"attack.rate": 0.05, "attack.badnets.size": 0.25, "evaluate.every": 1},
+    "unimodal.bank_size": 256,
+}
+TRAININGS: dict[str, dict[str, object]] = {
+    "published": {"defense": "published"},
+    "published, the paper's rates": {"defense": "published", "published.code_rates": False},
+    "safeclip, the paper's rule": {"defense": "safeclip", "safeclip.rule": "paper"},
+}
+EARLY = {"warmup_epochs": 1, "slow_epochs": 1, "slow_learning_rate": 5e-4, "growth": 0.01}
+
+
+def run(folder: Path, changes: dict[str, object]) -> None:
+    """Trains the demo with changed keys, unless that is done."""
+    if (folder / "results.json").exists():
+        return
+    flags = [f"--config.{key}={value}" for key, value in changes.items()]
+    command = [sys.executable, "-m", "safeclip_jax.main", "--config=demo"]
+    subprocess.run([*command, f"--workdir={folder}", *flags], check=True, stdout=sys.stderr)
+
+
+def by_epoch(folder: Path) -> list[dict[str, object]]:
+    """What was found after each epoch, shares in %."""
+    pairs = json.loads((folder / "results.json").read_text())["pairs"]
+    rows: dict[int, dict[str, object]] = {}
+    for line in metrics.read(folder / "metrics.jsonl"):
+        row = (
+            rows.setdefault(line["epoch"], {"epoch": line["epoch"] + 1}) if "epoch" in line else {}
+        )
+        if line.get("kind") == "pools":
+            row["safe_share"] = round(100 * line["safe_pool_size"] / pairs, 1)
+            row["poisons_in_safe_pool"] = line["poisons_in_safe_pool"]
+            row["auroc"] = round(line["score_auroc"], 3)
+        if line.get("kind") == "evaluation":
+            row["accuracy"] = round(100 * line["zero_shot_accuracy"], 1)
+            row["attack_success_rate"] = round(100 * line["attack_success_rate"], 1)
+            row["base_rate"] = round(100 * line["target_base_rate"], 1)
+        if line.get("stage") == "safe":
+            row["last_rate"] = line["learning_rate"]
+    return [rows[epoch] for epoch in sorted(rows)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=Path("runs/experiments-published"))
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    written, device = ResultFile(FOLDER / "published.json"), result_file.host()
+    for name, changes in TRAININGS.items():
+        section = changes["defense"]
+        early = {f"{section}.{key}": value for key, value in EARLY.items()}
+        folder = arguments.folder / f"{name.replace(' ', '_')}-seed{arguments.seed}"
+        run(folder, {**COMMON, **early, **changes, "seed": arguments.seed})
+        for row in by_epoch(folder):
+            written.add({"training": name, "seed": arguments.seed, "device": device, **row})
+
+
+if __name__ == "__main__":
+    main()
