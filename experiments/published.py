@@ -2,9 +2,10 @@
 
     python -m experiments.published
 
-3,000 scenes, a patch of 8 pixels in 5 % of them, 16 epochs: the code's mixture, loss and first pool,
-with the code's learning rates and with the paper's; and `safeclip` by the paper's rule. Each run is a
-command of its own in `--folder`; finished ones are not run again. Writes `results/published.json`.
+3,000 scenes, a patch of 8 pixels in 5 % of them, 16 epochs: the code's mixture, loss and first
+pool, with the code's learning rates and with the paper's; and `safeclip` by the paper's rule. Each
+run is a command of its own in `--folder`; finished ones are not run again. Writes
+`results/published.json`.
 """
 
 from __future__ import annotations

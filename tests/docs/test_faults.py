@@ -13,6 +13,16 @@ TESTS = {
 }
 
 
+def test_every_test_that_the_page_on_fidelity_names_is_there():
+    text = (tables.ROOT / "docs/fidelity.md").read_text()
+    rows = re.findall(r"^\|.*\|$", text.partition("## RoCLIP")[0], re.MULTILINE)
+    named = [row.split("|")[-2].strip() for row in rows if row.count("|") == 7][2:]
+    assert len(named) > 15
+    for cell in named:
+        where = cell.strip("`")
+        assert where == "not reproduced" or where in TESTS or (tables.ROOT / where).is_file(), cell
+
+
 @pytest.mark.parametrize("page, mark", [("survival", "faults"), ("threat_model", "hostile files")])
 def test_every_test_that_a_table_names_is_there(page, mark):
     text = (tables.ROOT / f"docs/{page}.md").read_text()
