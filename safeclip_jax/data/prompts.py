@@ -61,12 +61,16 @@ def templated(label: str, templates: Sequence[str], index: int) -> str:
 def read(path: str) -> Wording:
     """Reads a wording from a JSON file with `templates`, `classes` and `prompts`, or some of them.
 
+    A list is one of templates, and an object of lists gives the texts of each class, as in CuPL
+    (Pratt et al., 2023). CLIP_benchmark's `{c}` stands for the class, too.
+
     Raises:
       UserError: if it is not of this form; it names what is not.
     """
     try:
         content = json_text.read(Path(path).read_bytes())
         content = {"templates": content} if isinstance(content, list) else content
+        content = {"prompts": content} if _is_cupl(content) else content
     except (OSError, ValueError) as error:
         raise UserError(f"prompts {path} cannot be read: {first_line(error)}") from None
     if not isinstance(content, dict) or not content or set(content) - set(_KEYS):
@@ -82,6 +86,14 @@ def read(path: str) -> Wording:
     if not isinstance(prompts, dict) or not all(map(_are_texts, prompts.values())):
         raise UserError(f"prompts {path}: prompts gives a list of texts for each label")
     return Wording(templates, classes, prompts)
+
+
+def _is_cupl(content: Any) -> bool:
+    """Whether it gives whole texts, without a place for a class, by class."""
+    if not isinstance(content, dict) or set(content) & set(_KEYS) or not content:
+        return False
+    lists = content.values()
+    return all(map(_are_texts, lists)) and not any("{" in text for texts in lists for text in texts)
 
 
 def _are_texts(values: Any) -> bool:

@@ -45,6 +45,14 @@ def test_a_file_may_be_a_plain_list_of_templates(tmp_path):
     assert not found.classes and not found.prompts
 
 
+def test_a_file_of_cupl_gives_the_texts_of_each_class(tmp_path):
+    content = {"sea_lion": ["A sea lion barks.", "A sea lion on a rock."], "owl": ["An owl hoots."]}
+    path = tmp_path / "prompts.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(content).encode())
+    found = prompts.read(str(path)).texts(["sea lion", "owl"])
+    assert found == [content["sea_lion"], content["owl"]]
+
+
 @pytest.mark.parametrize(
     "content, message",
     [
