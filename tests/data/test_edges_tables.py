@@ -71,6 +71,15 @@ def test_images_inside_parquet(tmp_path, name, column):
     assert list(source.captions) == ["a", "b", "c"] and source.image(0) == b"one"
 
 
+def test_blanks_around_names_separators_at_ends_and_old_macs_lines(tmp_path):
+    blanks = table(tmp_path, "filepath , title\n0.png , a dog\n")
+    assert list(blanks.keys) == ["0.png"] and blanks.captions[0].strip() == "a dog"
+    ends = table(tmp_path, "image,caption\n0.png,a dog,,\n1.png,a cat, sitting\n")
+    assert list(ends.captions) == ["a dog"] and ends.rejected[0].key == "line 3"
+    macs = table(tmp_path, "image,caption\r0.png,a dog\r1.png,a cat\r")
+    assert list(macs.captions) == ["a dog", "a cat"]
+
+
 CELLS = st.text('ab"\t,é ', min_size=1, max_size=8)
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from safeclip_jax.data.sources import table
+from safeclip_jax.data.sources import parquet_table, text_table
 from safeclip_jax.data.sources.table import Table
 from tests.support.bounded import outcome
 
@@ -34,7 +34,7 @@ def test_gigabytes_of_one_text_are_read_as_one_text(tmp_path):
 
 
 def test_a_column_that_unpacks_to_more_than_it_may_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(table, "_MAX_COLUMN", 2**24)
+    monkeypatch.setattr(parquet_table, "_MAX_COLUMN", 2**24)
     path = tmp_path / "a.parquet"
     write(path, pa.array([BIG] * 40), 40, use_dictionary=False, compression="zstd")
     assert "column 'caption' has 40000" in outcome(lambda: Table(str(path)))
@@ -92,14 +92,15 @@ def test_what_is_no_parquet_is_one_line(tmp_path, content):
     assert "is no Parquet file" in outcome(lambda: Table(str(tmp_path / "a.parquet")))
 
 
-def test_a_line_without_an_end_fills_no_memory(tmp_path):
+def test_a_line_without_an_end_fills_no_memory(tmp_path, monkeypatch):
     path = tmp_path / "a.csv"
     with path.open("wb") as file:
         file.write(GOOD + b"b.png,")
         file.truncate(2**33)  # zeros, which take no room on the disk
         file.seek(0, 2)
-    taken = table._MAX_LINE
-    lines = iter(table._lines(_Head(path.open("rb"), 4 * taken)))
+    taken = text_table._MAX_LINE
+    monkeypatch.setattr(text_table, "_unpacked", lambda _: _Head(path.open("rb"), 4 * taken))
+    lines = text_table.read_lines(str(path))
     found = outcome(lambda: list(lines))
     assert found[:2] == GOOD.splitlines(keepends=True) and [len(x) for x in found[2:]] == [taken]
 
@@ -150,7 +151,7 @@ def test_what_is_no_table_is_one_line(tmp_path, content, words):
         (b",words", "image"),
         (b"b.png,\x1b[2J\0", "NUL"),
         (b"b.png,," + b'"' * 1001, "never closes|quotes|longer|empty"),
-        (b"b.png," + b"," * 100_000, "fields where"),
+        (b"b.png," + b"," * 100_000, "caption is empty"),
         (b"b.png,\xed\xa0\x80", "UTF-8"),
     ],
     ids=lambda line: repr(line[:16]),

@@ -173,6 +173,7 @@ def _path(name: object, root: str) -> tuple[str, str]:
     """A path relative to the root, or why there is none."""
     if not isinstance(name, str):
         return "", "image path is missing"
+    name = name.strip()
     if PurePosixPath(name).is_absolute() and not files.is_remote(root):
         for above in (Path(root).absolute(), Path(root).resolve()):
             if PurePosixPath(name).is_relative_to(above):

@@ -79,6 +79,9 @@ def read_lines(path: str) -> Iterator[bytes]:
       UserError: if it cannot be opened or unpacked.
     """
     file = io.BufferedReader(_unpacked(path))
+    start = file.peek()
+    if b"\r" in start and b"\n" not in start:  # as old Macs end lines
+        file = io.BufferedReader(_Ended(file))
     while line := file.readline(_MAX_LINE):
         rest = line
         while len(rest) == _MAX_LINE and not rest.endswith(b"\n"):
@@ -99,6 +102,21 @@ def _unpacked(path: str) -> Any:
         return file
     text = io.TextIOWrapper(file, "utf-16", errors="surrogatepass", newline="")
     return _Encoded(text)
+
+
+class _Ended(io.RawIOBase):
+    """A file whose lines end by a carriage return alone, as one whose lines end by a newline."""
+
+    def __init__(self, file: io.BufferedReader):
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._file.read1(len(buffer)).replace(b"\r", b"\n")
+        buffer[: len(content)] = content
+        return len(content)
 
 
 class _Encoded(io.RawIOBase):
@@ -135,6 +153,8 @@ def _rows(lines: Iterable[bytes], separator: str, width: int) -> Iterator[Row]:
                 break
             taken.append(more)
             fields = _parse(taken, separator)
+        if isinstance(fields, list) and len(fields) > width and not any(fields[width:]):
+            fields = fields[:width]  # of separators behind the last column
         fields, lines_used = _understood(taken, fields, separator, width)
         queue = taken[lines_used:] + queue
         if fields != []:
