@@ -52,20 +52,21 @@ def check(parser: Parser, arguments: argparse.Namespace, specs: Sequence[str]) -
 
 @contextlib.contextmanager
 def own_words(parser: Parser) -> Iterator[None]:
-    """Errors about keys of a config's data name the flags that a command has for them."""
+    """Errors about a config's `data` and `evaluate` name the flags that a command has for them."""
 
     def words(key: re.Match) -> str:
-        name = key[1].partition("=")[0]
-        if name == "source":
-            return f"{'--data' if '--data' in parser.flags else '--source'}{key[1][len(name) :]}"
+        name = key[2].partition("=")[0]
+        if name == "source" and key[1] == "data":
+            return f"{'--data' if '--data' in parser.flags else '--source'}{key[2][len(name) :]}"
         if flag(name) not in parser.flags:
             return key[0]
-        return flag(name) if key[1].endswith("=True") else flag(key[1])
+        return flag(name) if key[2].endswith("=True") else flag(key[2])
 
     try:
         yield
     except UserError as error:
-        text = re.sub(r"(?<!names )(?:--config\.)?\bdata\.(\w+(?:=True)?)", words, str(error))
+        keys = r"(?<!names )(?:--config\.)?\b(data|evaluate)\.(\w+(?:=True)?)"
+        text = re.sub(keys, words, str(error))
         raise type(error)(text) from None
 
 

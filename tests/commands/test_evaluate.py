@@ -165,7 +165,7 @@ def test_what_was_measured_on_other_images_is_told_apart():
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--tasks", "zeroshot"], "unknown evaluate.tasks 'zeroshot': did you mean 'zero_shot'"),
+        (["--tasks", "zeroshot"], "unknown --tasks 'zeroshot': did you mean 'zero_shot'"),
         (["--data", "cifar"], "unknown data set to evaluate on 'cifar': did you mean 'cifar10'"),
         ([], "is no run of ours: name what to evaluate on with --data"),
         (["--batch", "0"], "--batch=0"),

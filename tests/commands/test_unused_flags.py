@@ -44,6 +44,10 @@ def test_evaluate(model, tmp_path, flags, message):
 
 
 def test_errors_of_data_name_the_commands_own_flags(model, tmp_path):
+    (tmp_path / "a.csv").write_text("image,caption,label\na.png,a,b\n")
+    flags = ["--data", f"csv:{tmp_path}/a.csv", "--label-column", "label", "--tasks", "knn"]
+    with pytest.raises(UserError, match="name labelled ones in --learn"):
+        evaluate.main(["--checkpoint", model, *flags, "--no-cache", "--out", str(tmp_path)])
     flags = ["--checkpoint", model, "--data", "csv:gone.csv", "--out", str(tmp_path)]
     with pytest.raises(UserError, match="point --data=csv:PATH at your data"):
         evaluate.main(flags)
