@@ -32,8 +32,8 @@ class PublishedSafeCLIP(SafeCLIP):
     code_rates: bool = setting(True, "rates of three schedules, train.py:101, scheduler.py:21")
 
     @property
-    def _first_least(self) -> float:
-        return self.growth if self.floor else 0.0
+    def _first_bounds(self) -> tuple[float, float]:
+        return (min(self.growth, self.first_cap) if self.floor else 0.0), self.first_cap
 
     @property
     def _of_pairs(self) -> Objective:

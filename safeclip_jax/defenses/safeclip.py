@@ -47,9 +47,10 @@ class SafeCLIP(Defense):
         return self.warmup_epochs + self.slow_epochs
 
     @property
-    def _first_least(self) -> float:
-        """Smallest share in the first safe pool."""
-        return self.growth
+    def _first_bounds(self) -> tuple[float, float]:
+        """Smallest and largest share in the first safe pool."""
+        most = min(self.first_cap, self.cap)
+        return min(self.growth, most), most
 
     def before(self, epoch: int) -> Before:
         return Before(pools=epoch >= self._first_pools, reuse=epoch > self._first_pools)
@@ -62,8 +63,7 @@ class SafeCLIP(Defense):
         distances: np.ndarray | None = None,
     ) -> Pools:
         if previous is None or epoch == self._first_pools:
-            most = min(self.first_cap, self.cap)
-            least = min(self._first_least, most)
+            least, most = self._first_bounds
             return split(
                 scores, self.seed, self.rule, threshold=self.threshold, least=least, most=most
             )

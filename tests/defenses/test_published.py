@@ -87,7 +87,7 @@ def test_pools_are_those_of_scikit_learns_defaults_on_raw_scores(scores):
     defense = PublishedSafeCLIP(seed=7)
     first = defense.pools(6, scores, None)
     np.testing.assert_array_equal(first.is_safe, safe > 0.9)
-    assert first.share > 0.5  # not held below any cap
+    assert first.share > 0.5
     second = defense.pools(7, scores, first)
     count = round(len(scores) * min(first.share + 0.01, 0.85))
     assert np.count_nonzero(second.is_safe) == count
@@ -100,6 +100,9 @@ def test_nothing_holds_the_first_pool(scores):
     low = np.where(np.arange(len(scores)) < 5, 0.9, 0.0) + scores * 1e-3
     assert np.count_nonzero(PublishedSafeCLIP().pools(6, low, None).is_safe) == 5
     assert np.count_nonzero(PublishedSafeCLIP(floor=True).pools(6, low, None).is_safe) == 30
+    high = np.where(np.arange(len(scores)) < 100, -0.9, 0.3) + scores * 1e-3
+    first = PublishedSafeCLIP().pools(6, high, None)
+    assert first.share > 0.95 and PublishedSafeCLIP().pools(7, high, first).share == 0.85
 
 
 def test_with_all_off_it_is_safeclip(scores):
