@@ -92,8 +92,10 @@ def first(values: np.ndarray, count: int, among: np.ndarray | None = None) -> np
     for part in parts(len(values)):
         mine = np.arange(part.start, part.stop)
         mine = np.append(best, mine if among is None else mine[among[part]])
-        known = np.where(np.isnan(values[mine]), -np.inf, values[mine])
-        best = mine[highest(known, count)]
+        known = ~np.isnan(values[mine])
+        left = max(count - np.count_nonzero(known), 0)
+        chosen = highest(values[mine], count, known)
+        best = mine[chosen | highest(np.zeros(len(mine)), left, ~known)]
     return best[np.argsort(-values[best], kind="stable")]
 
 
