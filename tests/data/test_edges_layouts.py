@@ -100,6 +100,19 @@ def test_files_of_img2dataset_are_pairs(tmp_path):
     assert [record.key for record in source.rejected] == ["00001/2"]
 
 
+def test_annotations_beside_images_are_no_captions_and_broken_links_are_listed(tmp_path):
+    written(tmp_path / "heart" / "0.png", "image")
+    written(tmp_path / "heart" / "0.json", '{"box": [1, 2]}')
+    assert open_(f"folder:{tmp_path}").class_names == ["heart"]
+    written(tmp_path / "heart" / "1.png", "image")
+    written(tmp_path / "heart" / "1.txt", "a heart")
+    (tmp_path / "heart" / "2.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "heart" / "2.txt").symlink_to("/etc/hostname")
+    source = open_(f"folder:{tmp_path}")
+    assert list(source.keys) == ["heart/1"]
+    assert {record.key for record in source.rejected} == {"heart/0", "heart/2"}
+
+
 def test_images_beside_class_folders_are_listed(tmp_path):
     written(tmp_path / "heart" / "0.png", "image")
     written(tmp_path / "0.png", "image")

@@ -64,7 +64,7 @@ def _folder(path: str, o: SourceOptions) -> Source:
     metadata = next((root / n for n in _METADATA if (root / n).is_file()), None)
     if metadata is not None:
         return _table(str(metadata), o)
-    if root.is_dir() and has_captions(root):
+    if root.is_dir() and has_captions(root, o.caption_column):
         return CaptionedFolder(path, o.caption_column, o.label_column, o.cache)
     return Folder(path, cache=o.cache)
 

@@ -16,8 +16,10 @@ from safeclip_jax.data.sources.columns import ColumnsBuilder
 from safeclip_jax.data.sources.folder import is_stray
 from safeclip_jax.data.sources.index import IndexCache, Recipe
 from safeclip_jax.errors import BadRecord
+from safeclip_jax.system import json_text
 
 _BESIDE = (".txt", ".json")
+_LOOKED_AT = 100  # .json files, to tell captions from annotations
 
 
 class CaptionedFolder(Source):
@@ -54,14 +56,30 @@ class CaptionedFolder(Source):
         return self._files.read(self._images[index])
 
 
-def has_captions(root: Path) -> bool:
-    """Whether an image of a folder has a caption beside it."""
-    for _, names in _walk(root):
+def has_captions(root: Path, caption_column: str) -> bool:
+    """Whether an image has a `.txt` beside it, or a `.json` with a caption; others annotate."""
+    looked_at = 0
+    for folder, names in _walk(root):
         split = [os.path.splitext(name) for name in names]
         images = {stem for stem, ending in split if ending.lower() in IMAGE_ENDINGS}
-        if any(stem in images for stem, ending in split if ending.lower() in _BESIDE):
-            return True
+        for stem, ending in split:
+            if stem not in images or ending.lower() not in _BESIDE or looked_at == _LOOKED_AT:
+                continue
+            looked_at += ending.lower() == ".json"
+            if ending.lower() == ".txt" or _holds(
+                root / f"{folder}{stem}{ending}", caption_column or "caption"
+            ):
+                return True
     return False
+
+
+def _holds(path: Path, field: str) -> bool:
+    """Whether a file is a JSON object with a field."""
+    try:
+        fields = json_text.read(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(fields, dict) and field in fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +100,7 @@ def _read(
             raise ValueError(str(error)) from None
 
     for folder, names in _walk(root):
-        own = [_File(f"{folder}{name}", (root / folder / name).stat().st_size) for name in names]
+        own = [_File(f"{folder}{name}", (root / folder / name).lstat().st_size) for name in names]
         whole, twice = samples.grouped(own)
         for record in twice:
             columns.reject(record.key, record.reason)
@@ -116,6 +134,6 @@ def _state(root: Path) -> str:
         for name in names:
             digest.update(f"{folder}{name}\0".encode(errors="surrogatepass"))
             if name.lower().endswith(_BESIDE):
-                found = (root / folder / name).stat()
+                found = (root / folder / name).lstat()
                 digest.update(f"{found.st_size} {found.st_mtime_ns}\0".encode())
     return digest.hexdigest()
