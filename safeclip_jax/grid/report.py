@@ -27,10 +27,15 @@ COLUMNS = (
     "seconds",
 )
 INTERVALS = ("zero_shot_accuracy", "attack_success_rate", "poison_success_rate")
+TERMS = (
+    *("attack_success_rate", "target_base_rate", "poison_success_rate", "poison_base_rate"),
+    *("zero_shot_accuracy", "score_auroc", "score_recall_at_1_percent"),
+)
 NOTES = {
-    "Success": "ASR, for targeted poisoning PSR, in %; in parentheses the base rate.",
-    "Accuracy": "Zero-shot accuracy of the untriggered images in %.",
-    "Detection": "AUROC of the scores, and recall at 1 % false positives in %.",
+    "Success": "Attack success rate, for targeted poisoning poison success rate, in %; in "
+    "parentheses the base rate.",
+    "Accuracy": "Zero-shot accuracy in %.",
+    "Detection": "AUROC of the score, and recall at 1 % false positives in %.",
     "Over all": "Means over the runs under attacks, in %. The difference is that to plain CLIP's "
     "run with the same attack and seed, with the 95 % interval of its mean.",
 }
@@ -75,7 +80,9 @@ def write(
         tables=tables,
         notes=NOTES,
         defenses=defenses,
-        footer=_footer(found, weak),
+        terms=TERMS,
+        warning=_warning(weak) if weak else "",
+        footer=_footer(found, []),
         plot=plots.bars(found, attacks, defenses),
     )
 
