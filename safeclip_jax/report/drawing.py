@@ -11,9 +11,11 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
@@ -101,15 +103,15 @@ def axes(
         made.set(xlabel=xlabel, ylabel=ylabel)
         made.patch.set_visible(False)
         figure.patch.set_visible(False)
-        for axis, ticks in ((made.xaxis, 6), (made.yaxis, 4)):
+        for axis, ticks in ((made.xaxis, 3 if width < 200 else 6), (made.yaxis, 4)):
             axis.set_major_locator(MaxNLocator(ticks))
             axis.set_major_formatter(StrMethodFormatter("{x:,.6g}"))
     return made
 
 
-def whole_numbers(axis: object) -> None:
+def whole_numbers(axis: Axis) -> None:
     """Ticks of an axis at whole numbers alone, as epochs are."""
-    axis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))  # type: ignore[attr-defined]
+    axis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
 
 
 def panel(drawn: Axes, title: str = "", alt: str = "") -> Panel:
@@ -122,7 +124,7 @@ def panel(drawn: Axes, title: str = "", alt: str = "") -> Panel:
     """
     buffer = io.StringIO()
     with matplotlib.rc_context(_STYLE):
-        drawn.figure.canvas.print_svg(buffer, metadata=_NO_METADATA)  # type: ignore[union-attr]
+        cast(FigureCanvasSVG, drawn.figure.canvas).print_svg(buffer, metadata=_NO_METADATA)
     text = buffer.getvalue()
     text = re.sub(r"<style.*?</style>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r' id="[\w.]+_\d+"', "", text)

@@ -143,6 +143,8 @@ TERMS = {
     "interval": Term(
         "95 % interval", "Wilson's interval of a share, given how many images it was counted on."
     ),
+    "pairs": Term("training pairs", "Images with their captions that the run was given."),
+    "steps": Term("steps", "Updates of the model, of all kinds of stages."),
     "pool_overlap": Term(
         "overlap of the safe pools",
         "Pairs in both safe pools as a share of those in either (intersection over union): 1 if "

@@ -40,7 +40,7 @@ def of_kind(metrics: Sequence[dict], kind: str) -> list[dict]:
 
 def losses(metrics: Sequence[dict], steps_in_all: int) -> Plot:
     """Loss of every kind of stage over the steps."""
-    axes = drawing.axes("step", "loss (nats)", size=(380, 170))
+    axes = drawing.axes("step", "loss (nats)", size=(300, 145))
     lines, legend = of_kind(metrics, "train"), {}
     for number, stage in enumerate(dict.fromkeys(line["stage"] for line in lines)):
         points = [(line["step"], line["loss"]) for line in lines if line["stage"] == stage]
@@ -55,7 +55,7 @@ def losses(metrics: Sequence[dict], steps_in_all: int) -> Plot:
 def evaluations(metrics: Sequence[dict]) -> Plot:
     """Accuracy, the attack's success and its base rate over the epochs, where measured."""
     lines = of_kind(metrics, "evaluation")
-    axes, legend = drawing.axes("epoch", "%", size=(380, 170), left=34), {}
+    axes, legend = drawing.axes("epoch", "%", size=(300, 145), left=34), {}
     for name, color in _SHARES:
         points = [(line["epoch"] + 1, 100 * line[name]) for line in lines if line[name] is not None]
         if points:
@@ -67,7 +67,7 @@ def evaluations(metrics: Sequence[dict]) -> Plot:
     axes.set_ylim(0, 101)
     drawing.whole_numbers(axes.xaxis)
     names = [name for name, _ in _SHARES if any(line[name] is not None for line in lines)]
-    meaning = " ".join(glossary.sentence(name) for name in names if "base" not in name)
+    meaning = " ".join(glossary.sentence(name) for name in names)
     alt = "accuracy and attack success by epoch"
     return Plot("Accuracy and attack success", meaning, [drawing.panel(axes, alt=alt)], legend)
 
@@ -79,24 +79,24 @@ def pool_sizes(metrics: Sequence[dict], poisons: int) -> Plot:
     if poisons:
         shown.append(("poisons_in_safe_pool", f"of {poisons:,} poisons in it", POISON))
     panels = [
-        curves({"": [(line["epoch"] + 1, line[name]) for line in lines]}, title, [color])
+        curves([[(line["epoch"] + 1, line[name]) for line in lines]], title, [color])
         for name, title, color in shown
     ]
     return Plot("Safe pool", glossary.TERMS["pools"].meaning, panels)
 
 
 def curves(
-    series: dict[str, list[tuple[int, float]]], title: str, colors: Sequence[str] = PALETTE
+    series: Sequence[Sequence[tuple[int, float]]], title: str, colors: Sequence[str] = PALETTE
 ) -> Panel:
     """Curves over the epochs, from 0 on.
 
     Args:
-      series: points of epoch and value, by name.
+      series: points of epoch and value, of each curve.
       title: what the values are.
       colors: one a curve; further ones are drawn dashed.
     """
     axes = drawing.axes("epoch")
-    for number, points in enumerate(series.values()):
+    for number, points in enumerate(series):
         if points:
             style = "-" if number < len(colors) else "--"
             x, y = zip(*points, strict=True)
@@ -104,6 +104,8 @@ def curves(
             axes.plot(x, y, style, color=colors[number % len(colors)], marker=marker)
     axes.set_ylim(0, max(1.06 * axes.get_ylim()[1], 1e-9))
     drawing.whole_numbers(axes.xaxis)
+    if all(float(value).is_integer() for points in series for _, value in points):
+        drawing.whole_numbers(axes.yaxis)
     return drawing.panel(axes, title, f"{title} by epoch")
 
 

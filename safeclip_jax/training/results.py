@@ -120,7 +120,7 @@ def warning(results: dict) -> str:
 
 def rows(results: dict) -> list[tuple[str, str]]:
     """The results as text, by the glossary's keys; what was not measured is left out."""
-    lines = [(name, _with_interval(results, name)) for name in SHARES]
+    lines = [(name, with_interval(results, name)) for name in SHARES]
     lines[2:3] += _by_trigger(results)
     lines += [
         ("poison_base_rate", _percent(results["poison_base_rate"])),
@@ -150,12 +150,12 @@ def rows(results: dict) -> list[tuple[str, str]]:
     return [(name, value) for name, value in lines if value]
 
 
-def _with_interval(results: dict, name: str) -> str:
-    """A share and its Wilson 95 % interval."""
-    if results[name] is None:
+def with_interval(results: dict, name: str) -> str:
+    """A share and its Wilson 95 % interval as text; empty where not measured."""
+    if results.get(name) is None:
         return ""
     low, high = results[f"{name}_interval"]
-    return f"{results[name]:.1%}  ({low:.1%} to {high:.1%})"
+    return f"{results[name]:.1%} ({low:.1%} to {high:.1%})"
 
 
 def _by_trigger(results: dict) -> list[tuple[str, str]]:
@@ -167,7 +167,7 @@ def _by_trigger(results: dict) -> list[tuple[str, str]]:
 def _others(results: dict) -> list[tuple[str, str]]:
     """Shares of other tasks and other data sets."""
     named = [name.removesuffix("_interval") for name in results if name.endswith("_interval")]
-    return [(name, _with_interval(results, name)) for name in named if name not in SHARES]
+    return [(name, with_interval(results, name)) for name in named if name not in SHARES]
 
 
 def _percent(share: float | None) -> str:
