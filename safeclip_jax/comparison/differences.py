@@ -143,6 +143,8 @@ def _change(key: str, a: float | None, b: float | None) -> str:
     """B's figure less A's."""
     if a is None or b is None:
         return NONE
+    if a == b:
+        return "same"
     if key in _COUNTS:
         return f"{b - a:+,}"
     if key in _RATIOS:

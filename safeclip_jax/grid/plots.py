@@ -12,9 +12,9 @@ from safeclip_jax.training.results import success
 _BARS = (("success", POISON), ("base rate", NEUTRAL), ("zero-shot accuracy", SAFE))
 _THICK = 0.2  # of a bar, where a defence has 1
 _MEANING = (
-    "For each attack and defence: how often the attack succeeds, above it how often its images "
-    "are taken for the target without it, and the accuracy that is left. Bars are means over the "
-    "seeds, dots are single runs."
+    "For each attack and defence: how often the attack succeeds; below it the base rate, which an "
+    "attack that does nothing would reach; and the accuracy. Bars are means over the seeds, dots "
+    "are single runs."
 )
 
 
@@ -36,7 +36,7 @@ def _panel(attack: str, runs: Sequence[dict], defenses: Sequence[str]) -> Panel:
         mine = [run for run in runs if run["defense_name"] == defense]
         rates, bases = zip(*map(success, mine), strict=True)
         accuracies = [run["zero_shot_accuracy"] for run in mine]
-        axes.text(0, place - 0.18, defense, va="bottom", fontsize=8)
+        axes.text(0.8, place - 0.18, defense, va="bottom", fontsize=8, parse_math=False)
         for number, (values, (_, color)) in enumerate(
             zip((rates, bases, accuracies), _BARS, strict=True)
         ):

@@ -77,7 +77,7 @@ def write(
     pages.write(
         folder / "grid.html",
         "grid.html",
-        tables=tables,
+        tables={name: _marked(rows, weak) for name, rows in tables.items()},
         notes=NOTES,
         defenses=defenses,
         terms=TERMS,
@@ -85,6 +85,11 @@ def write(
         footer=_footer(found, []),
         plot=plots.bars(found, attacks, defenses),
     )
+
+
+def _marked(rows: Rows, weak: Sequence[str]) -> Rows:
+    """The rows, with those of attacks that are too weak marked."""
+    return [[f"⚠ {name}" if name in weak else name, *cells] for name, *cells in rows]
 
 
 def too_weak(found: Sequence[Result], attacks: Sequence[str]) -> list[str]:
@@ -150,8 +155,8 @@ def _print(name: str, rows: Rows, defenses: Sequence[str]) -> None:
 
 def _warning(weak: Sequence[str]) -> str:
     return (
-        f"Too weak to judge a defence by (plain CLIP below {JUDGEABLE:.0%}): {', '.join(weak)}. "
-        "Raise attack.rate, the trigger's strength or the epochs."
+        f"Too weak to judge a defence by, with success below {JUDGEABLE:.0%} against plain CLIP: "
+        f"{', '.join(weak)}. Raise attack.rate, the trigger's strength or the epochs."
     )
 
 

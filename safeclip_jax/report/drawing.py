@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
+from xml.sax.saxutils import quoteattr
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -128,12 +129,9 @@ def panel(drawn: Axes, title: str = "", alt: str = "") -> Panel:
     text = buffer.getvalue()
     text = re.sub(r"<style.*?</style>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r' id="[\w.]+_\d+"', "", text)
-    return Panel(_STYLED.sub(_by_variables, _named(text, alt or title)), title)
-
-
-def _named(text: str, alt: str) -> str:
-    escaped = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    return text.replace("<svg ", f'<svg role="img" aria-label="{escaped}" ', 1)
+    text = _STYLED.sub(_by_variables, text)
+    named = f'<svg role="img" aria-label={quoteattr(alt or title)} '
+    return Panel(text.replace("<svg ", named, 1), title)
 
 
 def _by_variables(style: re.Match[str]) -> str:
