@@ -11,11 +11,10 @@ from safeclip_jax.report import drawing
 from safeclip_jax.report.drawing import INK, POISON, RISKY, SAFE, VARIABLES, Plot
 
 _BINS = 80
-_SIZE = (340, 150)
 _MEANING = (
-    "How many pairs have which score. The line on the left is a mixture of two Gaussians; on the "
-    "right, captions of other pairs show what a caption that does not fit looks like. Counts below "
-    "10 are linear, those above logarithmic."
+    "How many pairs (upwards) have which score. The line on the left is a mixture of two "
+    "Gaussians; on the right, captions of other pairs show what a caption that does not fit looks "
+    "like. Counts below 10 are linear, those above logarithmic."
 )
 
 
@@ -28,7 +27,7 @@ def misfits(scores: Scores, strangers: np.ndarray, poisons: np.ndarray | None) -
       poisons: indices, where they are known.
     """
     similarity, suspicion = -scores["similarity"], scores["misfit"]
-    left, right = (drawing.axes(x, "pairs", _SIZE) for x in ("cosine similarity", "misfit score"))
+    left, right = (drawing.axes(x) for x in ("cosine similarity", "misfit score"))
     cosines = similarity[~np.isnan(similarity)]
     edges = np.histogram_bin_edges(cosines, _BINS)
     _counted(left, cosines, edges)
@@ -61,4 +60,6 @@ def misfits(scores: Scores, strangers: np.ndarray, poisons: np.ndarray | None) -
 
 def _counted(axes: Axes, values: np.ndarray, edges: np.ndarray, color: str = SAFE) -> None:
     counts = np.histogram(values[~np.isnan(values)], edges)[0]
-    axes.stairs(counts, edges, fill=True, color=color, alpha=0.6, linewidth=0)
+    axes.stairs(
+        counts, edges, fill=True, color=color, alpha=0.6 if color == SAFE else 0.9, linewidth=0
+    )

@@ -150,6 +150,27 @@ TERMS = {
         "Pairs in both safe pools as a share of those in either (intersection over union): 1 if "
         "the pools are the same.",
     ),
+    "common_words": Term(
+        "words of the suspects",
+        "Words that are in suspects' captions more often than in all captions; p is the chance of "
+        "as many without an attack.",
+    ),
+    "repeated": Term(
+        "repeated, and captioned otherwise",
+        "Pictures or captions that occur again and again and fit ill; p is the chance of as many "
+        "that do not fit.",
+    ),
+    "detectors": Term(
+        "detectors", "The scores by which pairs are ordered: a high one is suspicious."
+    ),
+    "detection": Term(
+        "how well detectors tell the poisons",
+        "AUROC is the chance that a poison scores higher than an honest pair; recall is the share "
+        "of the poisons found if 1 % of the honest pairs are suspected too.",
+    ),
+    "unusable": Term(
+        "pairs that cannot be used", "They are not scored, and not among those to keep."
+    ),
 }
 _BY_TRIGGER = re.compile(r"(\w+)\[(.*)\]", re.DOTALL)
 

@@ -1,7 +1,6 @@
 """The pages as files and as a browser lays them out: on a phone, in the dark, on their own."""
 
 import re
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -91,7 +90,7 @@ def audit_page(folder):
     pages.write(
         folder / "audit.html", "audit.html", title=LONG, verdict=["Poisoned."], alarming=True,
         facts=[("pairs", "12,000")], traces=[], groups=[], plot=plot, quality=True, note="",
-        words=[{"text": LONG, "suspects": 5, "captions": 9, "p": "1e-5"}],
+        words=[{"text": LONG, "suspects": 5, "captions": 1234, "p": "1e-5"}],
         detectors=[{"name": "misfit", "text": "it", "auroc": "1", "recall": "1", "top": "1"}],
         skipped=[(LONG, "no image")],
         data='{"pairs":[],"shown":0,"mark":"flagged","reasons":[],"beside":[],"scores":["x"]}',
@@ -160,19 +159,17 @@ def test_an_attack_too_weak_to_judge_by_is_a_warning_that_is_seen(made):
 def test_a_page_fits_a_phone(name, made, tmp_path):
     seen = browser.see(made(name), tmp_path, FITS, width=375)
     assert seen["window"] == 375 and seen["page"] <= 375
+    assert seen["back"] == "rgb(255, 255, 255)"
     assert all(right <= 375 for right in seen["figures"])
     assert seen["letters"] is None or seen["letters"] > 9, "pixels of the smallest text of a plot"
 
 
 @browser.needed
 def test_plots_are_light_in_the_dark(made, tmp_path):
-    dark = "--blink-settings=preferredColorScheme=0"
-    see = partial(browser.see, made("compare"), tmp_path, FITS)
-    day, night = see(), see(dark)
-    light = {name: sum(map(int, re.findall(r"\d+", seen[name])))
-             for seen, name in ((night, "ink"), (night, "back"))}  # fmt: skip
+    night = "--blink-settings=preferredColorScheme=0"
+    seen = browser.see(made("compare"), tmp_path, FITS, night)
+    light = {name: sum(map(int, re.findall(r"\d+", seen[name]))) for name in ("ink", "back")}
     assert light["ink"] > 600 > 150 > light["back"]
-    assert day["back"] == "rgb(255, 255, 255)" and day["ink"] != night["ink"]
 
 
 def test_terms_are_a_name_and_a_sentence():
