@@ -58,14 +58,8 @@ def of_settings(a: Finished, b: Finished) -> list[Row]:
 
 def of_figures(a: Finished, b: Finished) -> list[Row]:
     """The final figures that either run has, with B's less A's."""
-    keys = [
-        key
-        for key, value in {**a.results, **b.results}.items()
-        if isinstance(a.results.get(key, value) or b.results.get(key), int | float)
-        and not key.startswith("seconds_")
-        and key not in _LEFT_OUT
-        and (a.results.get(key) or b.results.get(key) or not key.startswith(_OFTEN_NOTHING))
-    ]
+    both = {**a.results, **b.results}
+    keys = [key for key in both if _is_figure(key, a.results.get(key), b.results.get(key))]
     return [_figure(key, a.results, b.results) for key in keys]
 
 
@@ -133,6 +127,14 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _is_figure(key: str, *values: Any) -> bool:
+    known = [value for value in values if value is not None]
+    numbers = all(isinstance(value, int | float) for value in known)
+    wanted = not key.startswith("seconds_") and key not in _LEFT_OUT
+    said = any(known) or not key.startswith(_OFTEN_NOTHING)
+    return bool(known) and numbers and wanted and said
 
 
 def _figure(key: str, a: dict, b: dict) -> Row:

@@ -11,7 +11,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 from xml.sax.saxutils import quoteattr
 
 import matplotlib
@@ -37,7 +37,7 @@ VARIABLES = {
 PALETTE = (SAFE, RISKY, VIOLET, GREEN, SAND, POISON, NEUTRAL)
 
 _INKED = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
-_STYLE: dict[str, object] = {
+_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "safeclip_jax",
     "svg.fonttype": "none",
     "text.parse_math": False,  # names are data: a dollar is a dollar

@@ -127,7 +127,7 @@ def test_a_page_needs_nothing_from_elsewhere_and_follows_dark_mode(name, made):
 
 @each_page
 def test_every_plot_has_a_sentence(name, made):
-    plots = re.findall(r'<section class="plot"><h2>(.*?)</h2>\s*(<p class="dim">[^<]{20,})?',
+    plots = re.findall(r'<section class="plot[ one]*"><h2>(.*?)</h2>\s*(<p class="dim">[^<]{20,})?',
                        made(name).read_text())  # fmt: skip
     assert bool(plots) == (name != "evaluation")
     assert all(sentence for _, sentence in plots), plots
