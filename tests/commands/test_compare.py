@@ -117,7 +117,8 @@ def test_data_that_a_config_names_is_opened_only_on_demand(tmp_path):
     assert f"shown with --own-data, which opens data.source={source}" in shown
     words = pairs.source(finished.read(a), own_data=True).captions
     assert not any(f"<td>{text}<" in shown for text in words)
-    assert any(f"<td>{text}<" in compare(tmp_path, a, b, "--own-data") for text in words)
+    shown = compare(tmp_path, a, b, "--own-data")
+    assert any(f"<td>{text}<" in shown for text in words)
 
 
 def test_pools_of_other_pairs_are_refused(runs, tmp_path):
