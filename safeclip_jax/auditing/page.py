@@ -93,14 +93,14 @@ def facts(findings: Findings, poisons: np.ndarray | None, rejected: int) -> list
     """The figures to show first, by name."""
     low, high = findings.mismatch.interval
     rows = [
-        ("pairs", f"{len(findings.flagged)}"),
-        ("cannot be used", f"{int((~findings.vectors.usable).sum()) + rejected}"),
-        (f"captions expected not to fit ({low} to {high})", f"{findings.mismatch.count}"),
-        ("flagged, to leave out", f"{int(findings.flagged.sum())}"),
+        ("pairs", f"{len(findings.flagged):,}"),
+        ("cannot be used", f"{int((~findings.vectors.usable).sum()) + rejected:,}"),
+        (f"captions expected not to fit ({low:,} to {high:,})", f"{findings.mismatch.count:,}"),
+        ("flagged, to leave out", f"{int(findings.flagged.sum()):,}"),
     ]
     if poisons is not None:
         caught = int(findings.flagged[poisons].sum())
-        rows.append(("of the poisons are flagged", f"{caught} of {len(poisons)}"))
+        rows.append(("of the poisons are flagged", f"{caught:,} of {len(poisons):,}"))
     return rows
 
 

@@ -25,8 +25,8 @@ def of(findings: Findings) -> Verdict:
     low, high = findings.mismatch.interval
     total = findings.mismatch.above.of
     expected = (
-        f"Captions that do not fit their image: {findings.mismatch.count} expected of {total} "
-        f"(95 %: {low} to {high})."
+        f"Captions that do not fit their image: {findings.mismatch.count:,} expected of {total:,} "
+        f"(95 %: {low:,} to {high:,})."
     )
     pictures = [group for group in findings.repeated if group.kind == "picture"]
     lines = [*_pattern(findings), *_words(findings)]
@@ -35,8 +35,8 @@ def of(findings: Findings) -> Verdict:
     if pictures:
         pairs = sum(len(group.members) for group in pictures)
         lines.append(
-            f"{len(pictures)} picture(s) occur again and again under captions that do not fit, in "
-            f"{pairs} pairs (at most {p(max(g.p_value for g in pictures))})."
+            f"{len(pictures):,} picture(s) occur again and again under captions that do not fit, "
+            f"in {pairs:,} pairs (at most {p(max(g.p_value for g in pictures))})."
         )
     if findings.targets and findings.trigger:
         head = f"This looks like a backdoor towards “{findings.targets[0].text}”."
@@ -69,7 +69,7 @@ def _words(findings: Findings) -> list[str]:
         return []
     total = int(findings.sharers.sum())
     named = ", ".join(
-        f"“{w.text}” {w.suspects} of {total} (all captions: {w.captions}, {p(w.p_value)})"
+        f"“{w.text}” {w.suspects:,} of {total:,} (all captions: {w.captions:,}, {p(w.p_value)})"
         for w in findings.targets[:3]
     )
     who = "They" if findings.sharers is findings.strange else "Pairs with it"

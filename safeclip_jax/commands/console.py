@@ -15,6 +15,7 @@ COMMANDS = {
     "poison": "writes a poisoned copy of a data set",
     "grid": "attacks × defences × seeds, in one table",
     "evaluate": "evaluates trained models",
+    "compare": "shows two finished runs side by side",
     "audit": "tells which pairs of a data set are poisoned",
     "prepare": "writes data once in the form that trains fastest",
     "export": "writes a trained model for another program",

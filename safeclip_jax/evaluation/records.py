@@ -15,11 +15,13 @@ from rich.table import Table
 
 from safeclip_jax.evaluation.share import Share
 from safeclip_jax.evaluation.task import Metrics
-from safeclip_jax.report import pages, plots
+from safeclip_jax.report import confusion, glossary, pages
 from safeclip_jax.system import atomic_file
 from safeclip_jax.system.csv_cells import harmless
 from safeclip_jax.system.terminal import console
 
+Cell = tuple[str, float | None]  # the text, and the share in [0, 1] if it is one
+_NONE: Cell = ("–", None)
 # Names of the tasks and figures in CLIP_benchmark, whose tools read such files.
 TASKS = {"zero_shot": "zeroshot_classification", "retrieval": "zeroshot_retrieval"}
 METRICS = {
@@ -104,7 +106,8 @@ def write(folder: Path, records: Sequence[Record]) -> None:
             folder / f"{name}.json", json.dumps(record.as_json(), indent=1) + "\n"
         )
     atomic_file.write_text(folder / "results.csv", _csv(records))
-    header, rows = comparison(records)
+    header, found = comparison(records)
+    rows = [[text for text, _ in row] for row in found]
     atomic_file.write_text(folder / "results.md", _markdown(header, rows))
     shown = Table(*header)
     for row in rows:
@@ -114,33 +117,33 @@ def write(folder: Path, records: Sequence[Record]) -> None:
         folder / "report.html",
         "evaluation.html",
         header=header,
-        rows=rows,
-        plot=plots.comparison(_bars(records)),
+        rows=found,
+        terms=list(dict.fromkeys(n for r in records for n in r.metrics if glossary.meaning(n))),
         confusions=[
-            (f"{r.model} on {r.dataset}", plots.confusion(counts, r.class_names))
+            (f"{r.model} on {r.dataset}", confusion.of(counts, r.class_names))
             for r in records
             if isinstance(counts := r.metrics.get("confusion"), np.ndarray)
         ],
     )
 
 
-def comparison(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
+def comparison(records: Sequence[Record]) -> tuple[list[str], list[list[Cell]]]:
     """Header and rows of a table: a row a figure, a column a model.
 
     What was measured on other images, or with other triggers, stands in a row of its own.
     """
     models = list(dict.fromkeys(record.model for record in records))
-    cells: dict[tuple[str, str], dict[str, str]] = {}
+    cells: dict[tuple[str, str], dict[str, Cell]] = {}
     for record, data in zip(records, _told_apart(records), strict=True):
-        cells.setdefault((data, "images"), {})[record.model] = f"{record.images:,}"
+        cells.setdefault((data, "images"), {})[record.model] = f"{record.images:,}", None
         if record.skipped:
-            unused = cells.setdefault((data, "records that could not be used"), {})
-            unused[record.model] = f"{record.skipped:,}"
+            unused = cells.setdefault((data, "skipped_records"), {})
+            unused[record.model] = f"{record.skipped:,}", None
         for name, found in record.metrics.items():
             if not isinstance(found, np.ndarray):
                 cells.setdefault((data, name), {})[record.model] = _cell(name, found)
     rows = [
-        [dataset, name.replace("_", " "), *(found.get(model, "–") for model in models)]
+        [(dataset, None), (glossary.name(name), None), *(found.get(m, _NONE) for m in models)]
         for (dataset, name), found in cells.items()
     ]
     return ["data", "figure", *models], rows
@@ -157,13 +160,13 @@ def _told_apart(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def _cell(name: str, found: Share | float | None) -> str:
+def _cell(name: str, found: Share | float | None) -> Cell:
     if found is None:
-        return "–"
+        return _NONE
     if isinstance(found, Share):
         low, high = found.interval
-        return f"{found.value:.1%} ({low:.1%} to {high:.1%})"
-    return f"{found:.3g}" if name == "linear_probe_C" else f"{found:.1%}"
+        return f"{found.value:.1%} ({low:.1%} to {high:.1%})", found.value
+    return (f"{found:.3g}", None) if name == "linear_probe_C" else (f"{found:.1%}", found)
 
 
 def _csv(records: Sequence[Record]) -> str:
@@ -183,17 +186,6 @@ def _csv(records: Sequence[Record]) -> str:
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "".join(f"| {' | '.join(c.replace('|', '∣') for c in line)} |\n" for line in lines)
-
-
-def _bars(records: Sequence[Record]) -> dict[str, dict[str, float]]:
-    """For each figure that is a share, its value by model."""
-    found: dict[str, dict[str, float]] = {}
-    for record in records:
-        for name, value in record.metrics.items():
-            if isinstance(value, Share):
-                place = f"{record.dataset}: {name.replace('_', ' ')}"
-                found.setdefault(place, {})[record.model] = value.value
-    return found
 
 
 def _as_name(text: str) -> str:

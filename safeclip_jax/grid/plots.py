@@ -2,45 +2,48 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
-import numpy as np
-from matplotlib.figure import Figure
-
-from safeclip_jax.report.plots import as_svg
+from safeclip_jax.report import drawing
+from safeclip_jax.report.drawing import INK, NEUTRAL, POISON, SAFE, VARIABLES, Panel, Plot
 from safeclip_jax.training.results import success
 
-COLORS = ("#b3261e", "#d98a29", "#8a6fb0", "#c9b8a0", "#2a78b5", "#2b8a57", "#101418")
+_BARS = (("success", POISON), ("base rate", NEUTRAL), ("zero-shot accuracy", SAFE))
+_THICK = 0.2  # of a bar, where a defence has 1
+_MEANING = (
+    "For each attack and defence: how often the attack succeeds; below it the base rate, which an "
+    "attack that does nothing would reach; and the accuracy. Bars are means over the seeds, dots "
+    "are single runs."
+)
 
 
-def bars(
-    found: Sequence[dict],
-    attacks: Sequence[str],
-    defenses: Sequence[str],
-) -> str:
-    """Bars of the means, a point for each seed, and a tick for the base rate, as SVG."""
-    attacks = [a for a in attacks if any(r["attack"] == a for r in found)]
-    figure = Figure(figsize=(max(9.0, 1.15 * len(attacks) + 2), 6.4), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True)
-    width = 0.84 / max(len(defenses), 1)
-    for number, defense in enumerate(defenses):
-        color = COLORS[number % len(COLORS)]
-        for place, attack in enumerate(attacks):
-            runs = [r for r in found if (r["attack"], r["defense_name"]) == (attack, defense)]
-            if not runs:
-                continue
-            x = place - 0.42 + (number + 0.5) * width
-            rates = [100 * success(run)[0] for run in runs]
-            base = 100 * np.mean([success(run)[1] for run in runs])
-            accuracies = [100 * run["zero_shot_accuracy"] for run in runs]
-            for axes, values in ((top, rates), (bottom, accuracies)):
-                axes.bar(x, np.mean(values), width, color=color, alpha=0.75, label=defense)
-                axes.plot([x] * len(values), values, "o", color="black", markersize=2)
-            top.hlines(base, x - width / 2, x + width / 2, color="black", linewidth=0.9)
-    top.set(ylabel="success, % (line: base rate)", ylim=(0, 101))
-    bottom.set(ylabel="zero-shot accuracy, %", ylim=(0, 101))
-    bottom.set_xticks(range(len(attacks)), attacks, rotation=20, ha="right")
-    handles, labels = top.get_legend_handles_labels()
-    once = dict(zip(labels, handles, strict=True))
-    figure.legend(once.values(), once.keys(), loc="outside upper center", ncols=4, frameon=False)
-    return as_svg(figure)
+def bars(found: Sequence[dict], attacks: Sequence[str], defenses: Sequence[str]) -> Plot:
+    """A panel for each attack; in it for each defence bars of means, and a dot for each seed."""
+    panels = []
+    for attack in attacks:
+        mine = [run for run in found if run["attack"] == attack]
+        ran = [name for name in defenses if any(run["defense_name"] == name for run in mine)]
+        if mine:
+            panels.append(_panel(attack, mine, ran))
+    legend = {name: VARIABLES[color] for name, color in _BARS}
+    return Plot("All attacks", _MEANING, panels, legend)
+
+
+def _panel(attack: str, runs: Sequence[dict], defenses: Sequence[str]) -> Panel:
+    axes = drawing.axes("%", size=(252, 34 + 38 * len(defenses)), left=8)
+    for place, defense in enumerate(defenses):
+        mine = [run for run in runs if run["defense_name"] == defense]
+        rates, bases = zip(*map(success, mine), strict=True)
+        accuracies = [run["zero_shot_accuracy"] for run in mine]
+        axes.text(0.8, place - 0.18, defense, va="bottom", fontsize=8, parse_math=False)
+        for number, (values, (_, color)) in enumerate(
+            zip((rates, bases, accuracies), _BARS, strict=True)
+        ):
+            y = [place + _THICK * number] * len(values)
+            axes.barh(y[0], 100 * statistics.mean(values), 0.9 * _THICK, color=color)
+            if len(values) > 1:
+                axes.plot([100 * v for v in values], y, ".", color=INK, markersize=2.5)
+    axes.set(xlim=(0, 101), ylim=(len(defenses) - 0.4, -0.55))
+    axes.set_yticks([])
+    return drawing.panel(axes, attack)

@@ -27,10 +27,15 @@ COLUMNS = (
     "seconds",
 )
 INTERVALS = ("zero_shot_accuracy", "attack_success_rate", "poison_success_rate")
+TERMS = (
+    *("attack_success_rate", "target_base_rate", "poison_success_rate", "poison_base_rate"),
+    *("zero_shot_accuracy", "score_auroc", "score_recall_at_1_percent"),
+)
 NOTES = {
-    "Success": "ASR, for targeted poisoning PSR, in %; in parentheses the base rate.",
-    "Accuracy": "Zero-shot accuracy of the untriggered images in %.",
-    "Detection": "AUROC of the scores, and recall at 1 % false positives in %.",
+    "Success": "Attack success rate, for targeted poisoning poison success rate, in %; in "
+    "parentheses the base rate.",
+    "Accuracy": "Zero-shot accuracy in %.",
+    "Detection": "AUROC of the score, and recall at 1 % false positives in %.",
     "Over all": "Means over the runs under attacks, in %. The difference is that to plain CLIP's "
     "run with the same attack and seed, with the 95 % interval of its mean.",
 }
@@ -72,12 +77,19 @@ def write(
     pages.write(
         folder / "grid.html",
         "grid.html",
-        tables=tables,
+        tables={name: _marked(rows, weak) for name, rows in tables.items()},
         notes=NOTES,
         defenses=defenses,
-        footer=_footer(found, weak),
+        terms=TERMS,
+        warning=_warning(weak) if weak else "",
+        footer=_footer(found, []),
         plot=plots.bars(found, attacks, defenses),
     )
+
+
+def _marked(rows: Rows, weak: Sequence[str]) -> Rows:
+    """The rows, with those of attacks that are too weak marked."""
+    return [[f"⚠ {name}" if name in weak else name, *cells] for name, *cells in rows]
 
 
 def too_weak(found: Sequence[Result], attacks: Sequence[str]) -> list[str]:
@@ -143,8 +155,8 @@ def _print(name: str, rows: Rows, defenses: Sequence[str]) -> None:
 
 def _warning(weak: Sequence[str]) -> str:
     return (
-        f"Too weak to judge a defence by (plain CLIP below {JUDGEABLE:.0%}): {', '.join(weak)}. "
-        "Raise attack.rate, the trigger's strength or the epochs."
+        f"Too weak to judge a defence by, with success below {JUDGEABLE:.0%} against plain CLIP: "
+        f"{', '.join(weak)}. Raise attack.rate, the trigger's strength or the epochs."
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jinja2
 
+from safeclip_jax.report import glossary
 from safeclip_jax.system import atomic_file
 
 
@@ -17,7 +18,7 @@ def write(path: Path, template: str, **values: object) -> None:
     Args:
       path: of the file.
       template: a file's name in `templates/`.
-      **values: all that the template names.
+      **values: all that the template names, beside the glossary's `called` and `meaning`.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("safeclip_jax.report"),
@@ -26,4 +27,6 @@ def write(path: Path, template: str, **values: object) -> None:
         trim_blocks=template.endswith(".md"),
         lstrip_blocks=template.endswith(".md"),
     )
+    environment.globals |= {"called": glossary.name, "meaning": glossary.meaning}
+    environment.filters["thousands"] = "{:,}".format
     atomic_file.write_text(path, environment.get_template(template).render(values))

@@ -30,8 +30,7 @@ def check(folder: Path, found: DigestsOf, accept: Collection[str] = ()) -> list[
     Raises:
       UserError: if the data differs.
     """
-    path = folder / NAME
-    differences = dict(_differences(_read(path) if path.exists() else {}, found))
+    differences = dict(_differences(read(folder), found))
     if differences and (KEY not in accept or "pairs" in differences):
         go_on = "" if "pairs" in differences else f", or go on with --accept={KEY}"
         raise UserError(
@@ -46,7 +45,11 @@ def note(folder: Path, found: DigestsOf) -> None:
     atomic_file.write_text(folder / NAME, json.dumps(found, indent=1) + "\n")
 
 
-def _read(path: Path) -> DigestsOf:
+def read(folder: Path) -> DigestsOf:
+    """What `note` kept; nothing where it kept nothing. `UserError` if it cannot be read."""
+    path = folder / NAME
+    if not path.exists():
+        return {}
     found = json_text.read_file(path)
     if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
         raise UserError(f"{path} does not hold digests of data: restore it, or delete it")

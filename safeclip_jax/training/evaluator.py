@@ -19,6 +19,7 @@ from safeclip_jax.evaluation.embedding import Embedding, Reading
 from safeclip_jax.evaluation.share import Share
 from safeclip_jax.evaluation.task import Metrics
 from safeclip_jax.models.clip import Variables
+from safeclip_jax.report import glossary
 from safeclip_jax.system import json_text
 from safeclip_jax.training.experiment import Experiment
 
@@ -71,23 +72,17 @@ class Evaluator:
 def line(metrics: Metrics) -> str:
     """The figures that a reader of a log wants, in words."""
     parts = []
-    for name, shown in SHOWN.items():
+    for name in SHOWN:
         found = metrics.get(name)
         if isinstance(found, Share):
-            parts.append(f"{shown} {found.value:.1%}")
+            parts.append(f"{glossary.name(name)} {found.value:.1%}")
     return ", ".join(parts) or "nothing to evaluate on"
 
 
-SHOWN = {
-    "zero_shot_accuracy": "zero-shot accuracy",
-    "attack_success_rate": "attack success",
-    "target_base_rate": "base rate",
-    "poison_success_rate": "poison success",
-    "image_recall_at_1": "image recall@1",
-    "text_recall_at_1": "text recall@1",
-    "linear_probe_accuracy": "linear probe",
-    "knn_accuracy": "k-NN",
-}
+SHOWN = (
+    *("zero_shot_accuracy", "attack_success_rate", "target_base_rate", "poison_success_rate"),
+    *("image_recall_at_1", "text_recall_at_1", "linear_probe_accuracy", "knn_accuracy"),
+)
 
 
 def pool_quality(pools: Pools, poisons: np.ndarray) -> dict[str, float | int | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from safeclip_jax.errors import UserError, first_line
 from safeclip_jax.evaluation.attack import JUDGEABLE
+from safeclip_jax.report import glossary
 from safeclip_jax.system import atomic_file, json_text
 from safeclip_jax.system.terminal import console
 from safeclip_jax.training.evaluator import SHARES
@@ -81,15 +81,11 @@ def write(path: Path, results: dict) -> None:
 def show(results: dict) -> None:
     """Prints the figures that a reader wants first."""
     table = Table("", "", title=f"{results['defense']}, seed {results['seed']}", show_header=False)
-    for name, value in rows(results):
-        table.add_row(name, value)
+    for key, value in rows(results):
+        table.add_row(glossary.name(key), value)
     console().print(table)
-    if too_weak(results):
-        console().print(
-            f"note: this attack succeeds against plain CLIP in fewer than {JUDGEABLE:.0%} of the "
-            "cases: too weak to judge a defence by. Raise attack.rate, the trigger's strength or "
-            "the epochs."
-        )
+    if warning(results):
+        console().print(f"note: {warning(results)}")
 
 
 def success(results: dict) -> tuple[float, float]:
@@ -112,66 +108,66 @@ def too_weak(results: dict) -> bool:
     return plain and rate < JUDGEABLE
 
 
+def warning(results: dict) -> str:
+    """What a reader must know of the figures first; empty if nothing."""
+    if not too_weak(results):
+        return ""
+    return (
+        "Too weak to judge a defence by: this attack succeeds against plain CLIP in fewer than "
+        f"{JUDGEABLE:.0%} of the cases. Raise attack.rate, the trigger's strength or the epochs."
+    )
+
+
 def rows(results: dict) -> list[tuple[str, str]]:
-    """The results as named lines of text; what was not measured is left out."""
-    lines = [
-        ("zero-shot accuracy", _with_interval(results, "zero_shot_accuracy")),
-        ("attack success rate", _with_interval(results, "attack_success_rate")),
-        *_by_trigger(results),
-        ("target's base rate", _with_interval(results, "target_base_rate")),
-        ("poison success rate", _with_interval(results, "poison_success_rate")),
-        ("its base rate", _percent(results["poison_base_rate"])),
+    """The results as text, by the glossary's keys; what was not measured is left out."""
+    lines = [(name, with_interval(results, name)) for name in SHARES]
+    lines[2:3] += _by_trigger(results)
+    lines += [
+        ("poison_base_rate", _percent(results["poison_base_rate"])),
         *_others(results),
-        ("poisons", f"{results['poisons']} of {results['pairs']} pairs"),
+        ("poisons", f"{results['poisons']:,} of {results['pairs']:,} pairs"),
     ]
     if results["safe_pool_size"] is not None:
         lines += [
-            ("poisons in the safe pool", f"{results['poisons_in_safe_pool']}"),
-            ("safe pool", f"{results['safe_pool_size']} pairs"),
+            ("safe_pool_size", f"{results['safe_pool_size']:,} pairs"),
+            ("poisons_in_safe_pool", f"{results['poisons_in_safe_pool']:,}"),
         ]
     if results["excluded_pairs"]:
         count, poisons = results["excluded_pairs"], results["excluded_poisons"]
-        lines.append(("excluded as outliers", f"{count} pairs, {poisons} poisons among them"))
+        lines.append(("excluded_pairs", f"{count:,} pairs, {poisons:,} poisons among them"))
     if results["score_auroc"] is not None:
-        lines.append(("AUROC of the score", f"{results['score_auroc']:.4f}"))
-        recall = _percent(results["score_recall_at_1_percent"])
-        lines.append(("its recall at 1 % false positives", recall))
-    spent = ", ".join(f"{a} {results[f'seconds_{a}']:.0f}" for a in ACTIVITIES)
+        lines.append(("score_auroc", f"{results['score_auroc']:.4f}"))
+        name = "score_recall_at_1_percent"
+        lines.append((name, _percent(results[name])))
+    spent = ", ".join(f"{a} {results[f'seconds_{a}']:,.0f}" for a in ACTIVITIES)
     lines += [
-        ("training", f"{results['pairs_per_second']:.0f} pairs/s"),
-        ("seconds", f"{results['seconds']:.0f} ({spent})"),
+        ("pairs_per_second", f"{results['pairs_per_second']:,.0f} pairs/s"),
+        ("seconds", f"{results['seconds']:,.0f} ({spent})"),
     ]
-    if results["skipped_records"]:
-        lines.append(("records that could not be used", f"{results['skipped_records']}"))
-    if results.get("skipped_held_out"):
-        lines.append(("held-out images not used", f"{results['skipped_held_out']}"))
-    if results["skipped_steps"]:
-        lines.append(("steps without an update", f"{results['skipped_steps']}"))
+    for name in ("skipped_records", "skipped_held_out", "skipped_steps"):
+        if results.get(name):
+            lines.append((name, f"{results[name]:,}"))
     return [(name, value) for name, value in lines if value]
 
 
-def _with_interval(results: dict, name: str) -> str:
-    """A share and its Wilson 95 % interval."""
-    if results[name] is None:
+def with_interval(results: dict, name: str) -> str:
+    """A share and its Wilson 95 % interval as text; empty where not measured."""
+    if results.get(name) is None:
         return ""
     low, high = results[f"{name}_interval"]
-    return f"{results[name]:.1%}  ({low:.1%} to {high:.1%})"
+    return f"{results[name]:.1%} ({low:.1%} to {high:.1%})"
 
 
 def _by_trigger(results: dict) -> list[tuple[str, str]]:
     """The attack's success with each trigger, where there are several."""
-    named = {re.fullmatch(r"attack_success_rate\[(.*)\]", name): name for name in results}
-    return [(f"  by {m[1]}", _percent(results[name])) for m, name in named.items() if m]
+    named = [name for name in results if name.startswith("attack_success_rate[")]
+    return [(name, _percent(results[name])) for name in named]
 
 
 def _others(results: dict) -> list[tuple[str, str]]:
     """Shares of other tasks and other data sets."""
     named = [name.removesuffix("_interval") for name in results if name.endswith("_interval")]
-    return [
-        (name.replace("_", " "), _with_interval(results, name))
-        for name in named
-        if name not in SHARES
-    ]
+    return [(name, with_interval(results, name)) for name in named if name not in SHARES]
 
 
 def _percent(share: float | None) -> str:

@@ -12,12 +12,14 @@ import numpy as np
 from safeclip_jax.defenses import pool_files, pools, ranking
 from safeclip_jax.errors import BadRecord
 from safeclip_jax.evaluation.task import Metrics
-from safeclip_jax.report import pages, pair_browser, plots, pool_history
+from safeclip_jax.report import confusion, glossary, pages, pair_browser, plots, pool_history
 from safeclip_jax.report.pool_history import History
 from safeclip_jax.runs import run_data
 from safeclip_jax.training.experiment import Experiment
 from safeclip_jax.training.metrics import read as read_metrics
-from safeclip_jax.training.results import rows
+from safeclip_jax.training.results import rows, warning
+
+ExampleGroup = tuple[str, str, list[dict]]  # its name, what is in it, the pairs
 
 EXAMPLES = 8
 PAIRS = 20_000  # on the page, the worst scores first
@@ -40,29 +42,34 @@ def write(folder: Path, experiment: Experiment, results: dict, evaluation: Metri
     files = () if history is None else history.files
     last = pool_files.load(files[-1]) if files else None
     poisons = experiment.attack.manifest.indices
-    figures = [("Loss", plots.losses(metrics, results["steps"]))]
-    if any(line.get("kind") == "evaluation" for line in metrics):
-        figures.append(("Accuracy and attack success", plots.evaluations(metrics)))
+    shown = [plots.losses(metrics, results["steps"])]
+    if plots.of_kind(metrics, "evaluation"):
+        shown.append(plots.evaluations(metrics))
     if files:
-        figures.append(("Safe pool", plots.pool_sizes(metrics, len(poisons))))
-        figures.append(("Scores of all pairs", plots.similarities(files, poisons)))
-    confusion = evaluation.get("confusion")
-    if isinstance(confusion, np.ndarray) and experiment.held_out is not None:
-        names = experiment.held_out.class_names
-        figures.append(("Zero-shot confusion", plots.confusion(confusion, names)))
+        shown.append(plots.pool_sizes(metrics, len(poisons)))
+        shown.append(plots.similarities(files, poisons))
     pages.write(
         folder / "report.html",
         "report.html",
         title=f"{results['defense']}, seed {results['seed']}",
         folder=folder,
         own_data=bool(run_data.named(experiment.config)),
+        warning=warning(results),
         rows=rows(results),
-        figures=figures,
+        plots=shown,
+        confusion=_confusion(experiment, evaluation),
         groups=_examples(experiment, last),
         data=None if history is None or last is None else _pairs(experiment, history, last),
         left_out=max(len(experiment.source) - PAIRS, 0),
         config=(folder / "config.json").read_text(),
     )
+
+
+def _confusion(experiment: Experiment, evaluation: Metrics) -> confusion.Confusion | None:
+    counts = evaluation.get("confusion")
+    if not isinstance(counts, np.ndarray) or experiment.held_out is None:
+        return None
+    return confusion.of(counts, experiment.held_out.class_names)
 
 
 def _pairs(experiment: Experiment, history: History, last: pools.Pools) -> str:
@@ -82,26 +89,31 @@ def _pairs(experiment: Experiment, history: History, last: pools.Pools) -> str:
     return pair_browser.data(shown, experiment.source, history, _PICTURES)
 
 
-def _examples(experiment: Experiment, last: pools.Pools | None) -> list[tuple[str, list[dict]]]:
-    """Groups of example pairs: the poisons, and both ends of both pools."""
+def _examples(experiment: Experiment, last: pools.Pools | None) -> list[ExampleGroup]:
+    """Example pairs: the poisons, and both ends of both pools."""
     poisons = experiment.attack.manifest.indices
-    groups = [("Poisoned pairs", poisons)]
+    groups = [("Poisoned pairs", "The first of those that the attack changed.", poisons)]
     if last is not None:
         safe, low = last.is_safe, -last.scores
-        nearest = len(safe) - 1 - ranking.first(low[::-1], EXAMPLES, safe[::-1])
+        border = len(safe) - 1 - ranking.first(low[::-1], EXAMPLES, safe[::-1])
+        best, worst = (
+            ranking.first(last.scores, EXAMPLES, safe),
+            ranking.first(low, EXAMPLES, ~safe),
+        )
+        missed, excluded = poisons[safe[poisons]], glossary.meaning("excluded_pairs")
         groups += [
-            ("Poisons that reached the safe pool", poisons[safe[poisons]]),
-            ("Safest pairs", ranking.first(last.scores, EXAMPLES, safe)),
-            ("Safe pairs nearest to the border", nearest),
-            ("Riskiest pairs", ranking.first(low, EXAMPLES, ~safe)),
-            ("Excluded as outliers", last.excluded),
+            ("Poisons that reached the safe pool", "What the defence missed.", missed),
+            ("Safest pairs", "Those of the safe pool with the highest scores.", best),
+            ("Safe pairs nearest to the border", "Those of it with the lowest scores.", border),
+            ("Riskiest pairs", "Those of the risky pool with the lowest scores.", worst),
+            ("Excluded as outliers", excluded, last.excluded),
         ]
     scores = None if last is None else last.scores
-    shown = [
-        (name, [_example(experiment, int(i), scores) for i in indices[:EXAMPLES]])
-        for name, indices in groups
+    return [
+        (name, meaning, [_example(experiment, int(i), scores) for i in indices[:EXAMPLES]])
+        for name, meaning, indices in groups
+        if len(indices)
     ]
-    return [(name, examples) for name, examples in shown if examples]
 
 
 def _example(experiment: Experiment, index: int, scores: np.ndarray | None) -> dict:

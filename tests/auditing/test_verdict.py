@@ -61,7 +61,7 @@ def test_the_head_tells_an_attack_from_noise(found, head, alarming):
     assert told.lines[0].startswith(head) and told.alarming is alarming
     low, high = found.mismatch.interval
     assert told.lines[1] == (
-        f"Captions that do not fit their image: {2 * found.misfits} expected of 1000 "
+        f"Captions that do not fit their image: {2 * found.misfits} expected of 1,000 "
         f"(95 %: {low} to {high})."
     )
     assert ("No word, picture or pattern" in " ".join(told.lines[2:])) == (head[:7] == "No sign")

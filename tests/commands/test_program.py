@@ -15,6 +15,7 @@ from safeclip_jax.errors import Outage, UserError, failed
 from safeclip_jax.system import host
 from safeclip_jax.system.signals import Interrupted
 from tests.support import data_files
+from tests.support.made_up_run import made_up
 from tests.support.untrained import untrained
 
 ROOT = Path(__file__).parents[2]
@@ -32,12 +33,14 @@ def ended(capsys, monkeypatch, *arguments):
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):
-    """A table of pairs, and a run."""
+    """A table of pairs, a run, and two that are finished."""
     folder = tmp_path_factory.mktemp("given")
     config = safeclip_jax.config("audit")
     config.data.pairs, config.epochs, config.defense = 128, 1, "none"
     untrained(config, folder / "run")
     data_files.write_scenes_csv(folder / "csv", data_files.scene_files(40))
+    for seed, name in enumerate("ab"):
+        made_up(folder / name, seed=seed)
     return folder
 
 
@@ -55,6 +58,7 @@ def writing(name, given, out):
                      f"--out={out}"],
         "export": [f"--model={run}", "--format=native", f"--out={out}"],
         "import": [f"--model={run}", f"--out={out}"],
+        "compare": [str(given / "a"), str(given / "b"), f"--out={out}"],
     }[name]]  # fmt: skip
 
 

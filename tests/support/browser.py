@@ -1,5 +1,6 @@
 """A page with pairs as a browser sees it."""
 
+import html
 import json
 import shutil
 import subprocess
@@ -51,10 +52,23 @@ document.title = "seen " + JSON.stringify(seen);
 
 def use(page, tmp_path):
     """Runs the steps in a page with pairs and returns what they saw."""
+    return see(page, tmp_path, STEPS)
+
+
+def see(page, tmp_path, script, *flags, width=None):
+    """What a script at a page's end puts into the title, behind "seen ", as JSON.
+
+    With a width, of pixels, the page is in a frame of it: a window has a least width. The title is
+    then that of `parent.document`.
+    """
+    text = page.read_text().replace("</html>", script + "</html>")
+    if width:
+        style = f"width: {width}px; height: 800px; border: 0"
+        text = f'<title></title><iframe style="{style}" srcdoc="{html.escape(text)}"></iframe>'
     driven = tmp_path / "driven.html"
-    driven.write_text(page.read_text().replace("</html>", STEPS + "</html>"))
+    driven.write_text(text)
     done = subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", *flags,
          f"--user-data-dir={tmp_path}/profile", "--dump-dom", driven.as_uri()],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip

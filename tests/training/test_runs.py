@@ -125,7 +125,7 @@ def test_metrics_cover_every_step_and_stage(finished):
 
 def test_report_is_self_contained_and_escapes(finished):
     page = (finished[0] / "report.html").read_text()
-    assert page.count("<svg") == 5 and "data:image/webp;base64" in page
+    assert page.count('<svg role="img"') == 7 and "data:image/webp;base64" in page
     assert page.count("<script") == 2
     assert not re.findall(r'(?:src|href)="(?!data:|#|audit/audit.html")', page)
 

@@ -37,7 +37,7 @@ function select() {
 function draw() {
   const pages = Math.max(1, Math.ceil(shown.length / PAGE));
   page = Math.min(Math.max(page, 0), pages - 1);
-  at("place").textContent = `${page + 1} / ${pages} (${shown.length} pairs)`;
+  at("place").textContent = `${page + 1} / ${pages} (${shown.length.toLocaleString("en")} pairs)`;
   at("before").disabled = page === 0;
   at("after").disabled = page === pages - 1;
   at("cards").replaceChildren(...shown.slice(page * PAGE, (page + 1) * PAGE).map((i, n) => {
