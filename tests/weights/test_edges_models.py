@@ -252,3 +252,13 @@ def test_what_transformers_itself_writes_is_read(copy, tmp_path):
     back: Pretrained = pretrained.read(theirs)
     assert back.config == model.config
     assert_same(back.variables, model.variables)
+
+
+def test_a_pytorch_file_that_is_cut_off_is_said_to_be_so(copy):
+    torch = pytest.importorskip("torch")
+    folder, _ = copy("open_clip")
+    file = folder / "a.pt"
+    torch.save({"weight": torch.zeros(1000)}, file)
+    file.write_bytes(file.read_bytes()[:2000])
+    with pytest.raises(UserError, match=r"a\.pt cannot be read \(.+\): is it whole"):
+        tensor_files.read(file)
