@@ -1,8 +1,10 @@
 """Models as people have them: parts, wrappers, prefixes, other names, explicit defaults."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,6 +65,12 @@ def in_parts(folder, count=3):
     index = folder / f"{file.name}.index.json"
     index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": places}))
     return index
+
+
+def test_the_page_names_tests_that_are_here():
+    page = (Path(__file__).parents[2] / "docs/models.md").read_text()
+    named = re.findall(r"`(test_\w+)`", page)
+    assert len(named) > 5 and all(callable(globals().get(name)) for name in named)
 
 
 @pytest.mark.parametrize("layout", ["huggingface", "open_clip"])
