@@ -104,8 +104,8 @@ def _difference(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -
 def shapes_of(config: CLIPConfig) -> Any:
     """Shapes of all arrays of a model, by collection."""
     size = config.image.image_size
-    images = jnp.zeros((1, size, size, 3))
-    tokens = jnp.zeros((1, config.text.context), jnp.int32)
+    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    tokens = jax.ShapeDtypeStruct((1, config.text.context), jnp.int32)
     return jax.eval_shape(CLIP(config).init, jax.random.key(0), images, tokens)
 
 
@@ -242,7 +242,7 @@ def _checked(understand: Callable[[], CLIPConfig], where: str) -> CLIPConfig:
     try:
         config = understand()
         numbers = [x for x in jax.tree.leaves(asdict(config)) if isinstance(x, int)]
-        deepest = max(config.text.depth, *config.image.depths)
+        deepest = max(config.text.depth, sum(config.image.depths))
         if max(numbers) > _LARGEST or deepest > _DEEPEST:
             raise ValueError("a size in it is beyond all models")
         shapes_of(config)
@@ -263,7 +263,7 @@ def _objects(content: dict[str, Any], *names: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-_LARGEST, _DEEPEST = 100_000_000, 1000
+_LARGEST, _DEEPEST = 100_000_000, 128  # known models have at most 64 blocks in a tower
 
 
 def _tokenizer(folder: Path, context: int, vocab_size: int | None) -> Tokenizer:

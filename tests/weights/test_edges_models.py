@@ -270,3 +270,13 @@ def test_a_pytorch_file_that_is_cut_off_is_said_to_be_so(copy):
     file.write_bytes(file.read_bytes()[:2000])
     with pytest.raises(UserError, match=r"a\.pt cannot be read \(.+\): is it whole"):
         tensor_files.read(file)
+
+
+@pytest.mark.parametrize("layers", [129, [100, 1, 1, 28]])
+def test_a_model_deeper_than_all_is_refused_before_it_is_made(copy, layers):
+    folder, _ = copy("open_clip")
+    content = json.loads((folder / "open_clip_config.json").read_text())
+    content["model_cfg"]["vision_cfg"]["layers"] = layers
+    (folder / "open_clip_config.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="a size in it is beyond all models"):
+        pretrained.read(folder)
