@@ -35,7 +35,7 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["safeclip_jax", "safeclip_jax.*"]), *CONFIGS],
     package_dir=CONFIGS,
-    package_data={"safeclip_jax": ["py.typed", "report/templates/*"]},
+    package_data={"safeclip_jax": ["py.typed", "report/templates/*", "data/clip_vocabulary/*"]},
     entry_points={"console_scripts": ["safeclip-jax=safeclip_jax.commands.console:cli"]},
     install_requires=[
         "absl-py>=2.1",

@@ -6,8 +6,9 @@ import contextlib
 import difflib
 import errno
 import os
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class UserError(Exception):
@@ -66,6 +67,21 @@ def failed(what: str, error: BaseException, then: str = "") -> Exception:
     reason = getattr(error, "strerror", None) or first_line(error)
     passes = any(os.strerror(number) in reason for number in _PASSING)
     return (Outage if passes else UserError)(f"{what}: {reason}{then and f'; {then}'}")
+
+
+@contextlib.contextmanager
+def said_by(flag: str, prefix: str = "--") -> Iterator[None]:
+    """Says what is wrong with a model in the words of the command that names it.
+
+    Args:
+      flag: that names the model.
+      prefix: of the flags that give a bare file's preset and activation.
+    """
+    try:
+        yield
+    except UserError as error:
+        message = re.sub(r"(?<![\w.-])(preset|activation)=", rf"{prefix}\1=", str(error))
+        raise type(error)(f"{flag}: {message}") from None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -68,15 +68,14 @@ def of_run(folder: Path) -> Subject:
     return Subject(name, spec, stored, pairs, model, past, poisons, run.data.columns)
 
 
-def of_model(path: Path, spec: str, options: SourceOptions) -> Subject:
+def of_model(model: Model, spec: str, options: SourceOptions) -> Subject:
     """A trained model, whoever's, and pairs.
 
     Args:
-      path: as for `safeclip_jax.load`.
+      model: of `safeclip_jax.load`.
       spec: KIND:PATH of the pairs.
       options: of them; `count` takes a random choice.
     """
-    model = safeclip_jax.load(path)
     stored = open_part(spec, options, at_most=True)
     pairs = Resized(stored, model.config.image.image_size)
     return Subject(spec, spec, stored, pairs, model, None, None, options.columns)

@@ -9,14 +9,17 @@ from pathlib import Path
 
 from rich.table import Table
 
+import safeclip_jax
 from safeclip_jax.auditing import own_model, page, report, subject, tables
 from safeclip_jax.auditing.report import Audit
 from safeclip_jax.auditing.subject import Subject
 from safeclip_jax.commands import command_line, data_flags
 from safeclip_jax.commands.command_line import GivenConfig, Parser, refuse
+from safeclip_jax.commands.program import PROGRAM
 from safeclip_jax.distributed.sharding import nearest_batch
-from safeclip_jax.errors import UserError, printable
+from safeclip_jax.errors import UserError, printable, said_by
 from safeclip_jax.evaluation.embedding import Reading
+from safeclip_jax.inference.model import Model
 from safeclip_jax.runs import run_data, run_folder, settings
 from safeclip_jax.system import folders, host
 from safeclip_jax.system.terminal import Passes, console
@@ -126,8 +129,18 @@ def _subject(given: argparse.Namespace, config: GivenConfig, out: Path) -> Subje
     drawn = 12_000 if given.data == "scenes" else 0
     options = data_flags.options(given, given.split, given.pairs or drawn, 32)
     if given.checkpoint:
-        return subject.of_model(given.checkpoint, given.data, options)
+        return subject.of_model(_model(given.checkpoint), given.data, options)
     return own_model.trained(settings.of(config.read("audit")), given.data, options, out / "model")
+
+
+def _model(path: Path) -> Model:
+    if path.is_file():
+        raise UserError(
+            f"--checkpoint: {path} is a bare file and a folder is needed: make one with "
+            f"{PROGRAM} import --model={path} --preset=NAME --activation=NAME --out=FOLDER"
+        )
+    with said_by("--checkpoint"):
+        return safeclip_jax.load(path)
 
 
 def _say() -> report.Say:

@@ -13,12 +13,12 @@ import numpy as np
 import safeclip_jax
 from safeclip_jax.commands import command_line
 from safeclip_jax.commands.command_line import Parser
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import UserError, said_by
 from safeclip_jax.inference.model import Model
 from safeclip_jax.report import pages
 from safeclip_jax.system import host, json_text
 from safeclip_jax.weights import pretrained
-from safeclip_jax.weights.write import write
+from safeclip_jax.weights.write import layout_for, write
 
 TOLERANCE = 1e-6
 
@@ -34,8 +34,16 @@ def parser(command: str, description: str, examples: str, more: str) -> Parser:
 
 
 def convert(arguments: argparse.Namespace, layout: str) -> int:
-    """Reads, writes, reads what was written, and compares both models' embeddings."""
-    model = pretrained.read(arguments.model, arguments.preset, arguments.activation)
+    """Reads, writes, reads what was written, and compares both models' embeddings.
+
+    Args:
+      arguments: of the command.
+      layout: to write; empty: the first in `LAYOUTS` that holds the model.
+    """
+    with said_by("--model"):
+        model = pretrained.read(arguments.model, arguments.preset, arguments.activation)
+    if not layout and (layout := layout_for(model.config)) != "huggingface":
+        print(f"--format={layout} was chosen: transformers' CLIPModel cannot hold this model")
     write(model, arguments.out, layout)
     _write_card(arguments.model, layout, model, arguments.out / "README.md")
     difference = _compare(Model(model), safeclip_jax.load(arguments.out))

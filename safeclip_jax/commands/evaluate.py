@@ -18,7 +18,7 @@ from safeclip_jax.data.presets import PRESETS
 from safeclip_jax.data.skipped import TooManySkipped, check
 from safeclip_jax.data.sources.base import Rejected
 from safeclip_jax.distributed.sharding import nearest_batch
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import UserError, said_by
 from safeclip_jax.evaluation import features, records, tasks
 from safeclip_jax.evaluation.embedding import Embedding, Reading
 from safeclip_jax.evaluation.features import KeptFeatures
@@ -94,7 +94,8 @@ def evaluated(argv: Sequence[str]) -> list[Record]:
     skipped: dict[Skipped, None] = {}
     try:
         for name, path in by_name(arguments.checkpoint).items():
-            subject = open_subject(name, path, arguments.preset, arguments.activation)
+            with said_by("--checkpoint"):
+                subject = open_subject(name, path, arguments.preset, arguments.activation)
             subject = replace(subject, run=given.changed(subject.run))
             for held_out in _held_out(arguments, subject):
                 found += _evaluate(arguments, subject, held_out, skipped)

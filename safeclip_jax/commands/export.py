@@ -11,10 +11,12 @@ from safeclip_jax.weights.write import LAYOUTS
 _EXAMPLES = """
 --model=runs/vitb32-safeclip-seed0 --out=my-clip
 --model=runs/rn50-safeclip-seed0 --format=open_clip --out=my-rn50
+--model=runs/demo-safeclip-seed0 --format=native --out=my-demo
 """
 _MORE = """
 transformers:  CLIPModel.from_pretrained("my-clip"), CLIPProcessor.from_pretrained("my-clip")
 open_clip:     open_clip.create_model_and_transforms("local-dir:my-rn50")
+here:          safeclip_jax.load("my-demo")
 """
 
 
@@ -25,8 +27,9 @@ def _parser() -> Parser:
         _EXAMPLES,
         _MORE,
     )
-    layouts = sorted(LAYOUTS)
-    made.add_argument("--format", default="huggingface", choices=layouts, help="huggingface")
+    layouts = list(LAYOUTS)
+    meaning = "what to write; default: huggingface, or the next that can hold the model"
+    made.add_argument("--format", default="", choices=layouts, help=meaning)
     return made
 
 

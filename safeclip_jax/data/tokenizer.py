@@ -11,12 +11,11 @@ import numpy as np
 from tokenizers import Tokenizer as BackendTokenizer
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
-from safeclip_jax.data import tokenizer_file
+from safeclip_jax.data import clip_vocabulary, tokenizer_file
+from safeclip_jax.data.clip_vocabulary import END, START
 from safeclip_jax.errors import UserError, first_line
 from safeclip_jax.system import atomic_file, hugging_face
 
-START, END = "<|startoftext|>", "<|endoftext|>"
-CLIP_TOKENIZER = "openai/clip-vit-base-patch32"
 _BYTES = 256
 
 
@@ -138,22 +137,56 @@ def load(path: Path, context: int) -> Tokenizer:
         raise UserError(f"tokenizer {path} cannot be read: {first_line(error)}") from None
 
 
+def clips_own(context: int) -> Tokenizer:
+    """CLIP's own tokenizer, which comes with this program."""
+    return Tokenizer(clip_vocabulary.tokenizer(), context)
+
+
 def pretrained(name: str, context: int) -> Tokenizer:
-    """Loads CLIP's tokenizer by its hub name or from a local directory.
+    """CLIP's own tokenizer, or another one of its kind that is on this machine.
+
+    Nothing is downloaded: a run on many hosts would begin with as many downloads.
+
+    Args:
+      name: in `clip_vocabulary.NAMES`, a folder, or a name in the hub's cache.
+      context: tokens in a row.
 
     Raises:
-      UserError: if it is neither on disk nor reachable.
+      UserError: if it is none of these.
+    """
+    if name in clip_vocabulary.NAMES:
+        return clips_own(context)
+    if Path(name).is_dir():
+        return of_folder(Path(name), context)
+    try:
+        return _by_transformers(name, context)
+    except ValueError:
+        raise UserError(
+            f"data.tokenizer={name}: no such folder, and not in the hub's cache: give a folder, "
+            f"fetch it first with 'hf download {name}', or say 'clip' for CLIP's own, 'train' to "
+            "train one on the captions"
+        ) from None
+
+
+def of_folder(folder: Path, context: int) -> Tokenizer:
+    """Reads the tokenizer of another program's model, in whichever files it has.
+
+    Raises:
+      UserError: if there is none of CLIP's kind.
     """
     try:
-        loaded: Any = hugging_face.transformers().CLIPTokenizer.from_pretrained(name)
+        return _by_transformers(str(folder), context)
+    except ValueError as error:
+        raise UserError(f"{folder} holds no tokenizer of CLIP's kind: {error}") from None
+
+
+def _by_transformers(name: str, context: int) -> Tokenizer:
+    """Reads a tokenizer that is on this machine; `ValueError` with the reason if none is."""
+    try:
+        kind: Any = hugging_face.transformers().CLIPTokenizer
+        backend = kind.from_pretrained(name, local_files_only=True).backend_tokenizer
     except Exception as error:
-        raise UserError(
-            f"data.tokenizer {name!r} cannot be loaded ({first_line(error)}): give a local "
-            "directory, or 'train' to train one on the captions"
-        ) from None
-    backend = loaded.backend_tokenizer
+        raise ValueError(first_line(error)) from None
     if backend.get_vocab_size() < _BYTES:
-        raise UserError(
-            f"data.tokenizer {name!r} holds no vocabulary: is it a CLIP model's folder?"
-        )
+        raise ValueError("no vocabulary")
     return Tokenizer(backend, context)

@@ -53,7 +53,7 @@ class Data:
         "auto", "folder of WordNet, for synonyms; auto: look for one; empty: none"
     )
     tokenizer: str = setting(
-        "auto", "train, or a hub name or folder; auto: scenes train one, others take CLIP's"
+        "auto", "train, clip, or a folder; auto: scenes train one, others take CLIP's own"
     )
     vocab_size: int = setting(49_408, "largest vocabulary of a trained tokenizer", at_least(260))
     context: int = setting(77, "tokens in a caption, start and end included", at_least(3))

@@ -24,7 +24,7 @@ from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.defenses.defense import Stage, without
 from safeclip_jax.distributed import sharding
 from safeclip_jax.distributed.watchdog import Heartbeat, no_heartbeat
-from safeclip_jax.errors import UserError
+from safeclip_jax.errors import UserError, said_by
 from safeclip_jax.models import clip
 from safeclip_jax.models.clip import Variables
 from safeclip_jax.objectives.chunked import Chunks
@@ -120,7 +120,8 @@ def build(
     initial = None
     if config.init_from:
         model = config.model
-        initial = pretrained.read(Path(config.init_from), model.preset, model.activation)
+        with said_by("init_from", "model."):
+            initial = pretrained.read(Path(config.init_from), model.preset, model.activation)
     exchange = sharding.exchange if jax.process_count() > 1 else None
     cache = None if folder is None else run_folder.indices(folder, heartbeat)
     clean = run_data.training_pairs(config, cache)
@@ -215,8 +216,9 @@ def _tokenizer(
     trained = data.tokenizer == "train" or (data.tokenizer == "auto" and data.source == "scenes")
     if trained:
         return tokenizers.train(source.captions, data.vocab_size, data.context)
-    name = tokenizers.CLIP_TOKENIZER if data.tokenizer == "auto" else data.tokenizer
-    return tokenizers.pretrained(name, data.context)
+    return tokenizers.pretrained(
+        "clip" if data.tokenizer == "auto" else data.tokenizer, data.context
+    )
 
 
 def _steps(config: RunSettings, tokenizer: tokenizers.Tokenizer, mesh: Mesh) -> Steps:

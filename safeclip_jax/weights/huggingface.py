@@ -1,7 +1,7 @@
 """Hugging Face's layout of a CLIP model: ViTs only.
 
-A folder holds `config.json`, `model.safetensors`, `preprocessor_config.json` and the
-tokenizer's files.
+A folder holds `config.json`, `model.safetensors`, `preprocessor_config.json` (or, as transformers 5
+writes it, `processor_config.json`) and the tokenizer's files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from safeclip_jax.weights import links
 from safeclip_jax.weights.links import Link
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-PREPROCESSOR = "preprocessor_config.json"
+PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
 _BICUBIC = 3
 _LEGACY_END = 2  # in old configs, whatever the tokenizer's end token is
 _EPSILON = 1e-5
@@ -55,7 +55,7 @@ def links_of(config: CLIPConfig) -> list[Link]:
 def _plain(config: CLIPConfig) -> ViTConfig:
     image = config.image
     if not isinstance(image, ViTConfig):
-        raise UserError("Hugging Face's CLIPModel holds ViTs alone: export it as open_clip")
+        raise UserError("Hugging Face's CLIPModel holds ViTs alone: use --format=open_clip")
     links.check_plain(image, "Hugging Face's CLIPModel")
     return image
 
@@ -142,7 +142,7 @@ def understand(
 
     Args:
       content: of the file.
-      images: the content of `preprocessor_config.json`.
+      images: how they are prepared, as in `preprocessor_config.json`.
       end_id: of the tokenizer.
       where: the folder, for errors.
 
@@ -219,7 +219,7 @@ def _check_preprocessing(found: dict[str, Any], image_size: int, where: str) -> 
     )
     for key, value, wanted in checks:
         if value != wanted:
-            raise UserError(f"{where}/{PREPROCESSOR}: {key} is {value!r}, ours need {wanted!r}")
+            raise UserError(f"{where}: of its images {key} is {value!r}, ours need {wanted!r}")
     for key in ("image_mean", "image_std"):
         if not isinstance(found.get(key), list) or len(found[key]) != 3:
-            raise UserError(f"{where}/{PREPROCESSOR}: {key} is {found.get(key)!r}")
+            raise UserError(f"{where}: of its images {key} is {found.get(key)!r}")

@@ -49,7 +49,7 @@ def check_plain(image: ViTConfig, program: str) -> None:
     if image.stem or image.pool != "class_token":
         what = "a convolutional stem" if image.stem else f"model.pool={image.pool}"
         raise UserError(
-            f"{program} cannot hold an image tower with {what}: export it as native, or train "
+            f"{program} cannot hold an image tower with {what}: use --format=native, or train "
             "e.g. vit_nano8, vit_b32"
         )
 
@@ -116,7 +116,7 @@ def read(links: Sequence[Link], tensors: Tensors, shapes: Any, where: str) -> An
         expected = _their_shape(ours, link.layout)
         if link.parts > 1:
             expected = (expected[0] * link.parts, *expected[1:])
-        if theirs != expected:
+        if theirs != expected and (theirs, expected) != ((1,), ()):  # a scale may be [1]
             raise UserError(f"{where}: the tensor {link.theirs} is {theirs}, not {expected}")
     arrays: dict = {}
     for link in links:

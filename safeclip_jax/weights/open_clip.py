@@ -19,11 +19,32 @@ from safeclip_jax.weights import links
 from safeclip_jax.weights.links import Link
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
-_VISION = {"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio"}
-_TEXT = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}
+# open_clip's own defaults of what our towers know.
+_VISION = {"image_size": 224, "layers": 12, "width": 768, "patch_size": 16, "head_width": 64,
+           "mlp_ratio": 4.0}  # fmt: skip
+_TEXT = {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12,
+         "mlp_ratio": 4.0}  # fmt: skip
 _MODEL = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
-# Names of tokenizers change nothing in the model; a tokenizer comes with the folder.
-_NAMES = {"hf_tokenizer_name", "tokenizer_kwargs"}
+# What other keys may say of towers like ours, beside nothing; those of _ANY change no embedding.
+_ANY = object()
+_PLAIN: dict[str, Any] = {
+    **dict.fromkeys(("custom_text", "init_logit_scale", "nonscalar_logit_scale"), _ANY),
+    **dict.fromkeys(("cast_dtype", "output_dict"), _ANY),
+    "block_type": "default",
+}
+_PLAIN_VISION = _PLAIN | {
+    **dict.fromkeys(("patch_dropout", "attn_pooler_queries", "attn_pooler_heads"), _ANY),
+    **dict.fromkeys(("timm_pool", "timm_proj"), _ANY),
+    "pos_embed_type": "learnable",
+    "pool_type": "tok",
+}
+_PLAIN_TEXT = _PLAIN | {
+    **dict.fromkeys(("hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs"), _ANY),
+    **dict.fromkeys(("hf_model_pretrained", "hf_proj_type", "hf_pooler_type"), _ANY),
+    **dict.fromkeys(("pad_id", "eos_id"), _ANY),
+    "pool_type": "argmax",
+    "proj_type": "linear",
+}
 _PREPROCESSING = {"mode": "RGB", "interpolation": "bicubic", "resize_mode": "shortest"}
 
 
@@ -43,6 +64,11 @@ def links_of(config: CLIPConfig) -> list[Link]:
         Link(("params", "text_projection", "kernel"), "text_projection"),
         Link(("params", "log_scale"), "logit_scale"),
     ]
+
+
+def plain_names(tensors: links.Tensors) -> links.Tensors:
+    """The tensors under the names of `CLIP`; in `CustomTextCLIP` the text tower's begin so."""
+    return {name.removeprefix("text."): tensor for name, tensor in tensors.items()}
 
 
 def positions_of(config: CLIPConfig) -> str:
@@ -175,11 +201,12 @@ def understand(content: dict[str, Any], end_id: int, where: str) -> CLIPConfig:
     """
     try:
         model, preprocessing = content["model_cfg"], content.get("preprocess_cfg", {})
-        vision, text = model["vision_cfg"], model["text_cfg"]
-        _refuse_others(model, _MODEL, where)
-        _refuse_others(vision, _VISION, where)
-        _refuse_others(text, _TEXT | _NAMES, where)
-        _check_preprocessing(preprocessing, where)
+        vision, text = _VISION | model["vision_cfg"], _TEXT | model["text_cfg"]
+        _refuse_others(model, _MODEL, _PLAIN, where)
+        _refuse_others(vision, _VISION, _PLAIN_VISION, where)
+        _refuse_others(text, _TEXT, _PLAIN_TEXT, where)
+        vision |= {key: _side(vision[key]) for key in ("image_size", "patch_size")}
+        _check_preprocessing(preprocessing, vision["image_size"], where)
         if end_id != text["vocab_size"] - 1:
             raise UserError(
                 f"{where}: the tokenizer's end token is {end_id}, but open_clip reads the text "
@@ -190,20 +217,20 @@ def understand(content: dict[str, Any], end_id: int, where: str) -> CLIPConfig:
         return CLIPConfig(
             layout.understand(vision, activation),
             TextConfig(
-                context=text.get("context_length", 77),
+                context=text["context_length"],
                 vocab_size=text["vocab_size"],
                 end_id=end_id,
                 width=text["width"],
                 depth=text["layers"],
                 heads=text["heads"],
-                mlp_ratio=float(text.get("mlp_ratio", 4.0)),
+                mlp_ratio=float(text["mlp_ratio"]),
                 activation=activation,
             ),
             embedding=model["embed_dim"],
             mean=tuple(preprocessing.get("mean", CLIPConfig.mean)),
             std=tuple(preprocessing.get("std", CLIPConfig.std)),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"{where} is no open_clip config: {error!r}") from None
 
 
@@ -213,26 +240,38 @@ def _understand_vit(found: Mapping[str, Any], activation: str) -> ViTConfig:
         patch=found["patch_size"],
         width=found["width"],
         depth=found["layers"],
-        heads=found["width"] // found.get("head_width", 64),
-        mlp_ratio=float(found.get("mlp_ratio", 4.0)),
+        heads=found["width"] // found["head_width"],
+        mlp_ratio=float(found["mlp_ratio"]),
         activation=activation,
     )
 
 
 def _understand_resnet(found: Mapping[str, Any], activation: str) -> ResNetConfig:
-    width = found["width"]
-    return ResNetConfig(found["image_size"], tuple(found["layers"]), width, width * 32 // 64)
+    width, heads = found["width"], found["width"] * 32 // found["head_width"]
+    return ResNetConfig(found["image_size"], tuple(found["layers"]), width, heads)
 
 
-def _refuse_others(found: dict[str, Any], known: Iterable[str], where: str) -> None:
+def _side(value: Any) -> Any:
+    """The side of a square, which may be given as both."""
+    if not isinstance(value, list):
+        return value
+    first, second = value
+    if first != second:
+        raise ValueError(f"{value} is no square")
+    return first
+
+
+def _refuse_others(
+    found: Mapping[str, Any], known: Iterable[str], plain: Mapping[str, Any], where: str
+) -> None:
     for key in sorted(found.keys() - set(known)):
-        if found[key] not in (None, False):
+        if found[key] and plain.get(key) not in (_ANY, found[key]):
             raise UserError(f"{where}: {key}={found[key]!r} is not of a CLIP model like ours")
 
 
-def _check_preprocessing(found: dict[str, Any], where: str) -> None:
-    for key, wanted in _PREPROCESSING.items():
-        if found.get(key, wanted) != wanted:
+def _check_preprocessing(found: dict[str, Any], image_size: int, where: str) -> None:
+    for key, wanted in (_PREPROCESSING | {"size": image_size}).items():
+        if _side(found.get(key, wanted)) != wanted:
             raise UserError(f"{where}: images are prepared with {key}={found[key]!r}; ours need "
                             f"{wanted!r}")  # fmt: skip
 

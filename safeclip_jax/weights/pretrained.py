@@ -13,11 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from safeclip_jax.checkpoints import variables
+from safeclip_jax.data import clip_vocabulary
 from safeclip_jax.data import tokenizer as tokenizers
 from safeclip_jax.data.tokenizer import Tokenizer
-from safeclip_jax.errors import UserError, first_line
+from safeclip_jax.errors import UserError, first_line, unknown
 from safeclip_jax.models import clip
 from safeclip_jax.models.clip import CLIP, CLIPConfig, Variables
+from safeclip_jax.models.transformer import ACTIVATIONS
 from safeclip_jax.system import json_text
 from safeclip_jax.weights import huggingface, links, native, open_clip, positions, tensor_files
 from safeclip_jax.weights.links import Link
@@ -102,8 +104,8 @@ def _difference(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -
 def shapes_of(config: CLIPConfig) -> Any:
     """Shapes of all arrays of a model, by collection."""
     size = config.image.image_size
-    images = jnp.zeros((1, size, size, 3))
-    tokens = jnp.zeros((1, config.text.context), jnp.int32)
+    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    tokens = jax.ShapeDtypeStruct((1, config.text.context), jnp.int32)
     return jax.eval_shape(CLIP(config).init, jax.random.key(0), images, tokens)
 
 
@@ -154,45 +156,70 @@ def _read_native(folder: Path) -> Pretrained:
 
 
 def _read_huggingface(folder: Path, content: dict[str, Any]) -> Pretrained:
-    if not (folder / huggingface.PREPROCESSOR).exists():
-        raise UserError(f"{folder} has no {huggingface.PREPROCESSOR}: how are images prepared?")
-    images = _json(folder / huggingface.PREPROCESSOR)
-    context = _objects(content, "text_config").get("max_position_embeddings", 77)
-    tokenizer = _tokenizer(folder, context)
+    images = _preprocessing(folder)
+    text = _objects(content, "text_config")
+    context, vocab_size = text.get("max_position_embeddings", 77), text.get("vocab_size")
+    tokenizer = _tokenizer(folder, context, vocab_size)
     config = _checked(
         lambda: huggingface.understand(content, images, tokenizer.end_id, str(folder)), str(folder)
     )
-    file = _first(folder, (huggingface.WEIGHTS, "pytorch_model.bin"))
+    file = tensor_files.find(folder, (huggingface.WEIGHTS, "pytorch_model.bin"))
     variables = _read_arrays(huggingface.links_of, config, file)
     return Pretrained(config, variables, tokenizer, str(folder))
+
+
+def _preprocessing(folder: Path) -> dict[str, Any]:
+    """How a folder of Hugging Face's says that images are prepared; transformers 5 has one file
+    for images and texts.
+    """
+    if (folder / huggingface.PREPROCESSOR).exists():
+        return _json(folder / huggingface.PREPROCESSOR)
+    found: dict[str, Any] = {}
+    if (folder / huggingface.PROCESSOR).exists():
+        found = _objects(_json(folder / huggingface.PROCESSOR), "image_processor")
+    if not found:
+        raise UserError(
+            f"{folder} has no {huggingface.PREPROCESSOR} and no {huggingface.PROCESSOR} with an "
+            "image_processor: how are images prepared?"
+        )
+    return found
 
 
 def _read_open_clip(folder: Path) -> Pretrained:
     where, content = folder / open_clip.CONFIG, _json(folder / open_clip.CONFIG)
     text = _objects(content, "model_cfg", "text_cfg")
-    tokenizer = _tokenizer(folder, text.get("context_length", 77))
+    tokenizer = _tokenizer(folder, text.get("context_length", 77), text.get("vocab_size"))
     config = _checked(
         lambda: open_clip.understand(content, tokenizer.end_id, str(where)), str(where)
     )
-    file = _first(folder, (open_clip.WEIGHTS, "open_clip_pytorch_model.bin"))
-    variables = _read_arrays(open_clip.links_of, config, file)
+    file = tensor_files.find(folder, (open_clip.WEIGHTS, "open_clip_pytorch_model.bin"))
+    tensors = open_clip.plain_names(tensor_files.read(file))
+    variables = links.read(open_clip.links_of(config), tensors, shapes_of(config), str(file))
     return Pretrained(config, variables, tokenizer, str(folder))
 
 
 def _read_file(path: Path, preset: str, activation: str) -> Pretrained:
     if not preset or not activation:
         raise UserError(
-            f"{path} does not say its preset and activation, and the wrong activation is "
-            "silently worse: give --preset and --activation (quick_gelu for OpenAI's weights)"
+            f"{path} is a bare file of tensors and does not say its preset and activation, and "
+            "the wrong activation is silently worse: give preset=NAME and activation=NAME "
+            "(quick_gelu for OpenAI's weights)"
         )
-    tensors = tensor_files.read(path)
-    context = 77
-    if "positional_embedding" in tensors:
-        context = len(tensors["positional_embedding"])
-    tokenizer = _tokenizer(path.parent, context)
+    if preset not in clip.PRESETS:
+        raise UserError(f"preset={preset}: {unknown('preset', preset, clip.PRESETS)}")
+    if activation not in ACTIVATIONS:
+        raise UserError(
+            f"activation={activation}: {unknown('activation', activation, ACTIVATIONS)}"
+        )
+    tensors = open_clip.plain_names(tensor_files.read(path))
+    if any(name.startswith("text_model.") for name in tensors):
+        raise UserError(f"{path} is of Hugging Face's layout: give the folder with its config.json")
+    context = len(tensors.get("positional_embedding", range(77)))
+    words = tensors.get("token_embedding.weight")
+    tokenizer = _tokenizer(path.parent, context, None if words is None else len(words))
     config = clip.configure(
         preset,
-        image_size=clip.PRESETS.get(preset, clip.PRESETS["vit_b32"]).image.image_size,
+        image_size=clip.PRESETS[preset].image.image_size,
         context=context,
         vocab_size=tokenizer.vocab_size,
         end_id=tokenizer.end_id,
@@ -202,7 +229,11 @@ def _read_file(path: Path, preset: str, activation: str) -> Pretrained:
     if length > 1:
         side = round((length - 1) ** 0.5) * config.image.stride
         config = replace(config, image=config.image.fitted(side))
-    variables = links.read(open_clip.links_of(config), tensors, shapes_of(config), str(path))
+    layout = open_clip.links_of(config)
+    try:
+        variables = links.read(layout, tensors, shapes_of(config), str(path))
+    except UserError as error:
+        raise UserError(f"preset={preset} does not fit: {error}") from None
     return Pretrained(config, variables, tokenizer, str(path))
 
 
@@ -211,7 +242,7 @@ def _checked(understand: Callable[[], CLIPConfig], where: str) -> CLIPConfig:
     try:
         config = understand()
         numbers = [x for x in jax.tree.leaves(asdict(config)) if isinstance(x, int)]
-        deepest = max(config.text.depth, *config.image.depths)
+        deepest = max(config.text.depth, sum(config.image.depths))
         if max(numbers) > _LARGEST or deepest > _DEEPEST:
             raise ValueError("a size in it is beyond all models")
         shapes_of(config)
@@ -232,22 +263,21 @@ def _objects(content: dict[str, Any], *names: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-_LARGEST, _DEEPEST = 100_000_000, 1000
+_LARGEST, _DEEPEST = 100_000_000, 128  # known models have at most 64 blocks in a tower
 
 
-def _tokenizer(folder: Path, context: int) -> Tokenizer:
-    """The folder's tokenizer, or CLIP's where it has none."""
+def _tokenizer(folder: Path, context: int, vocab_size: int | None) -> Tokenizer:
+    """The folder's tokenizer, or CLIP's where it has none and the model is of its vocabulary."""
     if (folder / "tokenizer.json").exists():
         return tokenizers.load(folder / "tokenizer.json", context)
-    own = (folder / "vocab.json").exists()
-    return tokenizers.pretrained(str(folder) if own else tokenizers.CLIP_TOKENIZER, context)
-
-
-def _first(folder: Path, names: Sequence[str]) -> Path:
-    for name in names:
-        if (folder / name).exists():
-            return folder / name
-    raise UserError(f"{folder} has no {names[0]}")
+    if (folder / "vocab.json").exists():
+        return tokenizers.of_folder(folder, context)
+    if vocab_size not in (None, clip_vocabulary.SIZE):
+        raise UserError(
+            f"{folder} has no tokenizer.json, and the model's vocabulary of {vocab_size} is not "
+            f"CLIP's own of {clip_vocabulary.SIZE}: put the model's tokenizer.json there"
+        )
+    return tokenizers.clips_own(context)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from safeclip_jax.errors import UserError, failed, unknown
+from safeclip_jax.models.clip import CLIPConfig
 from safeclip_jax.system import folders
 from safeclip_jax.weights import huggingface, links, native, open_clip, tensor_files
 from safeclip_jax.weights.pretrained import Pretrained, shapes_of
@@ -88,6 +90,19 @@ def _json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
+def layout_for(config: CLIPConfig) -> str:
+    """The first of `LAYOUTS` that has a place for a model; our own has one for all."""
+    for layout, links_of in (
+        ("huggingface", huggingface.links_of),
+        ("open_clip", open_clip.links_of),
+    ):
+        with contextlib.suppress(UserError):
+            links_of(config)
+            return layout
+    return "native"
+
+
+# Those that most programs read first.
 LAYOUTS: dict[str, Callable[[Pretrained, Path], None]] = {
     "huggingface": _huggingface,
     "open_clip": _open_clip,

@@ -13,6 +13,14 @@ from tests.support.untrained import untrained
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
+def parameters_of(name):
+    """The parameters that a notebook comes with."""
+    book, found = nbformat.read(NOTEBOOKS / name, as_version=4), {}
+    (cell,) = [c for c in book.cells if "parameters" in c.metadata.get("tags", ())]
+    exec(cell.source, found)
+    return {key: value for key, value in found.items() if key.isupper()}
+
+
 def execute(name, parameters):
     """Runs a notebook with other parameters; returns its printed text."""
     book = nbformat.read(NOTEBOOKS / name, as_version=4)
@@ -40,15 +48,20 @@ def test_poisoning(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_training(tmp_path, monkeypatch):
+    """With its own parameters but for the size: the demo's model is exported as it is."""
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    changes = ["--config.data.pairs=400", "--config.epochs=1", "--config.model.preset=vit_nano8"]
-    changes += ["--config.defense=none", "--config.evaluate.pairs=64"]
-    parameters = {"RUN": str(tmp_path / "run"), "CHANGES": changes}
+    smaller = ["--config.data.pairs=400", "--config.epochs=1", "--config.evaluate.pairs=64"]
+    own = parameters_of("train.ipynb")
+    assert own["CONFIG"] == "demo"
+    parameters = {"RUN": str(tmp_path / "run"), "CHANGES": [*own["CHANGES"], *smaller]}
     text, outputs = execute("train.ipynb", parameters)
     assert "all checks passed; nothing was trained" in text
-    assert "model.safetensors" in text and "preprocessor_config.json" in text
+    assert "--format=native was chosen" in text
+    for name in ("README.md", "model.json", "model.safetensors", "tokenizer.json"):
+        assert f"{name}\n" in text
     assert any("text/html" in output.get("data", {}) for output in outputs)
-    assert json.loads((tmp_path / "run/results.json").read_text())["steps"] == 6
+    assert json.loads((tmp_path / "run/results.json").read_text())["defense"] == "safeclip"
+    assert safeclip_jax.load(tmp_path / "run/exported").config.image.stem
 
 
 @pytest.mark.slow

@@ -19,7 +19,13 @@ from safeclip_jax.weights import links, pretrained
 from safeclip_jax.weights import open_clip as layout
 from safeclip_jax.weights.pretrained import Pretrained
 from safeclip_jax.weights.write import write
-from tests.weights.test_weights import CAPTIONS, assert_relative, random_model
+from tests.weights.test_weights import (
+    CAPTIONS,
+    assert_relative,
+    assert_same,
+    edit,
+    random_model,
+)
 
 pytestmark = pytest.mark.slow
 open_clip = pytest.importorskip("open_clip")
@@ -187,3 +193,17 @@ def test_open_clips_own_state_dict_opens_here(tmp_path):
     with torch.no_grad():
         expected = theirs.encode_image(torch.tensor(inputs), True).numpy()
     assert_relative(model.embed_images(list(images)), expected, 1e-4)
+
+
+def test_custom_text_clips_own_file_opens_here(tmp_path):
+    """As its own program writes it: names that begin with `text.`, under a loop's wrapper."""
+    model = random_model("vit_nano8", end_last=True, activation="gelu")
+    write(model, tmp_path / "oc", "open_clip")
+    edit(tmp_path / "oc/open_clip_config.json", model_cfg__custom_text=True)
+    theirs, _ = theirs_of(tmp_path / "oc")
+    assert type(theirs).__name__ == "CustomTextCLIP"
+    state = theirs.state_dict()
+    assert any(name.startswith("text.transformer") for name in state)
+    (tmp_path / "oc/open_clip_model.safetensors").unlink()
+    torch.save({"epoch": 1, "state_dict": state}, tmp_path / "oc/open_clip_pytorch_model.bin")
+    assert_same(pretrained.read(tmp_path / "oc").variables, model.variables)

@@ -212,7 +212,7 @@ def test_bare_files_need_preset_and_activation(tmp_path):
     model = random_model("rn_nano", end_last=True, activation="gelu")
     write(model, tmp_path / "oc", "open_clip")
     file = tmp_path / "oc" / "open_clip_model.safetensors"
-    with pytest.raises(UserError, match="--preset and --activation"):
+    with pytest.raises(UserError, match="give preset=NAME and activation=NAME"):
         pretrained.read(file)
     assert_same(pretrained.read(file, "rn_nano", "gelu").variables, model.variables)
     with pytest.raises(UserError, match="lacks the tensor"):
