@@ -29,6 +29,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "objectives/unimodal": _OBJECTIVES,
     "objectives/bank_matched": _OBJECTIVES,
     "objectives/clip_and_unimodal": _OBJECTIVES,
+    "objectives/crosswise": _OBJECTIVES,
     "objectives/objective": _OBJECTIVES,
     "training/steps": (
         _SMALL_STEPS,
@@ -50,6 +51,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "defenses/scores": ("tests/defenses/test_scores.py",),
     "defenses/safeclip": (_DEFENSES, "tests/defenses/test_pools.py"),
     "defenses/safeclip_plus": (_DEFENSES,),
+    "defenses/published": ("tests/defenses/test_published.py",),
     "defenses/roclip": (_DEFENSES,),
     "defenses/cleanclip": (_DEFENSES,),
     "defenses/pool_files": ("tests/defenses/test_pools.py",),

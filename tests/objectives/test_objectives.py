@@ -13,11 +13,12 @@ from safeclip_jax.objectives.bank_matched import BANK_MATCHED
 from safeclip_jax.objectives.chunked import Chunks
 from safeclip_jax.objectives.clip import CLIP
 from safeclip_jax.objectives.clip_and_unimodal import ClipAndUnimodal
+from safeclip_jax.objectives.crosswise import CROSSWISE
 from safeclip_jax.objectives.objective import Objective, Settings
 from safeclip_jax.objectives.unimodal import UNIMODAL
 
 BATCH, BANK, WIDTH, SCALE, WEIGHT = 8, 24, 4, 6.0, 0.3
-ALL = {o.name: o for o in (CLIP, UNIMODAL, BANK_MATCHED, ClipAndUnimodal(WEIGHT))}
+ALL = {o.name: o for o in (CLIP, UNIMODAL, BANK_MATCHED, CROSSWISE, ClipAndUnimodal(WEIGHT))}
 
 
 BANKS = {"unimodal": ("image_bank", "text_bank"), "bank_matched": ("text_bank",)}
@@ -53,6 +54,8 @@ def reference(name, views, scale, banks):
         of_images = info_nce(other_image, nearest(banks["image_bank"], image), scale)
         of_texts = info_nce(other_text, nearest(banks["text_bank"], text), scale)
         return (of_images + of_texts) / 2
+    if name == "crosswise":
+        return (info_nce(image, other_text, scale) + info_nce(text, other_image, scale)) / 2
     within = info_nce(image, other_image, scale) + info_nce(text, other_text, scale)
     return clip(image, text, scale) + WEIGHT * within / 2
 
@@ -138,6 +141,7 @@ VIEWS = {  # views, fixed; which are augmented, without and with the stage's aug
     "unimodal": (2, 1, (True, True), (True, True)),
     "bank_matched": (1, 0, (False,), (True,)),
     "clip_and_unimodal": (2, 0, (False, True), (True, True)),
+    "crosswise": (2, 0, (True, True), (True, True)),
 }
 
 

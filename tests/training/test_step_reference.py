@@ -36,6 +36,7 @@ AUGMENTED_VIEWS = {
     ("unimodal", False): [True, True],
     ("bank_matched", True): [True],
     ("clip_and_unimodal", False): [False, True],
+    ("crosswise", True): [True, True],
 }
 # Devices, fsdp, chunk (banks are split over the devices, too), micro-batches.
 LAYOUTS = {
@@ -108,7 +109,16 @@ def clip_and_unimodal_reference(views, scale, banks):
     return loss, slopes, of_scale, {}
 
 
+def crosswise_reference(views, scale, banks):
+    (images, texts), (image_views, text_views) = views
+    loss, of_images, of_text_views, of_scale = info_nce(images, text_views, scale)
+    loss_b, of_texts, of_image_views, of_scale_b = info_nce(texts, image_views, scale)
+    slopes = [(of_images / 2, of_texts / 2), (of_image_views / 2, of_text_views / 2)]
+    return (loss + loss_b) / 2, slopes, (of_scale + of_scale_b) / 2, {}
+
+
 REFERENCES = {
+    "crosswise": crosswise_reference,
     "clip": clip_reference,
     "unimodal": unimodal_reference,
     "bank_matched": bank_matched_reference,
