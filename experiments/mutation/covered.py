@@ -45,7 +45,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     "data/tokenizer": ("tests/data/test_tokenizer.py",),
     "data/prompts": ("tests/data/test_prompts.py",),
     "defenses/pools": ("tests/defenses/test_pools.py",),
-    "defenses/mixture": ("tests/defenses/test_mixture.py", "tests/defenses/test_pools.py"),
+    "defenses/mixture": (
+        "tests/defenses/test_mixture.py",
+        "tests/defenses/test_pools.py",
+        "tests/defenses/test_published.py",
+    ),
     "defenses/ranking": ("tests/defenses/test_ranking.py",),
     "defenses/outliers": ("tests/defenses/test_outliers.py",),
     "defenses/scores": ("tests/defenses/test_scores.py",),

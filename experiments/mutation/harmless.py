@@ -32,7 +32,9 @@ HARMLESS: tuple[tuple[str, str, str], ...] = (
     ("auditing/detectors", r"^rng = .*\[self\.seed, 95\]", _SALT),
     ("attacks/poison", r"^rng = .*(48045|31270|2989)", _SALT),
     ("data/augment_image", r"^side = images\.shape\[1\]", "images are as high as they are wide"),
-    ("data/tokenizer", r"indent=1\).*indent=2\)", "white space in a file"),
+    ("data/tokenizer", r"indent=1\).*(indent=2\)|dumps\(config\))", "white space in a file"),
+    ("data/tokenizer", r"to_str\(pretty=", "white space in a file"),
+    ("defenses/ranking", r"np\.zeros\(0, np\.int64\)", "an array without elements"),
     ("attacks/poison", r"indent=1\).*indent=2\)", "white space in a file"),
     (
         "auditing/groups",

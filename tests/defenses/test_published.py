@@ -8,6 +8,7 @@ from sklearn.mixture import GaussianMixture
 
 from safeclip_jax.defenses import DEFENSES
 from safeclip_jax.defenses.defense import Place
+from safeclip_jax.defenses.mixture import fit
 from safeclip_jax.defenses.published import PublishedSafeCLIP
 from safeclip_jax.defenses.safeclip import SafeCLIP
 
@@ -94,6 +95,11 @@ def test_pools_are_those_of_scikit_learns_defaults_on_raw_scores(scores):
     assert safe[second.is_safe].min() >= safe[~second.is_safe].max() - 1e-6
     ours = SafeCLIP(seed=7).pools(6, scores, None)
     assert np.count_nonzero(ours.is_safe != first.is_safe) > 0
+
+
+def test_the_codes_mixture_is_the_same_every_time(scores):
+    found = {tuple(fit(scores, seed, by_the_code=True).means) for seed in range(6)}
+    assert len(found) == 1
 
 
 def test_nothing_holds_the_first_pool(scores):
