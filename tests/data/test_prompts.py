@@ -57,6 +57,7 @@ def test_a_file_of_cupl_gives_the_texts_of_each_class(tmp_path):
     "content, message",
     [
         ("{", "cannot be read"),
+        ({"owl": ["An owl hoots.", "a {}"]}, "an object with some of"),
         ("3", "an object with some of templates, classes, prompts"),
         ({}, "an object with some of"),
         ([], "each hold {} once"),

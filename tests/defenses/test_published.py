@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn import mixture
 from sklearn.mixture import GaussianMixture
 
 from safeclip_jax.defenses import DEFENSES
@@ -97,9 +98,16 @@ def test_pools_are_those_of_scikit_learns_defaults_on_raw_scores(scores):
     assert np.count_nonzero(ours.is_safe != first.is_safe) > 0
 
 
-def test_the_codes_mixture_is_the_same_every_time(scores):
-    found = {tuple(fit(scores, seed, by_the_code=True).means) for seed in range(6)}
-    assert len(found) == 1
+def test_the_codes_mixture_has_scikit_learns_defaults_and_the_seed_0(scores, monkeypatch):
+    made = []
+
+    def noted(*args, **kwargs):
+        made.append((args, kwargs))
+        return GaussianMixture(*args, **kwargs)
+
+    monkeypatch.setattr(mixture, "GaussianMixture", noted)
+    found = {tuple(fit(scores, seed, by_the_code=True).means) for seed in range(3)}
+    assert len(found) == 1 and made[1::2] == [((2,), {"random_state": 0})] * 3
 
 
 def test_nothing_holds_the_first_pool(scores):
