@@ -93,7 +93,7 @@ def test_every_part_of_the_script(tmp_path):
     assert plain["safe_pool_size"] is None and safe["safe_pool_size"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_a_batch_that_does_not_fit_is_a_row_and_not_the_end(tmp_path, monkeypatch, capsys):
     path, has_torch = tmp_path / "steps.json", importlib.util.find_spec("torch") is not None
     flags = ["--preset=vit_nano8", "--size=32", "--batches", "1000000000", "16", "--steps=2"]

@@ -246,8 +246,11 @@ def test_no_file_gets_the_number_of_a_closed_stream(tmp_path):
 
 def test_a_signal_that_comes_while_modules_are_read():
     code = (
-        "import importlib, os\nfrom safeclip_jax.commands import console\n"
-        f"console.importlib.import_module = lambda name: os.kill(os.getpid(), {signal.SIGINT:d})\n"
+        "import importlib, os, time\nfrom safeclip_jax.commands import console\n"
+        "def read(name):\n"
+        f"    os.kill(os.getpid(), {signal.SIGINT:d})\n"
+        "    time.sleep(60)\n"
+        "console.importlib.import_module = read\n"
         "console.cli('train')"
     )
     done = shell(code, "")

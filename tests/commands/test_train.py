@@ -33,7 +33,10 @@ def cli(capsys, monkeypatch, *arguments):
             [DEMO, "--config.safeclip.grow=1"],
             "key 'safeclip.grow': did you mean 'growth'?",
         ),
-        ([DEMO, "--config.growth=1"], "'safeclip.growth' or 'safeclip_plus.growth'?"),
+        (
+            [DEMO, "--config.growth=1"],
+            "'safeclip_plus.growth' or 'published.growth'?",
+        ),
         ([DEMO, "--config.epochs=many"], "--config.epochs=many: a whole number is needed"),
         ([DEMO, "--config.data.part=1"], "--config.data.part=1: 2 values, each a number is needed"),
         ([DEMO, "--config.model.scan=maybe"], "True or False is needed"),

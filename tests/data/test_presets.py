@@ -68,7 +68,8 @@ def test_a_preset_opens_its_look_alike(name, tmp_path):
     (thesaurus / "data.noun").write_text(WORDNET)
     options = SourceOptions(split="test", data_dir=str(tmp_path / "data"), size=16)
     found = open_held_out(Request(name, options, wordnet=str(thesaurus)))
-    assert found.class_names == (labels[1:] if preset.occurring else labels)
+    words_of = [label.replace("_", " ") for label in labels]
+    assert found.class_names == (words_of[1:] if preset.occurring else words_of)
     assert len(found.images) == len(splits[preset.test])
     words = {
         "svhn": "1, one",

@@ -109,7 +109,7 @@ def test_two_processes_evaluate_as_one_does(two, tmp_path):
         assert abs(there[name] - share["count"] / 50) <= 0.02 + 1e-9, name
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_two_processes_exclude_the_pairs_that_one_does(tmp_path):
     table, _ = bad_csv(tmp_path)
     config = every_stage.get_config(table)

@@ -77,8 +77,13 @@ def test_two_formats_train_to_bit_identical_parameters(config, specs, tmp_path):
     assert found[0][0]["pairs"] == 64 and found[0][0]["zero_shot_accuracy"] is not None
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["tfds", "folder", "coco"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("tfds", marks=pytest.mark.slow),
+        *(pytest.param(kind, marks=pytest.mark.by_hand) for kind in ("folder", "coco")),
+    ],
+)
 def test_main_trains_from_other_sources(config, specs, tmp_path, kind):
     config = reading(config, specs[kind], "" if kind == "coco" else specs[kind])
     config.data.data_dir = specs["data_dir"]

@@ -294,7 +294,7 @@ def test_zero_epochs_evaluate_a_finished_run_under_another_attack(finished, tmp_
     assert found["image_recall_at_10_interval"][0] <= found["image_recall_at_10"]
     for name in ("zero_shot_accuracy", "attack_success_rate", "knn_accuracy"):
         assert found[f"scenes/{name}"] == found[name]
-    assert "image recall at 1" in printed and "scenes/knn accuracy" in printed
+    assert "image recall@1" in printed and "k-NN accuracy on scenes" in printed
 
 
 @pytest.mark.parametrize("defense", ["roclip", "safeclip_plus"])

@@ -10,7 +10,8 @@ from safeclip_jax.training.checkpoint import Checkpoints
 from safeclip_jax.training.experiment import build
 from tests.support.untrained import untrained
 
-BANKS = {"safeclip": {"image_bank", "text_bank"}, "roclip": {"text_bank"}}
+BOTH = {"image_bank", "text_bank"}
+BANKS = {"safeclip": BOTH, "published": BOTH, "roclip": {"text_bank"}}
 
 
 @pytest.fixture

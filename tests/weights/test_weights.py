@@ -300,7 +300,7 @@ def assert_relative(ours, theirs, tolerance, name=""):
     assert distance < tolerance, f"{name}: {distance}"
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_a_full_vit_b32_equals_transformers(tmp_path):
     torch = pytest.importorskip("torch")
     config = clip.configure(
