@@ -14,7 +14,8 @@ from safeclip_jax.runs.same_data import EVALUATION, TRAINING
 NONE = "–"
 _COUNTS = {
     *("pairs", "poisons", "safe_pool_size", "risky_pool_size", "poisons_in_safe_pool"),
-    *("excluded_pairs", "excluded_poisons", "skipped_records", "skipped_steps", "steps"),
+    *("excluded_pairs", "excluded_poisons", "skipped_records"),
+    *("skipped_held_out", "skipped_steps", "steps"),
 }
 _RATIOS = {"pairs_per_second", "seconds"}
 _OFTEN_NOTHING = ("skipped_", "excluded_")
