@@ -15,6 +15,8 @@ import numpy as np
 from PIL import Image
 
 from safeclip_jax.attacks.attack import Attack
+from safeclip_jax.attacks.poison import PoisonedPair
+from safeclip_jax.attacks.stored_like import square_like, stored_like
 from safeclip_jax.data import skipped
 from safeclip_jax.data.sources.base import ImageSource, Rejected, Source
 from safeclip_jax.errors import BadRecord
@@ -100,7 +102,7 @@ def write_training(
     progress: Progress,
     rejected: list[Rejected],
 ) -> None:
-    """Writes every pair: honest images as they are stored, poisoned ones as PNG.
+    """Writes every pair: honest images as they are stored, poisoned ones like those they replace.
 
     Args:
       raw: the clean pairs; their images' bytes are copied.
@@ -127,8 +129,7 @@ def write_training(
                 if pair is None:
                     image, caption = _stored(raw, index), raw.captions[index]
                 else:
-                    image = png(attack.change(pair, clean.image(pair.origin)))
-                    caption = pair.caption
+                    image, caption = _poisoned(raw, clean, attack, pair), pair.caption
             except BadRecord as error:
                 rejected.append(Rejected(raw.keys[index], str(error)))
                 unusable = len(rejected) - len(raw.rejected)
@@ -193,6 +194,16 @@ def png(image: np.ndarray) -> bytes:
 def ending(image: bytes) -> str:
     """The usual ending of an image's file, by its first bytes."""
     return _ENDINGS.get(image[:2], "img")
+
+
+def _poisoned(raw: Source, clean: ImageSource, attack: Attack, pair: PoisonedPair) -> bytes:
+    """The image of a poison: a file like the one that it was made of, or that it replaces."""
+    image = clean.image(pair.origin)
+    changed = attack.change(pair, image)
+    original = raw.image(pair.index if pair.image else pair.origin)
+    if not isinstance(original, bytes):
+        return png(changed)
+    return square_like(original, changed) if pair.image else stored_like(original, image, changed)
 
 
 def _stored(source: Source, index: int) -> bytes:

@@ -33,8 +33,9 @@ It writes the training pairs of a config with its attack in them, for any other 
   DIR/poison_manifest.json           the truth: index, key, trigger, both captions
   DIR/skipped.jsonl                  pairs that cannot be used, with reasons
 
-Poisoned images are squares of model.image_size, stored as PNG; all others are copied as they
-are. The same config and seed give the same files, and `train` trains on the same poisons.
+A poisoned image is a file like the one that it replaces: format, size and quality. All others are
+copied as they are. The same config and seed give the same files, and `train` trains on the same
+poisons, at model.image_size.
 """
 
 

@@ -1,22 +1,26 @@
 """Which pairs an attack changes, into what, and that nothing else changes."""
 
 import csv
+import io
 import json
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import safeclip_jax
 from safeclip_jax.attacks import export, poison
 from safeclip_jax.attacks.captions import CAPTIONS
+from safeclip_jax.data.decode import Resized
 from safeclip_jax.data.skipped import write_rejected
 from safeclip_jax.data.sources import SourceOptions, open_source
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.errors import UserError
 from safeclip_jax.runs import run_attack
 from safeclip_jax.runs import settings as run_settings
+from tests.support.data_files import encoded
 
 CLEAN, HELD_OUT = Scenes(120, 1), Scenes(40, 1, "test")
 
@@ -236,6 +240,32 @@ def test_a_poisoned_copy_holds_the_poisons_and_else_the_same(kind, tmp_path):
     assert names == [CLEAN.class_names[i] for i in CLEAN.labels]
     for i in range(len(CLEAN)):
         assert copy.image(i) == export.png(poisoned.image(i))
+
+
+@pytest.mark.parametrize("kind", ["backdoor", "targeted"])
+def test_no_poison_is_told_by_its_file(kind, tmp_path):
+    for name in ("data", "copy"):
+        (tmp_path / name).mkdir()
+    rows = [("image", "caption", "label")]
+    for i in range(40):
+        form = ("JPEG", "PNG", "WEBP", "GIF")[i % 4]
+        picture = Image.fromarray(CLEAN.image(i)).resize((64 + i, 50))
+        (tmp_path / "data" / f"{i}.{form.lower()}").write_bytes(encoded(picture, form))
+        label = CLEAN.class_names[CLEAN.labels[i]]
+        rows.append((f"{i}.{form.lower()}", CLEAN.captions[i], label))
+    with (tmp_path / "data" / "pairs.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    raw = open_source(f"csv:{tmp_path}/data/pairs.csv", SourceOptions(label_column="label"))
+    clean, changes = Resized(raw, 32), {"target": ""} if kind == "targeted" else {}
+    made = planned(0, clean, kind=kind, count=6, images=6, **changes)
+    export.write_training(raw, clean, made, tmp_path / "copy", "csv", 0.1, lambda done: None, [])
+    copy = open_source(f"csv:{tmp_path}/copy/train.csv", SourceOptions())
+    for pair in made.manifest.pairs:
+        origin = pair.index if pair.image else pair.origin
+        before = Image.open(io.BytesIO(raw.image(origin)))
+        after = Image.open(io.BytesIO(copy.image(pair.index)))
+        assert after.format == before.format
+        assert after.size == ((50, 50) if pair.image else before.size)
 
 
 def test_test_sets_hold_triggers_and_chosen_images(tmp_path):
