@@ -246,7 +246,8 @@ def test_no_file_gets_the_number_of_a_closed_stream(tmp_path):
 
 def test_a_signal_that_comes_while_modules_are_read():
     code = (
-        "import importlib, os, time\nfrom safeclip_jax.commands import console\n"
+        "import importlib, os, signal, time\nfrom safeclip_jax.commands import console\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in the background
         "def read(name):\n"
         f"    os.kill(os.getpid(), {signal.SIGINT:d})\n"
         "    time.sleep(60)\n"
