@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safeclip_jax.data.sources.table import Table, copy_rows
+from safeclip_jax.errors import UserError
 
 
 def table(folder, text, name="t.csv", encoding="utf-8", **options):
@@ -69,6 +70,22 @@ def test_images_inside_parquet(tmp_path, name, column):
     parquet.write_table(made, tmp_path / name, row_group_size=2)
     source = Table(str(tmp_path / name))
     assert list(source.captions) == ["a", "b", "c"] and source.image(0) == b"one"
+
+
+def test_a_damaged_byte_anywhere_in_parquet_is_one_line(tmp_path):
+    path, target = tmp_path / "pairs.parquet", tmp_path / "copy.parquet"
+    rows = {"image": ["a.png", "b.png"], "caption": ["one", "two"], "place": ["x", "y"]}
+    parquet.write_table(pa.table(rows), path)
+    good, refused = path.read_bytes(), 0
+    for place in range(len(good)):
+        path.write_bytes(good[:place] + b"\x80" + good[place + 1 :])
+        try:
+            Table(str(path))
+            copy_rows(str(path), target, np.arange(2))
+        except UserError as error:
+            refused += 1
+            assert str(path) in str(error) and "\n" not in str(error)
+    assert refused > 100
 
 
 def test_blanks_around_names_separators_at_ends_and_old_macs_lines(tmp_path):

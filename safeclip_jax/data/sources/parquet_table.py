@@ -17,6 +17,8 @@ from safeclip_jax.system import atomic_file
 _MAX_COLUMN = 2**30  # bytes of a column in a group of rows
 _AT_ONCE = 1024  # rows
 _TEXTS = ("string", "large_string", "binary", "large_binary")
+# What pyarrow raises at bytes that are not what they say they are.
+_DAMAGE = (OSError, ValueError, MemoryError, LookupError, TypeError, RuntimeError)
 
 
 class ParquetTable:
@@ -47,6 +49,20 @@ class ParquetTable:
 
     def _rows_of(self, path: str, columns: list[int]) -> Iterator[list]:
         names = [self.header[column] for column in columns]
+        number = 0
+        try:
+            for batch in self._open_for(path, names).iter_batches(_AT_ONCE, columns=names):
+                for row in range(len(batch)):
+                    number += 1
+                    values: list = [None] * len(self.header)
+                    for column in columns:
+                        values[column] = batch[self.header[column]][row].as_py()
+                    yield values
+        except _DAMAGE as error:
+            raise UserError(f"{path} is damaged after row {number}: {first_line(error)}") from None
+
+    def _open_for(self, path: str, names: list[str]) -> Any:
+        """The open file; raises `UserError` if it has not what is read."""
         schema = _open(path).schema_arrow
         there = list(schema.names)
         if any(there.count(name) > 1 for name in names):
@@ -57,21 +73,16 @@ class ParquetTable:
         texts = [field.name for field in schema if str(field.type) in _TEXTS]
         table = _open(path, read_dictionary=texts)
         _check_sizes(path, table.metadata, set(names))
-        number = 0
-        try:
-            for batch in table.iter_batches(_AT_ONCE, columns=names):
-                for row in range(len(batch)):
-                    number += 1
-                    values: list = [None] * len(self.header)
-                    for column in columns:
-                        values[column] = batch[self.header[column]][row].as_py()
-                    yield values
-        except (OSError, ValueError, MemoryError) as error:
-            raise UserError(f"{path} is damaged after row {number}: {first_line(error)}") from None
+        return table
 
     def images(self, column: int) -> ParquetImages | None:
-        """The images of a column that holds them, or a struct with them; None if it holds paths."""
+        """The images of a column that holds them, or a struct with them; None if it holds paths.
+
+        None as well where two columns have its name: `rows` then refuses the file.
+        """
         name = self.header[column]
+        if self.header.count(name) > 1:
+            return None
         kind = self._schema.field(column).type
         if str(kind).startswith("struct"):
             inside = any(kind.field(i).name == "bytes" for i in range(kind.num_fields))
@@ -80,7 +91,11 @@ class ParquetTable:
         return ParquetImages(self._paths, name) if inside else None
 
     def copy(self, target: Path, wanted: np.ndarray) -> None:
-        """Writes the rows whose places are wanted, bool [rows], to one file."""
+        """Writes the rows whose places are wanted, bool [rows], to one file.
+
+        Raises:
+          UserError: if a file is damaged in a column that `rows` did not read.
+        """
         import pyarrow.parquet as parquet
 
         start = 0
@@ -88,13 +103,19 @@ class ParquetTable:
             atomic_file.writing(target) as file,
             parquet.ParquetWriter(file, self._schema) as writer,
         ):
-            for path in self._paths:
-                for batch in _open(path).iter_batches(_AT_ONCE):
-                    keep = np.zeros(len(batch), bool)
-                    mine = wanted[start : start + len(batch)]
-                    keep[: len(mine)] = mine
-                    writer.write_batch(batch.filter(keep))
-                    start += len(batch)
+            for batch in self._batches():
+                keep = np.zeros(len(batch), bool)
+                mine = wanted[start : start + len(batch)]
+                keep[: len(mine)] = mine
+                writer.write_batch(batch.filter(keep))
+                start += len(batch)
+
+    def _batches(self) -> Iterator[Any]:
+        for path in self._paths:
+            try:
+                yield from _open(path).iter_batches(_AT_ONCE)
+            except _DAMAGE as error:
+                raise UserError(f"{path} is damaged: {first_line(error)}") from None
 
 
 class ParquetImages:
@@ -118,7 +139,7 @@ class ParquetImages:
         try:
             with self._lock:
                 value = self._value(row)
-        except (OSError, ValueError, MemoryError, UserError) as error:
+        except (*_DAMAGE, UserError) as error:
             raise BadRecord(f"image cannot be read: {first_line(error)}") from None
         content = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(content, bytes):
@@ -147,14 +168,19 @@ def _open(path: str, **options: Any) -> Any:
     except ImportError:
         raise UserError(f"{path}: reading Parquet needs 'pip install pyarrow'") from None
     try:
-        return parquet.ParquetFile(files.open_bytes(path), **options)
-    except (OSError, ValueError) as error:
+        table = parquet.ParquetFile(files.open_bytes(path), **options)
+        _ = table.schema_arrow  # pyarrow reads it when it is asked for
+        return table
+    except _DAMAGE as error:
         raise UserError(f"{path} is no Parquet file: {first_line(error)}") from None
 
 
 def _check_sizes(path: str, metadata: Any, names: set[str]) -> None:
     """`UserError` if a column would fill the memory."""
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        # pyarrow aborts the process at a damaged column's metadata: they are the last to ask.
+        if 0 <= group.total_byte_size <= _MAX_COLUMN:
+            continue
         for column in map(group.column, range(group.num_columns)):
             size = column.total_uncompressed_size
             if column.path_in_schema.split(".")[0] in names and not 0 <= size <= _MAX_COLUMN:
