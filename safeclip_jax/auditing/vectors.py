@@ -98,10 +98,7 @@ def compute(
         atomic_file.write_text(folder / "state.json", json.dumps(state))
     usable = np.ones(len(source), bool)
     usable[list(skipped)] = False
-    bad = [Rejected(source.keys[i], why) for i, why in skipped.items()]
-    listed = folder.with_name("skipped.jsonl")
-    with skips.listed_if_too_many(listed, lambda: [*source.rejected, *bad]):
-        _check(source, bad, reading.max_skipped_share)
+    _check(source, skipped, reading.max_skipped_share, folder.with_name("skipped.jsonl"))
     return Vectors(images, texts, usable), skipped
 
 
@@ -137,9 +134,11 @@ def _read_state(folder: Path, mark: str, shape: tuple[int, int]) -> dict:
     return {"rows": 0, "skipped": {}}
 
 
-def _check(source: ImageSource, bad: list[Rejected], limit: float) -> None:
-    last = bad[-1] if bad else None
-    skips.check(source, len(bad), limit, last, name="--max-skipped-share")
+def _check(source: ImageSource, skipped: dict[int, str], limit: float, listed: Path) -> None:
+    bad = [Rejected(source.keys[i], why) for i, why in skipped.items()]
+    last, found = bad[-1] if bad else None, [*source.rejected, *bad]
+    with skips.listed_if_too_many(listed, lambda: skips.write_rejected(listed, found)):
+        skips.check(source, len(bad), limit, last, name="--max-skipped-share")
     left = len(source) - len(bad)
     if left < LEAST:
         raise UserError(f"an audit needs at least {LEAST} pairs, and {left} can be used")

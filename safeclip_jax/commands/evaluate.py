@@ -15,7 +15,7 @@ from safeclip_jax.commands.command_line import Parser
 from safeclip_jax.data import digests
 from safeclip_jax.data.held_out import HeldOut, Request, open_held_out
 from safeclip_jax.data.presets import PRESETS
-from safeclip_jax.data.skipped import TooManySkipped, check
+from safeclip_jax.data.skipped import check, listed_if_too_many
 from safeclip_jax.data.sources.base import Rejected
 from safeclip_jax.distributed.sharding import nearest_batch
 from safeclip_jax.errors import UserError, said_by
@@ -92,20 +92,18 @@ def evaluated(argv: Sequence[str]) -> list[Record]:
     run_folder.check_writable(arguments.out)
     found: list[Record] = []
     skipped: dict[Skipped, None] = {}
-    try:
+    listed = arguments.out / "skipped.jsonl"
+    with listed_if_too_many(listed, lambda: _list(listed, skipped)):
         for name, path in by_name(arguments.checkpoint).items():
             with said_by("--checkpoint"):
                 subject = open_subject(name, path, arguments.preset, arguments.activation)
             subject = replace(subject, run=given.changed(subject.run))
             for held_out in _held_out(arguments, subject):
                 found += _evaluate(arguments, subject, held_out, skipped)
-    except TooManySkipped as error:
-        _list(arguments.out, skipped)
-        raise TooManySkipped(f"{error}; they are listed in {arguments.out}/skipped.jsonl") from None
     records.write(arguments.out, found)
-    _list(arguments.out, skipped)
+    _list(listed, skipped)
     if skipped:
-        print(f"{len(skipped)} records could not be used: {arguments.out}/skipped.jsonl")
+        print(f"{len(skipped)} records could not be used: {listed}")
     print(f"tables: {arguments.out}/results.md, results.csv   report: {arguments.out}/report.html")
     return found
 
@@ -130,10 +128,9 @@ def _refuse_unused(arguments: argparse.Namespace) -> None:
         refuse(["preset", "activation"], "is for a bare file of tensors, not for a folder")
 
 
-def _list(folder: Path, skipped: Iterable[Skipped]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def _list(path: Path, skipped: Iterable[Skipped]) -> None:
     lines = [json.dumps({"data": name, **asdict(bad)}) + "\n" for name, bad in skipped]
-    atomic_file.write_text(folder / "skipped.jsonl", "".join(lines))
+    atomic_file.write_text(path, "".join(lines))
 
 
 def main(argv: Sequence[str]) -> int:

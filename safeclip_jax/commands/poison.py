@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     listed = out.with_name(f"{out.name}-skipped.jsonl")
     try:
         with (
-            skipped.listed_if_too_many(listed, lambda: rejected),
+            skipped.listed_if_too_many(listed, lambda: skipped.write_rejected(listed, rejected)),
             folders.writing(out) as partial,
         ):
             (partial / "test").mkdir()

@@ -19,7 +19,12 @@ from PIL import Image
 from safeclip_jax.data import digests
 from safeclip_jax.data.decode import open_image
 from safeclip_jax.data.digests import Digests
-from safeclip_jax.data.skipped import check, write_rejected
+from safeclip_jax.data.skipped import (
+    TooManySkipped,
+    check,
+    listed_if_too_many,
+    write_rejected,
+)
 from safeclip_jax.data.sources.array_record import SCHEMA, shard_path
 from safeclip_jax.data.sources.base import Columns, Rejected, Source
 from safeclip_jax.data.sources.columns_file import load_columns, save_columns
@@ -108,17 +113,15 @@ def run(
 def _check(source: Source, folder: Path, bad: list[Rejected], most: float) -> None:
     """Stops where too few records can be used so far; `skipped.jsonl` then lists the others."""
     last, path = bad[-1] if bad else None, folder / "skipped.jsonl"
-    try:
+    found = itertools.chain(source.rejected, bad)
+    with listed_if_too_many(path, lambda: write_rejected(path, found)):
         check(source, len(bad), most, last, name="--max-skipped-share")
         if len(bad) < len(source):
             return
         why = last or (source.rejected[-1] if source.rejected else None)
-        raise UserError(
+        raise TooManySkipped(
             f"no pair can be used{f' (the last: {why.key}: {why.reason})' if why else ''}"
         )
-    except UserError as error:
-        write_rejected(path, itertools.chain(source.rejected, bad))
-        raise UserError(f"{error}; all are listed in {path}") from None
 
 
 def _claim(folder: Path, plan: Plan) -> None:

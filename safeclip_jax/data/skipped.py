@@ -122,7 +122,7 @@ def check(
         return
     last = last or (source.rejected[-1] if source.rejected else None)
     why = f" (the last: {last.key}: {last.reason})" if last else ""
-    where = f"; they are listed in {listed}" if listed else ""
+    where = f"; all are listed in {listed}" if listed else ""
     raise TooManySkipped(
         f"{lost} of {total} records cannot be used, more than {name}={most} allows{why}: "
         f"mend them, or allow more{where}"
@@ -130,19 +130,19 @@ def check(
 
 
 @contextlib.contextmanager
-def listed_if_too_many(path: Path, found: Callable[[], Iterable[Rejected]]) -> Iterator[None]:
-    """Where too many records cannot be used, lists those that were found, and says where.
+def listed_if_too_many(path: Path, write: Callable[[], object]) -> Iterator[None]:
+    """Where too many records cannot be used, has those that were found listed, and says where.
 
     Args:
       path: of the list; its folder is made.
-      found: gives the records.
+      write: writes the list.
     """
     try:
         yield
     except TooManySkipped as error:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_rejected(path, found())
-        raise TooManySkipped(f"{error}; they are listed in {path}") from None
+        write()
+        raise TooManySkipped(f"{error}; all are listed in {path}") from None
 
 
 def write_rejected(path: Path, rejected: Iterable[Rejected]) -> Counter[str]:

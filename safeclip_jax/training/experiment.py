@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -19,7 +20,7 @@ from safeclip_jax.data import left_out as left_outs
 from safeclip_jax.data import tokenizer as tokenizers
 from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.data.pipeline import ImageReader, Loader
-from safeclip_jax.data.skipped import SkippedRecords, listed_if_too_many
+from safeclip_jax.data.skipped import SkippedRecords, listed_if_too_many, write_rejected
 from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.defenses.defense import Stage, without
 from safeclip_jax.distributed import sharding
@@ -128,7 +129,8 @@ def build(
     with contextlib.ExitStack() as listing:
         if folder is not None and jax.process_index() == 0:
             path = folder / "skipped.jsonl"
-            listing.enter_context(listed_if_too_many(path, lambda: clean.rejected))
+            write = partial(write_rejected, path, clean.rejected)
+            listing.enter_context(listed_if_too_many(path, write))
         skipped = SkippedRecords(clean, config.data.max_skipped_share, exchange)
     match = surrogate.matcher(config.attack.surrogate)
     held_out, attack = run_attack.planned(config, clean, cache, match)
