@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -124,7 +124,7 @@ class Place:
       steps_of_all: that an epoch of all pairs would have.
       peak: the run's largest rate.
       warmup: the run's steps until then.
-      first_share: of all pairs, in the first safe pool; None before there is one.
+      first_share: gives the share of all pairs in the first safe pool, once there is one.
     """
 
     epoch: int
@@ -134,7 +134,7 @@ class Place:
     steps_of_all: int
     peak: float
     warmup: float
-    first_share: float | None
+    first_share: Callable[[], float]
 
 
 @dataclass(frozen=True)

@@ -60,10 +60,8 @@ class PublishedSafeCLIP(SafeCLIP):
 
     def safe_steps(self, place: Place) -> float:
         """Steps of all safe stages, were the pool never capped (scheduler.py:21)."""
-        assert place.first_share is not None
-        shares = (
-            place.first_share + i * self.growth for i in range(place.epochs - self._first_pools)
-        )
+        first = place.first_share()
+        shares = (first + i * self.growth for i in range(place.epochs - self._first_pools))
         return sum(shares) * place.steps_of_all
 
 

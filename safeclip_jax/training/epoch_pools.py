@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,18 +27,25 @@ class EpochPools:
 
     Attributes:
       latest: the pools in use, None before the first.
-      first_share: of all pairs, in the first safe pool; None before it.
     """
 
     def __init__(self, folder: Path, defense: Defense):
         self._folder, self._defense = folder, defense
         self.latest: Pools | None = None
-        self.first_share: float | None = None
+        self._first_share: float | None = None
 
     @property
     def digest(self) -> str:
         """Of the pools in use; empty before the first."""
         return "" if self.latest is None else self.latest.digest()
+
+    def first_share(self) -> float:
+        """Share of all pairs in the first safe pool, which is read once; there must be one."""
+        if self._first_share is None:
+            paths = (pool_files.path(self._folder, epoch) for epoch in itertools.count())
+            first = next(path for path in paths if run_folder.exists(path))
+            self._first_share = pool_files.load(first).share
+        return self._first_share
 
     def read_before(self, position: Position) -> None:
         """Takes up the last ones that were made before the position's epoch.
@@ -46,12 +54,11 @@ class EpochPools:
           UserError: if they are not those that the checkpoint was written with.
         """
         path = self._folder / "pools"
-        paths = [pool_files.path(self._folder, earlier) for earlier in range(position.epoch)]
-        there = [made for made in paths if run_folder.exists(made)]
-        if there:
-            path = there[-1]
-            self.latest = pool_files.load(path)
-            self.first_share = pool_files.load(there[0]).share
+        for earlier in reversed(range(position.epoch)):
+            if run_folder.exists(pool_files.path(self._folder, earlier)):
+                path = pool_files.path(self._folder, earlier)
+                self.latest = pool_files.load(path)
+                break
         if position.begins_epoch and self.digest != position.pools:
             raise UserError(
                 f"{path} is not what the newest checkpoint was written with, and the next pools "
@@ -76,7 +83,6 @@ class EpochPools:
                 )
         if found is not None:
             self.latest = found
-            self.first_share = self.first_share or found.share
         return found is not None
 
     def make(
@@ -101,8 +107,6 @@ class EpochPools:
         if jax.process_index() == 0:
             pool_files.save(made, pool_files.path(self._folder, epoch))
         self.latest = made
-        if self.first_share is None:
-            self.first_share = made.share
         return made
 
     def forget_after(self, position: Position, epochs: int) -> None:

@@ -221,7 +221,8 @@ class Trainer:
         """Runs what is left of a stage; `before` steps of the epoch's are in earlier stages."""
         place = self.position.epoch, number
         batches = self._batches(stage, pairs, place)
-        for step in range(self.position.step, self._steps(len(pairs))):
+        plan, steps = self.x.config.plan, self._steps(len(pairs))
+        for step in range(self.position.step, steps):
             self._beat(f"epoch {place[0] + 1}, {stage.name} step {step + 1}")
             with self.clock("input"):
                 batch = self._next(batches)
@@ -232,7 +233,7 @@ class Trainer:
                 train_step = self._compiled.begin(stage.kind, length, self.state).result()
             with self.clock("train"):
                 self._flight.wait(STEPS_IN_FLIGHT - 1)
-                own = self.x.config.plan.rate(stage, self._place(step, self._steps(len(pairs))))
+                own = plan.rate(stage, self._place(step, steps))
                 rate = self.schedule.rate(own, self._pairs(before + step, in_epoch))
                 self.state, metrics = train_step(
                     self.state, batch.arrays, rate, np.array(place, np.int32)

@@ -21,7 +21,7 @@ A_PASS = PAIRS // BATCH
 def rates(defense, epoch, stage, steps, first=0.15):
     """Those of all steps of a stage."""
     (found,) = [s for s in defense.stages(epoch) if s.name == stage]
-    place = (A_PASS, PEAK, RAMP, first)
+    place = (A_PASS, PEAK, RAMP, lambda: first)
     return np.array(
         [defense.rate(found, Place(epoch, EPOCHS, step, steps, *place)) for step in range(steps)]
     )
@@ -73,7 +73,7 @@ def test_the_risky_rate_swings():
 def test_the_rates_can_be_the_runs():
     defense = PublishedSafeCLIP(code_rates=False)
     (_, safe) = defense.stages(9)
-    assert defense.rate(safe, Place(9, 32, 0, 9, 99, PEAK, RAMP, 0.2)) is None
+    assert defense.rate(safe, Place(9, 32, 0, 9, 99, PEAK, RAMP, lambda: 0.2)) is None
 
 
 @pytest.fixture(scope="module")
