@@ -150,7 +150,7 @@ def _read(
     image = _column(path, table.header, "image", image_column, IMAGE_COLUMNS)
     label = _column(path, table.header, "label", label_column, ()) if label_column else None
     caption = _caption_column(path, table.header, caption_column, label is not None)
-    inside = _images_inside(path, image_column) is not None
+    inside = isinstance(table, ParquetTable) and table.images(image) is not None
     text_of: Callable[[Any], Any] = _original if isinstance(table, TextTable) else lambda x: x
     wanted = [n for n in (None if inside else image, caption, label) if n is not None]
     for place, (where, row) in enumerate(table.rows(wanted)):
