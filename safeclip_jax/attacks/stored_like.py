@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
-from safeclip_jax.data.decode import open_image
+from safeclip_jax.data.decode import ORIENTATION, open_image
 from safeclip_jax.errors import BadRecord, first_line
 
-_ORIENTATION = 0x0112
 _WHOLE = 1 << 16  # larger than any side: nothing is read at a reduced scale
 
 
@@ -81,7 +80,7 @@ def _options(stored: Image.Image, form: str, original: bytes) -> dict[str, Any]:
     }
     exif = stored.getexif()
     if len(exif):
-        exif.pop(_ORIENTATION, None)
+        exif.pop(ORIENTATION, None)
         found["exif"] = exif.tobytes()
     if isinstance(stored, JpegImagePlugin.JpegImageFile):
         sampling = JpegImagePlugin.get_sampling(stored)

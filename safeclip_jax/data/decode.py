@@ -16,7 +16,7 @@ from safeclip_jax.errors import BadRecord, first_line
 MAX_PIXELS = 100_000_000
 _STRIP = 1_000_000
 _JPEG_END = b"\xff\xd9"
-_ORIENTATION = 0x0112
+ORIENTATION = 0x0112
 _TURNS = {  # EXIF's orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -130,7 +130,7 @@ def _jpeg(content: bytes, size: int) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     """Turned as its metadata say, if they can be read: they never cost a picture."""
     try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        turn = _TURNS.get(image.getexif().get(ORIENTATION, 1))
     except Exception:
         return image
     return image if turn is None else image.transpose(turn)
