@@ -11,13 +11,11 @@ run is a command of its own in `--folder`; finished ones are not run again. Writ
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 from benchmarks import result_file
 from benchmarks.result_file import FOLDER, ResultFile
+from experiments.demo import run
 from safeclip_jax.training import metrics
 
 COMMON: dict[str, object] = {
@@ -33,23 +31,13 @@ TRAININGS: dict[str, dict[str, object]] = {
 EARLY = {"warmup_epochs": 1, "slow_epochs": 1, "slow_learning_rate": 5e-4, "growth": 0.01}
 
 
-def run(folder: Path, changes: dict[str, object]) -> None:
-    """Trains the demo with changed keys, unless that is done."""
-    if (folder / "results.json").exists():
-        return
-    flags = [f"--config.{key}={value}" for key, value in changes.items()]
-    command = [sys.executable, "-m", "safeclip_jax.main", "--config=demo"]
-    subprocess.run([*command, f"--workdir={folder}", *flags], check=True, stdout=sys.stderr)
-
-
-def by_epoch(folder: Path) -> list[dict[str, object]]:
+def by_epoch(folder: Path, pairs: int) -> list[dict[str, object]]:
     """What was found after each epoch, shares in %."""
-    pairs = json.loads((folder / "results.json").read_text())["pairs"]
     rows: dict[int, dict[str, object]] = {}
     for line in metrics.read(folder / "metrics.jsonl"):
-        row = (
-            rows.setdefault(line["epoch"], {"epoch": line["epoch"] + 1}) if "epoch" in line else {}
-        )
+        if "epoch" not in line:
+            continue
+        row = rows.setdefault(line["epoch"], {"epoch": line["epoch"] + 1})
         if line.get("kind") == "pools":
             row["safe_share"] = round(100 * line["safe_pool_size"] / pairs, 1)
             row["poisons_in_safe_pool"] = line["poisons_in_safe_pool"]
@@ -73,8 +61,8 @@ def main() -> None:
         section = changes["defense"]
         early = {f"{section}.{key}": value for key, value in EARLY.items()}
         folder = arguments.folder / f"{name.replace(' ', '_')}-seed{arguments.seed}"
-        run(folder, {**COMMON, **early, **changes, "seed": arguments.seed})
-        for row in by_epoch(folder):
+        found = run(folder, {**COMMON, **early, **changes, "seed": arguments.seed})
+        for row in by_epoch(folder, found["pairs"]):
             written.add({"training": name, "seed": arguments.seed, "device": device, **row})
 
 
