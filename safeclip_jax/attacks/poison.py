@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from safeclip_jax.attacks.captions import Match, choose
+from safeclip_jax.data.decode import squeeze
 from safeclip_jax.data.sources.base import Columns, ImageSource, Source
 from safeclip_jax.data.strings import Changed
 from safeclip_jax.errors import BadRecord, UserError, first_line
@@ -400,3 +401,9 @@ class PoisonedSource(ImageSource):
         image = self._source.image(self._origins.get(index, index))
         change = self._changes.get(index)
         return image if change is None else change(image)
+
+    def picture(self, index: int, size: int) -> tuple[np.ndarray, float]:
+        """Poisons are square, cut from the pictures' centres, as the published kits store them."""
+        if index in self._changes:
+            return squeeze(self.image(index), size)
+        return self._source.picture(index, size)

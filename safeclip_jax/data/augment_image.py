@@ -14,7 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from safeclip_jax.settings.fields import SHARE, rising_shares, setting
+from safeclip_jax.settings.fields import SHARE, at_least, rising_shares, setting
+
+
+_TRIES = 10  # of a crop that fits
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class ImageAugmentation:
     """Strengths of the augmentation; the defaults are SimCLR's.
 
     Attributes:
+      picture_size: side of the squares to which whole pictures are squeezed, for crops of all
+        that they show; 0 for crops of the centre square. Plain views are the centre square.
       crop_area: smallest and largest area of the crop as a share of the image.
       crop_aspect: smallest and largest width / height of the crop.
       flip: probability of a horizontal flip.
@@ -34,6 +39,9 @@ class ImageAugmentation:
         scaled with the image.
     """
 
+    picture_size: int = setting(
+        0, "pixels a side of whole pictures to crop from; 0: crop the centre square", at_least(0)
+    )
     crop_area: tuple[float, float] = setting(
         (0.08, 1.0), "share of the image in a random crop", rising_shares()
     )
@@ -54,21 +62,32 @@ def pixels(images: jax.Array) -> jax.Array:
     return images.astype(jnp.float32) / 255
 
 
-def augment(images: jax.Array, keys: jax.Array, strength: ImageAugmentation) -> jax.Array:
+def augment(
+    images: jax.Array,
+    keys: jax.Array,
+    strength: ImageAugmentation,
+    size: int = 0,
+    aspect: jax.Array | None = None,
+) -> jax.Array:
     """Augments a batch.
 
     Args:
-      images: float [B, S, S, 3] in [0, 1].
+      images: float [B, P, P, 3] in [0, 1].
       keys: one PRNG key an image, shape [B].
       strength: how far to go.
+      size: S, side of the result; 0 for P.
+      aspect: width over height that the pictures had before they were squeezed to squares,
+        [B]; None where they are squares.
 
     Returns:
       Float [B, S, S, 3] in [0, 1].
     """
+    size = size or images.shape[1]
     crop, flip, jitter, gray, blur, colors = jnp.moveaxis(
         jax.vmap(lambda k: jax.random.split(k, 6))(keys), 1, 0
     )
-    images = resized_crop(images, *crop_boxes(crop, strength), _chance(flip, strength.flip))
+    boxes = crop_boxes(crop, strength, aspect)
+    images = resized_crop(images, *boxes, _chance(flip, strength.flip), size)
     if strength.jitter:
         jittered = color_jitter(images, colors, strength)
         images = _choose(_chance(jitter, strength.jitter), jittered, images)
@@ -79,39 +98,68 @@ def augment(images: jax.Array, keys: jax.Array, strength: ImageAugmentation) -> 
     return images
 
 
-def crop_boxes(keys: jax.Array, strength: ImageAugmentation) -> tuple[jax.Array, jax.Array]:
-    """Draws crops as (starts [B, 2], sizes [B, 2]), rows then columns, in units of the side."""
-    u = _uniforms(keys, 4)
+def centre_square(images: jax.Array, aspect: jax.Array, size: int) -> jax.Array:
+    """The largest square in the middle of pictures that were squeezed, see `augment`."""
+    sizes = jnp.stack([jnp.minimum(aspect, 1), jnp.minimum(1 / aspect, 1)], axis=1)
+    return resized_crop(images, (1 - sizes) / 2, sizes, jnp.zeros(len(images), bool), size)
+
+
+def crop_boxes(
+    keys: jax.Array, strength: ImageAugmentation, aspect: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Draws crops as (starts [B, 2], sizes [B, 2]), rows then columns, in units of the side.
+
+    A crop of a square picture that would be too long is cut; of others, with `aspect` as for
+    `augment`, torchvision's way is taken: the first of ten draws that fits, else the middle.
+    """
+    if aspect is None:
+        u = _uniforms(keys, 4)
+        sizes = jnp.minimum(_crop_sizes(u[:, :2], strength), 1.0)
+        return u[:, 2:] * (1 - sizes), sizes
+    u = _uniforms(keys, 4 * _TRIES).reshape(-1, _TRIES, 4)
+    stretch = jnp.stack([jnp.sqrt(aspect), 1 / jnp.sqrt(aspect)], axis=1)
+    drawn = _crop_sizes(u[..., :2], strength) * stretch[:, None]
+    fits = (drawn <= 1).all(axis=2)
+    first = jnp.argmax(fits, axis=1)[:, None, None]
+    sizes = jnp.take_along_axis(drawn, first, axis=1)[:, 0]
+    place = jnp.take_along_axis(u, first, axis=1)[:, 0, 2:]
+    shape = jnp.clip(aspect, *strength.crop_aspect)
+    middle = jnp.stack([jnp.minimum(aspect / shape, 1), jnp.minimum(shape / aspect, 1)], axis=1)
+    none = ~fits.any(axis=1)[:, None]
+    sizes, place = jnp.where(none, middle, sizes), jnp.where(none, 0.5, place)
+    return place * (1 - sizes), sizes
+
+
+def _crop_sizes(u: jax.Array, strength: ImageAugmentation) -> jax.Array:
+    """Height and width [..., 2] of crops of a unit square, from two uniform draws [..., 2]."""
     low, high = strength.crop_area
-    area = low + (high - low) * u[:, 0]
+    area = low + (high - low) * u[..., 0]
     narrow, wide = jnp.log(jnp.array(strength.crop_aspect))
-    aspect = jnp.exp(narrow + (wide - narrow) * u[:, 1])
-    sizes = jnp.stack([jnp.sqrt(area / aspect), jnp.sqrt(area * aspect)], axis=1)
-    sizes = jnp.minimum(sizes, 1.0)
-    return u[:, 2:] * (1 - sizes), sizes
+    shape = jnp.exp(narrow + (wide - narrow) * u[..., 1])
+    return jnp.stack([jnp.sqrt(area / shape), jnp.sqrt(area * shape)], axis=-1)
 
 
 def resized_crop(
-    images: jax.Array, starts: jax.Array, sizes: jax.Array, flips: jax.Array
+    images: jax.Array, starts: jax.Array, sizes: jax.Array, flips: jax.Array, size: int
 ) -> jax.Array:
-    """Crops, flips where asked, and resizes to the images' own size with a triangle filter."""
+    """Crops, flips where asked, and resizes to a square of `size` with a triangle filter."""
     side = images.shape[1]
-    rows = resampling_matrix(starts[:, 0], sizes[:, 0], side)
-    columns = resampling_matrix(starts[:, 1], sizes[:, 1], side)
+    rows = resampling_matrix(starts[:, 0], sizes[:, 0], size, side)
+    columns = resampling_matrix(starts[:, 1], sizes[:, 1], size, side)
     columns = _choose(flips, columns[:, ::-1], columns)
     return _separable(images, rows, columns)
 
 
-def resampling_matrix(start: jax.Array, size: jax.Array, side: int) -> jax.Array:
-    """Weights [B, side, side] that resample `[start, start + size]` of the unit interval.
+def resampling_matrix(start: jax.Array, size: jax.Array, outputs: int, inputs: int) -> jax.Array:
+    """Weights [B, outputs, inputs] that resample `[start, start + size]` of the unit interval.
 
     Row i of a matrix holds the shares of the input pixels in output pixel i: a triangle
     one input pixel wide, or one output pixel where that is wider (antialiasing).
     """
-    outputs = (jnp.arange(side) + 0.5) / side
-    centers = (start[:, None] + size[:, None] * outputs) * side - 0.5
-    width = jnp.maximum(size, 1.0)[:, None, None]
-    distance = jnp.abs(centers[:, :, None] - jnp.arange(side)) / width
+    places = (jnp.arange(outputs) + 0.5) / outputs
+    centers = (start[:, None] + size[:, None] * places) * inputs - 0.5
+    width = jnp.maximum(size * (inputs / outputs), 1.0)[:, None, None]
+    distance = jnp.abs(centers[:, :, None] - jnp.arange(inputs)) / width
     weights = jnp.maximum(1 - distance, 0)
     return weights / weights.sum(axis=2, keepdims=True)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -54,6 +55,12 @@ class Resized(ImageSource):
             return decode(image, self.size)
         return fit(image, self.size)
 
+    def picture(self, index: int, size: int) -> tuple[np.ndarray, float]:
+        image = self.stored.image(index)
+        with _decoding():
+            opened = open_image(image, size) if isinstance(image, bytes) else image
+            return squeeze(opened, size)
+
 
 def decode(content: bytes, size: int) -> np.ndarray:
     """Decodes an image, turns it upright, and resizes and centre-crops it as CLIP does.
@@ -68,8 +75,15 @@ def decode(content: bytes, size: int) -> np.ndarray:
     Raises:
       BadRecord: if the bytes are no image, are cut off, or hold more than `MAX_PIXELS`.
     """
-    try:
+    with _decoding():
         return fit(open_image(content, size), size)
+
+
+@contextlib.contextmanager
+def _decoding() -> Iterator[None]:
+    """What a decoder raises at bytes that it cannot read is a bad record."""
+    try:
+        yield
     except BadRecord:
         raise
     except Exception as error:
@@ -179,9 +193,26 @@ def fit(image: Image.Image | np.ndarray, size: int) -> np.ndarray:
     Returns:
       uint8 [size, size, 3], RGB.
     """
-    if isinstance(image, np.ndarray):
-        if image.shape == (size, size, 3):
-            return image
-        image = Image.fromarray(image)
-    image = image if image.mode == "RGB" else _rgb(image)
-    return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC))
+    if isinstance(image, np.ndarray) and image.shape == (size, size, 3):
+        return image
+    return np.asarray(ImageOps.fit(_picture(image), (size, size), Image.Resampling.BICUBIC))
+
+
+def squeeze(image: Image.Image | np.ndarray, size: int) -> tuple[np.ndarray, float]:
+    """Resizes the whole picture to a square, bicubically.
+
+    Args:
+      image: a picture, or uint8 [H, W, 3].
+      size: side of the result in pixels.
+
+    Returns:
+      uint8 [size, size, 3], RGB; and the picture's width over its height.
+    """
+    picture = _picture(image)
+    whole = picture.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(whole), picture.width / picture.height
+
+
+def _picture(image: Image.Image | np.ndarray) -> Image.Image:
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    return image if image.mode == "RGB" else _rgb(image)

@@ -68,6 +68,32 @@ class ImageReader:
             return np.zeros(self._shape, np.uint8)
 
 
+class PictureReader:
+    """Reads whole pictures, each squeezed to a square.
+
+    Args:
+      source: of the pictures.
+      size: side of the squares in pixels.
+    """
+
+    def __init__(self, source: ImageSource, size: int):
+        self._source, self._size = source, size
+
+    def __call__(self, indices: np.ndarray) -> tuple[Batch, Bad]:
+        """Returns `image` uint8 [n, size, size, 3] and `aspect` float32 [n], width over height.
+
+        Also why some could not be read; the pictures in place of those are black.
+        """
+        images = np.zeros((len(indices), self._size, self._size, 3), np.uint8)
+        aspects, bad = np.ones(len(indices), np.float32), {}
+        for row, index in enumerate(map(int, indices)):
+            try:
+                images[row], aspects[row] = self._source.picture(index, self._size)
+            except BadRecord as reason:
+                bad[index] = str(reason)
+        return {"image": images, "aspect": aspects}, bad
+
+
 @dataclass(frozen=True)
 class Loader:
     """Everything that turns pair indices into batches.
@@ -83,6 +109,7 @@ class Loader:
       synonyms: for the captions' augmentation, or None.
       cache_tokens: whether to keep the token ids of all captions, as they are, in memory.
       process, processes: this host's place among the hosts.
+      pictures: reads whole pictures, of which stages take augmented views; None: of the images.
     """
 
     captions: Sequence[str]
@@ -96,6 +123,7 @@ class Loader:
     cache_tokens: bool = False
     process: int = 0
     processes: int = 1
+    pictures: PictureReader | None = None
 
     def training_batches(
         self,
@@ -118,20 +146,22 @@ class Loader:
           start: batches to leave out, for a resumed run.
 
         Yields:
-          `index` int32 [b], `image` uint8 [b, S, S, 3], `tokens` int32 [b, views, L].
+          `index` int32 [b], `image` uint8 [b, S, S, 3], `tokens` int32 [b, views, L]; and
+          `aspect` float32 [b], if the images are whole pictures.
         """
+        whole = self.pictures if any(text_views) else None
         order = stage_order(pairs, batch_size, (self.seed, *place))
         if self.workers:
             pairs, order = mapped.shared(pairs), mapped.shared(order)
 
         def make(step: int) -> tuple[Batch, Bad]:
             index = self._slice(order[step * batch_size : (step + 1) * batch_size])
-            index, images, bad = self._usable(index, pairs)
+            index, images, bad = self._usable(index, pairs, whole or self._images)
             views = [
                 self._encode(index, (*place, view) if augmented else None)
                 for view, augmented in enumerate(text_views)
             ]
-            return {"index": index, "image": images, "tokens": np.stack(views, 1)}, bad
+            return {"index": index, **images, "tokens": np.stack(views, 1)}, bad
 
         return self._iterate(make, start, len(order) // batch_size)
 
@@ -174,18 +204,26 @@ class Loader:
             self.skipped.note(bad)
             yield batch
 
-    def _usable(self, index: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray, Bad]:
-        """The batch's indices and images, with others in place of those that are bad."""
+    def _images(self, index: np.ndarray) -> tuple[Batch, Bad]:
         images, bad = self.images(index)
+        return {"image": images}, bad
+
+    def _usable(
+        self, index: np.ndarray, pairs: np.ndarray, read: Callable[[np.ndarray], tuple[Batch, Bad]]
+    ) -> tuple[np.ndarray, Batch, Bad]:
+        """The batch's indices and images, with others in place of those that are bad."""
+        images, bad = read(index)
         found = dict(bad)
         index = index.copy()
         for row in np.flatnonzero([int(i) in bad for i in index]):
             rng = np.random.default_rng([self.seed, int(index[row]), 0x5B])
             for candidate in rng.choice(pairs, _TRIES):
-                image, worse = self.images(np.array([candidate]))
+                other, worse = read(np.array([candidate]))
                 found |= worse
                 if not worse:
-                    index[row], images[row] = candidate, image[0]
+                    index[row] = candidate
+                    for name, value in other.items():
+                        images[name][row] = value[0]
                     break
             else:
                 raise UserError(

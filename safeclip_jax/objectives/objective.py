@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 
-from safeclip_jax.data.augment_image import ImageAugmentation, augment, pixels
+from safeclip_jax.data.augment_image import ImageAugmentation, augment, centre_square, pixels
 from safeclip_jax.objectives.chunked import Chunks
 
 Batch = dict[str, jax.Array]
@@ -40,11 +40,13 @@ class Settings:
       augmentation: of image views.
       bank_size: past embeddings in a bank, a multiple of the batch.
       chunks: how to cut the similarities of a large batch; None for all at once.
+      image_size: S, of the views; needed only where they are cut from whole pictures.
     """
 
     augmentation: ImageAugmentation
     bank_size: int = 0
     chunks: Chunks | None = None
+    image_size: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,15 +102,19 @@ class Objective:
         """Makes the views.
 
         Args:
-          batch: `image` uint8 [B, S, S, 3] and `tokens` int32 [B, views, L].
+          batch: `image` uint8 [B, S, S, 3] and `tokens` int32 [B, views, L]; with `aspect`,
+            float32 [B], the images are whole pictures of another side, see `Loader`.
           keys: one a pair, [B].
           augmented: whether the stage augments.
           settings: of the run.
         """
         images, made = pixels(batch["image"]), []
+        size, aspect = settings.image_size or images.shape[1], batch.get("aspect")
+        plain = images if aspect is None else centre_square(images, aspect, size)
         for view, changed in enumerate(self.caption_views(augmented)):
             key = keys if self.views == 1 else _key_of_view(keys, view)
-            seen = augment(images, key, settings.augmentation) if changed else images
+            augmentation = settings.augmentation
+            seen = augment(images, key, augmentation, size, aspect) if changed else plain
             made.append(View(seen, batch["tokens"][:, view]))
         return made
 

@@ -19,7 +19,7 @@ from safeclip_jax.data import cores, digests, wordnet
 from safeclip_jax.data import left_out as left_outs
 from safeclip_jax.data import tokenizer as tokenizers
 from safeclip_jax.data.held_out import HeldOut
-from safeclip_jax.data.pipeline import ImageReader, Loader
+from safeclip_jax.data.pipeline import ImageReader, Loader, PictureReader
 from safeclip_jax.data.skipped import SkippedRecords, listed_if_too_many, write_rejected
 from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.defenses.defense import Stage, without
@@ -203,6 +203,7 @@ def _loader(
         4 * len(source) * data.context <= cache_bytes,
         jax.process_index(),
         jax.process_count(),
+        PictureReader(source, whole) if (whole := config.augment.picture_size) else None,
     )
 
 
@@ -244,6 +245,7 @@ def _steps(config: RunSettings, tokenizer: tokenizers.Tokenizer, mesh: Mesh) -> 
             config.augment,
             config.unimodal.bank_size,
             chunks if config.loss_chunk or split_banks else None,
+            config.model.image_size,
         ),
         mesh,
         config.seed,

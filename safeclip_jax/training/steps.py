@@ -139,12 +139,15 @@ class Steps:
     ) -> jax.stages.Lowered:
         """Traces a train step for global batches of one size; `.compile()` is left to do."""
         size, context = self.model.config.image.image_size, self.model.config.text.context
-        views, array = kind[0].views, jax.ShapeDtypeStruct
+        objective, augmented = kind
+        array, whole = jax.ShapeDtypeStruct, self.settings.augmentation.picture_size
         batch = {
             "index": array((batch_size,), np.int32),
-            "image": array((batch_size, size, size, 3), np.uint8),
-            "tokens": array((batch_size, views, context), np.int32),
+            "tokens": array((batch_size, objective.views, context), np.int32),
         }
+        if whole and any(objective.caption_views(augmented)):
+            size, batch["aspect"] = whole, array((batch_size,), np.float32)
+        batch["image"] = array((batch_size, size, size, 3), np.uint8)
         rate, place = array((), np.float32), array((2,), np.int32)
         return self.train(kind, length).lower(state, batch, rate, place)
 

@@ -130,7 +130,7 @@ def test_resampling_equals_pillow():
     box = (left, top, left + size, top + size)
     reference = np.asarray(Image.fromarray(image).resize((64, 64), Image.Resampling.BILINEAR, box))
     starts, sizes = np.array([[top, left]]) / 64, np.array([[size, size]]) / 64
-    ours = augment_image.resized_crop(image[None] / 255.0, starts, sizes, np.array([False]))
+    ours = augment_image.resized_crop(image[None] / 255.0, starts, sizes, np.array([False]), 64)
     inner = slice(2, -2)
     difference = np.abs(255 * ours[0] - reference)[inner, inner]
     assert difference.max() < 1.5
@@ -140,7 +140,7 @@ def test_flip_and_whole_crop_are_exact():
     x = images()
     whole = np.zeros((6, 2)), np.ones((6, 2))
     flips = np.array([True, False] * 3)
-    out = augment_image.resized_crop(x, *whole, flips)
+    out = augment_image.resized_crop(x, *whole, flips, x.shape[1])
     np.testing.assert_allclose(out[1], x[1], atol=1e-6)
     np.testing.assert_allclose(out[0], x[0, :, ::-1], atol=1e-6)
 

@@ -162,7 +162,7 @@ def test_an_objective_looks_once_at_pairs_as_they_are_and_keeps_nothing():
 def test_each_view_has_its_captions_and_keys_of_its_own(monkeypatch):
     asked = []
 
-    def noting(images, keys, strength):
+    def noting(images, keys, strength, size, aspect):
         asked.append((np.asarray(jax.random.key_data(keys)), strength))
         return images + 1
 

@@ -44,7 +44,7 @@ def batch(seed, views):
     }
 
 
-def dimmed(images, keys, strength):
+def dimmed(images, keys, strength, size, aspect):
     """In place of the augmentation: as dark as a pair's key says."""
     assert strength == SETTINGS.augmentation
     return images * jax.vmap(jax.random.uniform)(keys)[:, None, None, None]

@@ -138,6 +138,14 @@ class ImageSource(Source):
     @abstractmethod
     def image(self, index: int) -> np.ndarray: ...
 
+    def picture(self, index: int, size: int) -> tuple[np.ndarray, float]:
+        """One whole picture, squeezed to uint8 [size, size, 3], and its width over its height.
+
+        Raises:
+          BadRecord: if it cannot be used.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has square images alone")
+
 
 def same_numbers(names: Sequence[str]) -> np.ndarray:
     """For each name a number, int64: its place among the different ones, by first occurrence.
