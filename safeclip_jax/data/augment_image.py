@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from safeclip_jax.settings.fields import SHARE, at_least, rising_shares, setting
-
+from safeclip_jax.settings.fields import SHARE, at_least, one_of, rising_shares, setting
 
 _TRIES = 10  # of a crop that fits
 
@@ -31,6 +30,8 @@ class ImageAugmentation:
       crop_aspect: smallest and largest width / height of the crop.
       flip: probability of a horizontal flip.
       jitter: probability of the colour jitter.
+      jitter_kind: `fixed`: in the order of the settings below, the hue turned in YIQ;
+        `torchvision`: in a random order, the hue turned in HSV.
       brightness, contrast, saturation: the factor is drawn from 1 ± this.
       hue: the shift is drawn from ± this, in turns of the colour wheel.
       grayscale: probability of dropping the colour.
@@ -48,6 +49,9 @@ class ImageAugmentation:
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.5
     jitter: float = setting(0.8, "probability of colour jitter", SHARE)
+    jitter_kind: str = setting(
+        "fixed", "order of the jitter and space of the hue", one_of(("fixed", "torchvision"))
+    )
     brightness: float = 0.5
     contrast: float = 0.5
     saturation: float = 0.5
@@ -89,7 +93,8 @@ def augment(
     boxes = crop_boxes(crop, strength, aspect)
     images = resized_crop(images, *boxes, _chance(flip, strength.flip), size)
     if strength.jitter:
-        jittered = color_jitter(images, colors, strength)
+        jittering = color_jitter if strength.jitter_kind == "fixed" else torchvision_jitter
+        jittered = jittering(images, colors, strength)
         images = _choose(_chance(jitter, strength.jitter), jittered, images)
     if strength.grayscale:
         images = _choose(_chance(gray, strength.grayscale), _luma(images), images)
@@ -177,6 +182,61 @@ def color_jitter(images: jax.Array, keys: jax.Array, strength: ImageAugmentation
         1 + strength.saturation * u[:, 2, 0, 0, 0], strength.hue * u[:, 3, 0, 0, 0]
     )
     return jnp.clip(jnp.einsum("bhwc,bdc->bhwd", images, matrices), 0, 1)
+
+
+def torchvision_jitter(
+    images: jax.Array, keys: jax.Array, strength: ImageAugmentation
+) -> jax.Array:
+    """As `color_jitter`, each image in an order of its own, and the hue in HSV space."""
+    factors, orders = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+    u = 2 * _uniforms(factors, 4) - 1
+    order = jax.vmap(lambda key: jax.random.permutation(key, 4))(orders)
+    amounts = u * jnp.array(
+        [strength.brightness, strength.contrast, strength.saturation, strength.hue]
+    )
+
+    def one(image: jax.Array, amount: jax.Array, order: jax.Array) -> jax.Array:
+        for number in range(4):
+            image = jax.lax.switch(order[number], _CHANGES, image, amount)
+        return image
+
+    return jax.vmap(one)(images, amounts, order)
+
+
+def _brightness(image: jax.Array, amount: jax.Array) -> jax.Array:
+    return jnp.clip(image * (1 + amount[0]), 0, 1)
+
+
+def _contrast(image: jax.Array, amount: jax.Array) -> jax.Array:
+    mean = _luma(image).mean()
+    return jnp.clip(mean + (image - mean) * (1 + amount[1]), 0, 1)
+
+
+def _saturation(image: jax.Array, amount: jax.Array) -> jax.Array:
+    gray = _luma(image)
+    return jnp.clip(gray + (image - gray) * (1 + amount[2]), 0, 1)
+
+
+def _hue(image: jax.Array, amount: jax.Array) -> jax.Array:
+    """Moves the hue of HSV by a share of its circle."""
+    value, least = image.max(axis=-1), image.min(axis=-1)
+    chroma = value - least
+    red, green, blue = jnp.moveaxis(image, -1, 0)
+    safe = jnp.where(chroma > 0, chroma, 1)
+    sector = jnp.where(
+        value == red,
+        (green - blue) / safe,
+        jnp.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
+    turned = sector + 6 * amount[3]
+    # A channel is its value less the chroma times how far the hue is from it, from 0 to 1.
+    offsets = jnp.array([5.0, 3.0, 1.0])
+    place = jnp.mod(turned[..., None] + offsets, 6)
+    distance = jnp.clip(jnp.minimum(place, 4 - place), 0, 1)
+    return value[..., None] - chroma[..., None] * distance
+
+
+_CHANGES = (_brightness, _contrast, _saturation, _hue)
 
 
 def gaussian_blur(images: jax.Array, sigmas: jax.Array) -> jax.Array:

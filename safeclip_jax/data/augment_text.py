@@ -26,7 +26,7 @@ def augment(caption: str, rng: Random, synonyms: Synonyms | None = None) -> str:
     """
     words = caption.split()
     operations = ("insert", "swap", "delete", *(("replace",) if synonyms else ()))
-    operation = operations[_below(len(operations), rng)]
+    operation = operations[below(len(operations), rng)]
     for _ in range(max(1, round(SHARE_CHANGED * len(words)))):
         if operation == "replace" and synonyms:
             words = _replace(words, rng, synonyms)
@@ -50,9 +50,9 @@ def _synonym(words: list[str], rng: Random, synonyms: Synonyms) -> tuple[int, st
     places = [i for i, word in enumerate(words) if synonyms.of(word)]
     if not places:
         return None
-    at = places[_below(len(places), rng)]
+    at = places[below(len(places), rng)]
     others = synonyms.of(words[at])
-    return at, others[_below(len(others), rng)]
+    return at, others[below(len(others), rng)]
 
 
 def _replace(words: list[str], rng: Random, synonyms: Synonyms) -> list[str]:
@@ -67,28 +67,28 @@ def _insert_synonym(words: list[str], rng: Random, synonyms: Synonyms) -> list[s
     found = _synonym(words, rng, synonyms)
     if found is None:
         return words
-    at = _below(len(words) + 1, rng)
+    at = below(len(words) + 1, rng)
     return [*words[:at], found[1], *words[at:]]
 
 
 def _insert(words: list[str], rng: Random) -> list[str]:
-    word, at = words[_below(len(words), rng)], _below(len(words) + 1, rng)
+    word, at = words[below(len(words), rng)], below(len(words) + 1, rng)
     return [*words[:at], word, *words[at:]]
 
 
 def _swap(words: list[str], rng: Random) -> list[str]:
-    i = _below(len(words), rng)
-    j = (i + 1 + _below(len(words) - 1, rng)) % len(words)
+    i = below(len(words), rng)
+    j = (i + 1 + below(len(words) - 1, rng)) % len(words)
     words = list(words)
     words[i], words[j] = words[j], words[i]
     return words
 
 
 def _delete(words: list[str], rng: Random) -> list[str]:
-    at = _below(len(words), rng)
+    at = below(len(words), rng)
     return [*words[:at], *words[at + 1 :]]
 
 
-def _below(count: int, rng: Random) -> int:
+def below(count: int, rng: Random) -> int:
     """A number from 0 to count − 1; from `random`, which alone stays as it is in every Python."""
     return int(rng.random() * count)

@@ -14,7 +14,7 @@ from typing import Any
 import grain
 import numpy as np
 
-from safeclip_jax.data import augment_text, mapped, workers
+from safeclip_jax.data import augment_text, mapped, published_text, workers
 from safeclip_jax.data.skipped import SkippedRecords
 from safeclip_jax.data.sources.base import ImageSource
 from safeclip_jax.data.tokenizer import Tokenizer
@@ -109,6 +109,8 @@ class Loader:
       synonyms: for the captions' augmentation, or None.
       cache_tokens: whether to keep the token ids of all captions, as they are, in memory.
       process, processes: this host's place among the hosts.
+      published_captions: whether captions are augmented as `published_text` says, each view once
+        for the run; else as `augment_text` says, in each epoch.
       pictures: reads whole pictures, of which stages take augmented views; None: of the images.
     """
 
@@ -124,6 +126,7 @@ class Loader:
     process: int = 0
     processes: int = 1
     pictures: PictureReader | None = None
+    published_captions: bool = False
 
     def training_batches(
         self,
@@ -188,6 +191,9 @@ class Loader:
 
     def caption_operations(self) -> str:
         """The operations of the captions' augmentation, in words."""
+        if self.published_captions:
+            source = f"from {self.synonyms.folder}" if self.synonyms else "none: no thesaurus"
+            return f"those of SafeCLIP's code, once for the run (synonyms {source})"
         if self.synonyms is None:
             return "insertion, swap and deletion (no thesaurus: no synonyms)"
         return f"insertion, swap, deletion and synonyms from {self.synonyms.folder}"
@@ -242,10 +248,11 @@ class Loader:
             return self._tokens[index]
         captions = [self.captions[int(i)] for i in index]
         if view is not None:
+            augment = augment_text.augment
+            if self.published_captions:
+                augment, view = published_text.augment, view[-1:]
             captions = [
-                augment_text.augment(
-                    caption, augment_text.random_of(self.seed, *view, int(i)), self.synonyms
-                )
+                augment(caption, augment_text.random_of(self.seed, *view, int(i)), self.synonyms)
                 for caption, i in zip(captions, index, strict=True)
             ]
         return self.tokenizer.encode(captions)

@@ -52,6 +52,11 @@ class Data:
     wordnet: str = setting(
         "auto", "folder of WordNet, for synonyms; auto: look for one; empty: none"
     )
+    augment_captions: str = setting(
+        "eda",
+        "eda: afresh in each epoch; published: as SafeCLIP's code, once for the run",
+        one_of(("eda", "published")),
+    )
     tokenizer: str = setting(
         "auto", "train, clip, or a folder; auto: scenes train one, others take CLIP's own"
     )

@@ -204,6 +204,7 @@ def _loader(
         jax.process_index(),
         jax.process_count(),
         PictureReader(source, whole) if (whole := config.augment.picture_size) else None,
+        data.augment_captions == "published",
     )
 
 

@@ -1,5 +1,6 @@
 """Augmentation of images against Pillow, SciPy, formulas of torchvision and a plain statement."""
 
+import colorsys
 from dataclasses import replace
 
 import jax
@@ -235,3 +236,41 @@ def test_the_strengths_are_simclrs():
 def test_pixels_are_shares_of_255():
     bytes_ = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)
     np.testing.assert_array_equal(augment_image.pixels(bytes_), bytes_ / np.float32(255))
+
+
+def torchvision_jittered(image, key, strength):
+    """`ColorJitter` one image after the other; the hue by colorsys, pixel by pixel."""
+    factors, orders = jax.random.split(key)
+    drawn = 2 * np.float64(jax.random.uniform(factors, (4,))) - 1
+    strengths = strength.brightness, strength.contrast, strength.saturation, strength.hue
+    amounts = drawn * strengths
+    gray = np.array([0.299, 0.587, 0.114])
+    for number in np.asarray(jax.random.permutation(orders, 4)):
+        if number == 0:
+            image = image * (1 + amounts[0])
+        elif number == 1:
+            mean = (image @ gray).mean()
+            image = (1 + amounts[1]) * image - amounts[1] * mean
+        elif number == 2:
+            image = (1 + amounts[2]) * image - amounts[2] * (image @ gray)[..., None]
+        else:
+            turned = []
+            for pixel in image.reshape(-1, 3):
+                hue, saturation, value = colorsys.rgb_to_hsv(*pixel)
+                turned.append(colorsys.hsv_to_rgb((hue + amounts[3]) % 1, saturation, value))
+            image = np.array(turned).reshape(image.shape)
+        image = np.clip(image, 0, 1)
+    return image
+
+
+def test_torchvisions_jitter_is_that_of_colorsys_in_an_order_of_each_image():
+    x, k = images(12, 8), keys(12)
+    x[0] = x[0, :, :, :1]  # grey, which has no hue
+    found = augment_image.torchvision_jitter(x, k, ImageAugmentation())
+    for image, key, ours in zip(x, k, found, strict=True):
+        expected = torchvision_jittered(np.float64(image), key, ImageAugmentation())
+        np.testing.assert_allclose(ours, expected, atol=3e-5)
+    orders = {tuple(np.asarray(jax.random.permutation(jax.random.split(key)[1], 4))) for key in k}
+    assert len(orders) > 6
+    only = alone(jitter=1.0, jitter_kind="torchvision")
+    np.testing.assert_allclose(augment_image.augment(x, k, only), x, atol=1e-5)

@@ -79,9 +79,9 @@ def test_the_middle_of_a_squeezed_picture_is_the_centre_crop(height, width):
     whole, aspect = squeeze(image, 256)
     assert aspect == width / height
     np.testing.assert_array_equal(whole, Image.fromarray(image).resize((256, 256), 3))
-    middle = augment_image.centre_square(
-        whole[None].astype(np.float32), np.float32([aspect]), 224
-    )[0]
+    middle = augment_image.centre_square(whole[None].astype(np.float32), np.float32([aspect]), 224)[
+        0
+    ]
     assert np.abs(middle - fit(image, 224)).max() < 4
 
 
@@ -89,9 +89,9 @@ def test_a_crop_of_a_squeezed_picture_is_pillows_crop_of_the_picture():
     image = picture(200, 400)
     whole, _ = squeeze(image, 256)
     box = np.array([[0.1, 0.05]]), np.array([[0.6, 0.45]])
-    ours = augment_image.resized_crop(
-        whole[None].astype(np.float32), *box, np.array([False]), 128
-    )[0]
+    ours = augment_image.resized_crop(whole[None].astype(np.float32), *box, np.array([False]), 128)[
+        0
+    ]
     edges = (0.05 * 400, 0.1 * 200, 0.5 * 400, 0.7 * 200)
     theirs = np.asarray(Image.fromarray(image).resize((128, 128), 2, edges), np.float32)
     assert np.abs(ours - theirs)[2:-2, 2:-2].max() < 4
