@@ -168,13 +168,21 @@ class Loader:
 
         return self._iterate(make, start, len(order) // batch_size)
 
-    def scoring_batches(self, pairs: np.ndarray, batch_size: int) -> Iterator[Batch]:
+    def scoring_batches(
+        self, pairs: np.ndarray, batch_size: int, view: tuple[int, ...] | None = None
+    ) -> Iterator[Batch]:
         """Iterates over all pairs in the given order; the last batch is filled from the front.
+
+        Args:
+          pairs: indices.
+          batch_size: pairs in a global batch.
+          view: from which the augmentation of the captions derives; None for none.
 
         Yields:
           `index` int32 [b], `image` uint8 [b, S, S, 3], `tokens` int32 [b, L] and `valid`
-          bool [b], whether the pair can be used.
+          bool [b], whether the pair can be used; and `aspect` as `training_batches`.
         """
+        read = self._images if view is None else self.pictures or self._images
         pairs = np.asarray(pairs, np.int32)
         if self.workers:
             pairs = mapped.shared(pairs)
@@ -182,10 +190,10 @@ class Loader:
         def make(step: int) -> tuple[Batch, Bad]:
             places = np.arange(step * batch_size, (step + 1) * batch_size)
             index = self._slice(np.take(pairs, places, mode="wrap"))
-            images, bad = self.images(index)
+            images, bad = read(index)
             valid = np.array([int(i) not in bad for i in index])
-            tokens = self._encode(index)
-            return {"index": index, "image": images, "tokens": tokens, "valid": valid}, bad
+            tokens = self._encode(index, view)
+            return {"index": index, **images, "tokens": tokens, "valid": valid}, bad
 
         return self._iterate(make, 0, -(-len(pairs) // batch_size))
 

@@ -164,6 +164,7 @@ class Defense:
     Attributes:
       seed: of the run.
       score: in `scores.SCORES`; empty for that of the run.
+      scores_views: whether scores are of an augmented view of each pair, not of the pair itself.
       warmup_epochs_at_least: epochs in which the scheduled rate still rises, if its own warm-up
         is shorter.
     """
@@ -177,6 +178,10 @@ class Defense:
     @property
     def warmup_epochs_at_least(self) -> float:
         return 0.0
+
+    @property
+    def scores_views(self) -> bool:
+        return False
 
     def check(self, starts_from: str, poisons: bool) -> None:
         """Raises `UserError` if the defence cannot be used so.

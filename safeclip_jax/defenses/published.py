@@ -29,11 +29,16 @@ class PublishedSafeCLIP(SafeCLIP):
     first_cap: float = setting(1.0, "largest share in the first safe pool, main.py:201", SHARE)
     floor: bool = setting(False, "whether the first safe pool has at least one step of growth")
     crosswise: bool = setting(True, "the loss of two views of each pair, train.py:64")
+    augmented_scores: bool = setting(True, "scores of augmented views, data.py:121")
     code_rates: bool = setting(True, "rates of three schedules, train.py:101, scheduler.py:21")
 
     @property
     def _first_bounds(self) -> tuple[float, float]:
         return (min(self.growth, self.first_cap) if self.floor else 0.0), self.first_cap
+
+    @property
+    def scores_views(self) -> bool:
+        return self.augmented_scores
 
     @property
     def _of_pairs(self) -> Objective:

@@ -15,6 +15,7 @@ from safeclip_jax.training.experiment import Experiment
 from safeclip_jax.training.feed import Placed
 from safeclip_jax.training.state import TrainState
 
+_STAGE = 99  # of views that are scored: no stage of training has it
 _REFERENCE, _NEIGHBORS = 1024, 4  # a pair is far from others if not one in 256 is near
 
 
@@ -38,11 +39,18 @@ def scores(
     else:
         found = np.empty(len(order), np.float32)
 
+    view = (epoch, _STAGE) if experiment.config.plan.scores_views else None
+
     def scored() -> Iterator[jax.Array]:
-        for batch in _placed(experiment, order):
+        for batch in _placed(experiment, order, view):
             heartbeat(f"epoch {epoch + 1}, scoring")
             (length,) = batch.largest()
             cut = batch.arrays | {"tokens": batch.arrays["tokens"][:, :length]}
+            if view is not None:
+                cut["image"] = experiment.steps.augmented(
+                    {name: cut[name] for name in ("image", "index", "aspect") if name in cut},
+                    np.array(view, np.int32),
+                )
             yield experiment.steps.score(score, state.variables, cut)
 
     start = 0
@@ -96,8 +104,14 @@ def images(
         yield numbers, whole[: len(numbers)]
 
 
-def _placed(x: Experiment, pairs: np.ndarray) -> Iterator[Placed]:
-    """Batches of pairs on the devices, with the tokens that their captions need."""
+def _placed(
+    x: Experiment, pairs: np.ndarray, view: tuple[int, int] | None = None
+) -> Iterator[Placed]:
+    """Batches of pairs on the devices, with the tokens that their captions need.
+
+    Of a view, which is an (epoch, stage), the captions are augmented, the images yet to be.
+    """
     text = x.steps.model.config.text
-    batches = x.loader.scoring_batches(pairs, x.config.score_batch)
+    caption = None if view is None else (*view, 0)
+    batches = x.loader.scoring_batches(pairs, x.config.score_batch, caption)
     return feed.ahead(batches, x.mesh, lambda batch: (text.length(batch["tokens"]),))

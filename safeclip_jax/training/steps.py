@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from safeclip_jax.data.augment_image import augment, pixels
 from safeclip_jax.defenses.scores import Score
 from safeclip_jax.distributed import sharding
 from safeclip_jax.distributed.sharding import batch_sharding, replicated
@@ -168,6 +169,24 @@ class Steps:
         image = self.embedder.on_images(variables, batch["image"])
         text = self.embedder.on_texts(variables, batch["tokens"])
         return self._pair_score(variables, image, text, batch["valid"], score)
+
+    @cached_property
+    def augmented(self) -> jax.stages.Wrapped:
+        """The jitted augmentation of a batch for `score`: its images, for an int32 (epoch, stage).
+
+        The batch holds `image`, `index` and perhaps `aspect`, as for `train`; the result is uint8
+        [B, S, S, 3].
+        """
+
+        def view(batch: Batch, place: jax.Array) -> jax.Array:
+            keys, size = self._keys(place, batch["index"]), self.settings.image_size
+            changed = augment(
+                pixels(batch["image"]), keys, self.settings.augmentation, size, batch.get("aspect")
+            )
+            return jnp.rint(changed * 255).astype(jnp.uint8)
+
+        split = batch_sharding(self.mesh)
+        return jax.jit(view, in_shardings=(split, replicated(self.mesh)), out_shardings=split)
 
     @cached_property
     def _pair_score(self) -> jax.stages.Wrapped:

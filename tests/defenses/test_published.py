@@ -121,7 +121,8 @@ def test_nothing_holds_the_first_pool(scores):
 
 def test_with_all_off_it_is_safeclip(scores):
     off = {"rule": "monotone", "first_cap": 0.85, "floor": True}
-    plain = PublishedSafeCLIP(**off, crosswise=False, code_rates=False)
+    plain = PublishedSafeCLIP(**off, crosswise=False, code_rates=False, augmented_scores=False)
+    assert not plain.scores_views and PublishedSafeCLIP().scores_views
     assert plain.stages(9) == SafeCLIP().stages(9) and plain.stages(5) == SafeCLIP().stages(5)
     assert plain.pools(6, scores, None).digest() == SafeCLIP().pools(6, scores, None).digest()
     assert [s.objective.name for s in DEFENSES["published"].stages(9)] == ["unimodal", "crosswise"]

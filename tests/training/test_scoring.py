@@ -11,6 +11,8 @@ from sklearn.neighbors import NearestNeighbors
 
 import safeclip_jax
 from safeclip_jax.checkpoints import variables
+from safeclip_jax.data import augment_text
+from safeclip_jax.data.augment_image import augment
 from safeclip_jax.data.pipeline import Loader
 from safeclip_jax.defenses import pool_files
 from safeclip_jax.system.signals import Interrupted
@@ -58,9 +60,9 @@ def asked(monkeypatch):
     """Which pairs are read, in their order, a list for each pass over them."""
     noted, read = [], Loader.scoring_batches
 
-    def noting(loader, pairs, batch):
+    def noting(loader, pairs, batch, view):
         noted.append(np.array(pairs))
-        return read(loader, pairs, batch)
+        return read(loader, pairs, batch, view)
 
     monkeypatch.setattr(Loader, "scoring_batches", noting)
     return noted
@@ -92,6 +94,33 @@ def test_scores_are_cosines_of_all_pairs_in_an_order_of_their_seed_and_epoch(ask
     orders = [asked[i] for i in (0, 2, 3)]
     assert all(sorted(order) == list(range(300)) for order in orders)
     assert all((one != two).mean() > 0.9 for one, two in itertools.combinations(orders, 2))
+
+
+def test_scores_of_augmented_views():
+    """As the plain model scores what the device and the captions' augmentation make."""
+    config = safeclip_jax.config("demo")
+    config.model.preset, config.data.pairs, config.score.batch_size = "nano", 300, 128
+    config.defense, config.score.kind = "published", "cosine"
+    x, state = with_state(config)
+    found = scoring.scores(x, state, 2, False, lambda word: None)
+    np.testing.assert_array_equal(found, scoring.scores(x, state, 2, False, lambda word: None))
+    key = jax.random.key(x.config.seed)
+    for number in (2, 99):
+        key = jax.random.fold_in(key, number)
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(x.pairs)
+    images = augment(x.loader.images(x.pairs)[0] / np.float32(255), keys, x.config.augment)
+    pixels = np.rint(np.asarray(images) * 255) / 255
+    texts = [
+        augment_text.augment(caption, augment_text.random_of(x.config.seed, 2, 99, 0, i))
+        for i, caption in enumerate(x.source.captions)
+    ]
+    shape = x.steps.model.config
+    normal = (pixels - np.array(shape.mean)) / np.array(shape.std)
+    params = {key: np.float64(value) for key, value in state.params["params"].items()}
+    image, text, _ = embedded(params, normal, x.tokenizer.encode(texts), 0)
+    np.testing.assert_allclose(found, np.sum(image * text, axis=1), atol=1e-4)
+    plain = replace(x, config=replace(x.config, defense="safeclip"))
+    assert np.abs(found - scoring.scores(plain, state, 2, False, lambda word: None)).max() > 0.01
 
 
 def test_distances_are_to_pairs_drawn_by_seed_and_epoch(asked, monkeypatch):
