@@ -86,7 +86,7 @@ def evaluate(
     Args:
       path: as for `load`.
       data: a data set by name, or KIND:PATH; empty for what its run held out.
-      tasks: zero_shot, retrieval, linear_probe, knn, attack.
+      tasks: zero_shot, retrieval, linear_probe, published_probe, knn, attack.
       **flags: further ones of `safeclip-jax evaluate`, as `out="figures"`.
 
     Raises:

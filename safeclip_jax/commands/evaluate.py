@@ -56,7 +56,7 @@ def _parser() -> Parser:
         nargs="+",
         default=["zero_shot"],
         metavar="TASK",
-        help="zero_shot retrieval linear_probe knn attack; default: zero_shot",
+        help="zero_shot retrieval linear_probe published_probe knn attack; default: zero_shot",
     )
     add("--data", nargs="+", default=[], help="names below or KIND:PATH; default: the run's own")
     add("--own-data", action="store_true", help="open what the run's config names, if not scenes")
@@ -118,8 +118,8 @@ def _refuse_unused(arguments: argparse.Namespace) -> None:
     else:
         names = [*_OF_DATA, *data_flags.NAMES]
         refuse(names, "is of data that --data names: name it, or change the run's config")
-    if not tasks & {"linear_probe", "knn"}:
-        refuse(["learn"], "is for --tasks linear_probe and knn")
+    if not tasks & {"linear_probe", "published_probe", "knn"}:
+        refuse(["learn"], "is for --tasks linear_probe, published_probe and knn")
     if "attack" not in tasks:
         refuse(["triggers", "target"], "is for --tasks attack")
     if arguments.no_cache:

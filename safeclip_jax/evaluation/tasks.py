@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from safeclip_jax.errors import unknown
-from safeclip_jax.evaluation import knn, linear_probe, retrieval, zero_shot
+from safeclip_jax.evaluation import knn, linear_probe, published_probe, retrieval, zero_shot
 from safeclip_jax.evaluation.attack import AttackTask
 from safeclip_jax.evaluation.task import Task
 
@@ -13,6 +13,7 @@ TASKS: dict[str, Task] = {
     "zero_shot": zero_shot.evaluate,
     "retrieval": retrieval.evaluate,
     "linear_probe": linear_probe.evaluate,
+    "published_probe": published_probe.evaluate,
     "knn": knn.evaluate,
 }
 NO_ATTACK = AttackTask()

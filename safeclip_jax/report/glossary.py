@@ -66,6 +66,10 @@ TERMS = {
         "Inverse strength of the linear probe's regularisation, chosen on held-back training "
         "images.",
     ),
+    "published_probe_accuracy": Term(
+        "published linear probe accuracy",
+        "As the linear probe's accuracy, of a layer that is trained as SafeCLIP's code trains it.",
+    ),
     "knn_accuracy": Term(
         "k-NN accuracy",
         "Share of the held-out images whose nearest training images vote for their own class.",

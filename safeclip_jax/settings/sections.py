@@ -116,6 +116,8 @@ class Evaluate:
     split: str = setting("test", "of scenes or a tfds data set; tune on validation")
     part: tuple[float, float] = setting((0.0, 1.0), "as data.part", rising_shares())
     prompts: str = setting("templates", "with the class name; captions (of training), or FILE.json")
-    tasks: tuple[str, ...] = setting(("zero_shot", "attack"), "also retrieval, linear_probe, knn")
+    tasks: tuple[str, ...] = setting(
+        ("zero_shot", "attack"), "also retrieval, linear_probe, published_probe, knn"
+    )
     learn: str = setting("", "KIND:PATH that probes learn from; empty: the training split")
     also: tuple[str, ...] = setting((), "further data sets, by name or KIND:PATH")
