@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from safeclip_jax.data import autoaugment
 from safeclip_jax.settings.fields import SHARE, at_least, one_of, rising_shares, setting
 
 _TRIES = 10  # of a crop that fits
@@ -24,6 +25,7 @@ class ImageAugmentation:
     """Strengths of the augmentation; the defaults are SimCLR's.
 
     Attributes:
+      policy: `simclr`: the operations below; `autoaugment`: that policy alone, see `autoaugment`.
       picture_size: side of the squares to which whole pictures are squeezed, for crops of all
         that they show; 0 for crops of the centre square. Plain views are the centre square.
       crop_area: smallest and largest area of the crop as a share of the image.
@@ -40,6 +42,9 @@ class ImageAugmentation:
         scaled with the image.
     """
 
+    policy: str = setting(
+        "simclr", "simclr: the settings below; autoaugment", one_of(("simclr", "autoaugment"))
+    )
     picture_size: int = setting(
         0, "pixels a side of whole pictures to crop from; 0: crop the centre square", at_least(0)
     )
@@ -87,6 +92,9 @@ def augment(
       Float [B, S, S, 3] in [0, 1].
     """
     size = size or images.shape[1]
+    if strength.policy == "autoaugment":
+        whole = images if aspect is None else centre_square(images, aspect, size)
+        return autoaugment.augment(whole, keys)
     crop, flip, jitter, gray, blur, colors = jnp.moveaxis(
         jax.vmap(lambda k: jax.random.split(k, 6))(keys), 1, 0
     )
