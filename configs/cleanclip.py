@@ -9,6 +9,7 @@ import safeclip_jax
 def get_config():
     c = safeclip_jax.config("vitb32")
     c.defense = "cleanclip"
+    c.augment.policy = "autoaugment"
     c.epochs = 10
     c.batch_size = 64
     c.data.pairs = 100_000

@@ -23,4 +23,5 @@ def get_config(name="vit_b16"):
     c = safeclip_jax.config("vitb32")
     c.model.preset = name.removesuffix("_336")
     c.model.image_size = _SIZES[name]
+    c.augment.picture_size = _SIZES[name] * 8 // 7
     return c

@@ -9,5 +9,6 @@ def get_config():
     c.data.pairs = 0
     c.model.preset = "vit_b32"
     c.model.dtype = "bfloat16"
+    c.augment.picture_size = 256
     c.evaluate.source = ""
     return c

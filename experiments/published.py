@@ -2,10 +2,10 @@
 
     python -m experiments.published
 
-3,000 scenes, a patch of 8 pixels in 5 % of them, 16 epochs: the code's mixture, loss and first
-pool, with the code's learning rates and with the paper's; and `safeclip` by the paper's rule. Each
-run is a command of its own in `--folder`; finished ones are not run again. Writes
-`results/published.json`.
+3,000 scenes, a patch of 8 pixels in 5 % of them, 16 epochs: the code's mixture, loss, first pool,
+captions and scores, with the code's learning rates and with the paper's; and `safeclip` by the
+paper's rule. Each run is a command of its own in `--folder`; finished ones are not run again.
+Writes `results/published.json`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ COMMON: dict[str, object] = {
     **{"attack.rate": 0.05, "attack.badnets.size": 0.25, "evaluate.every": 1},
     "unimodal.bank_size": 256,
 }
+CODE: dict[str, object] = {"defense": "published", "data.augment_captions": "published"}
 TRAININGS: dict[str, dict[str, object]] = {
-    "published": {"defense": "published"},
-    "published, the paper's rates": {"defense": "published", "published.code_rates": False},
+    "published": CODE,
+    "published, the paper's rates": {**CODE, "published.code_rates": False},
     "safeclip, the paper's rule": {"defense": "safeclip", "safeclip.rule": "paper"},
 }
 EARLY = {"warmup_epochs": 1, "slow_epochs": 1, "slow_learning_rate": 5e-4, "growth": 0.01}

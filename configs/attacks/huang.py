@@ -4,7 +4,7 @@
     (blended, sig, nashville, wanet, label_consistent, multi_trigger, targeted)
 
 Published, in the public configurations: CC3M, RN50 or ViT-B/16, 32 epochs, batch 1024, peak rate
-1e-3 after 4.25 epochs, target "banana"; rate 0.01 % for a patch of 16 pixels at a random place
+1e-3 after 4.25 epochs, weight decay 0.2, target "banana" in ImageNet's templates; rate 0.01 % for a patch of 16 pixels at a random place
 and for targeted poisoning (one image), 0.1 % for the others.
 """
 
@@ -40,5 +40,7 @@ def get_config(row=""):
         batch_size=1024,
         optimizer__learning_rate=1e-3,
         optimizer__warmup_pairs=int(4.25 * 2_900_000),
+        optimizer__weight_decay=0.2,
+        attack__captions="templates",
         attack__target="banana",
     )

@@ -65,7 +65,7 @@ def test_each_image_gets_one_pair_of_operations_by_its_key():
     for key, ours in zip(keys, found, strict=True):
         which, chance, sign = jax.random.split(key, 3)
         pair = autoaugment.POLICY[int(jax.random.randint(which, (), 0, 25))]
-        expected = np.float32(image)
+        expected = jax.numpy.float32(image)
         for place, (name, probability, strength) in enumerate(pair):
             if float(jax.random.uniform(chance, (2,))[place]) < probability:
                 positive = bool(jax.random.bernoulli(sign, shape=(2,))[place])
