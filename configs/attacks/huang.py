@@ -4,7 +4,8 @@
     (blended, sig, nashville, wanet, label_consistent, multi_trigger, targeted)
 
 Published, in the public configurations: CC3M, RN50 or ViT-B/16, 32 epochs, batch 1024, peak rate
-1e-3 after 4.25 epochs, weight decay 0.2, target "banana" in ImageNet's templates; rate 0.01 % for a patch of 16 pixels at a random place
+1e-3 after 4.25 epochs, weight decay 0.2, target "banana" in ImageNet's templates;
+rate 0.01 % for a patch of 16 pixels at a random place
 and for targeted poisoning (one image), 0.1 % for the others.
 """
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from safeclip_jax.defenses.defense import Defense, Everything, Stage
-from safeclip_jax.errors import UserError
+from safeclip_jax.defenses.defense import Defense, Everything, Stage, fine_tunes
 from safeclip_jax.objectives.clip_and_unimodal import ClipAndUnimodal
 from safeclip_jax.settings.fields import at_least, setting
 
@@ -27,14 +26,7 @@ class CleanCLIP(Defense):
     unimodal_weight: float = setting(1.0, "λ of the unimodal losses beside CLIP's", at_least(0))
 
     def check(self, starts_from: str, poisons: bool) -> None:
-        if not starts_from:
-            raise UserError(
-                "defense=cleanclip fine-tunes a finished run: set init_from to its folder"
-            )
-        if poisons:
-            raise UserError(
-                "defense=cleanclip trains on trusted pairs: set attack.rate and count to 0"
-            )
+        fine_tunes("cleanclip", starts_from, poisons)
 
     def stages(self, epoch: int) -> Sequence[Stage]:
         objective = ClipAndUnimodal(self.unimodal_weight)

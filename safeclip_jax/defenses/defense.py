@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from safeclip_jax.defenses.pools import Pools
+from safeclip_jax.errors import UserError
 from safeclip_jax.objectives.objective import Objective
 
 
@@ -164,6 +165,7 @@ class Defense:
     Attributes:
       seed: of the run.
       score: in `scores.SCORES`; empty for that of the run.
+      scored_by: a run or a model whose cosines are the scores; empty: the model that is trained.
       scores_views: whether scores are of an augmented view of each pair, not of the pair itself.
       warmup_epochs_at_least: epochs in which the scheduled rate still rises, if its own warm-up
         is shorter.
@@ -178,6 +180,10 @@ class Defense:
     @property
     def warmup_epochs_at_least(self) -> float:
         return 0.0
+
+    @property
+    def scored_by(self) -> str:
+        return ""
 
     @property
     def scores_views(self) -> bool:
@@ -219,6 +225,14 @@ class Defense:
     def rate(self, stage: Stage, place: Place) -> float | None:
         """The learning rate of a step, or None for the run's schedule."""
         return stage.learning_rate
+
+
+def fine_tunes(name: str, starts_from: str, poisons: bool) -> None:
+    """`UserError` unless there is a model to fine-tune, and its pairs are trusted."""
+    if not starts_from:
+        raise UserError(f"defense={name} fine-tunes a finished run: set init_from to its folder")
+    if poisons:
+        raise UserError(f"defense={name} trains on trusted pairs: set attack.rate and count to 0")
 
 
 def without(stages: Sequence[Stage], left_out: np.ndarray) -> list[Stage]:

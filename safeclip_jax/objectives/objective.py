@@ -57,12 +57,15 @@ class Objective:
       name: shown in the plan of a run.
       views: number of views of a pair.
       fixed: how many of them, the first ones, pass no gradient on.
+      anchored: whether the loss is also given the first view as the model saw it that training
+        began with: behind all views, without a gradient.
       plain: whether the first view is of the pair as it is, unless the stage augments.
     """
 
     name: ClassVar[str]
     views: ClassVar[int] = 1
     fixed: ClassVar[int] = 0
+    anchored: ClassVar[bool] = False
     plain: ClassVar[bool] = True
 
     def loss(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
+import safeclip_jax
 from safeclip_jax.distributed import sharding
 from safeclip_jax.distributed.watchdog import Heartbeat, no_heartbeat
 from safeclip_jax.neighbors import density
@@ -31,6 +32,8 @@ def scores(
       reuse: whether pairs with a remembered score, from when they last trained, keep it.
       heartbeat: hears of each batch.
     """
+    if experiment.config.plan.scored_by:
+        return _by_another_model(experiment, epoch, heartbeat)
     score = experiment.config.pair_score
     order = np.random.default_rng([experiment.config.seed, epoch]).permutation(experiment.pairs)
     if reuse and state.remembered is not None:
@@ -59,6 +62,22 @@ def scores(
         found[pairs] = values[: len(pairs)]
         start += len(values)
     experiment.skipped.share()
+    return found
+
+
+def _by_another_model(x: Experiment, epoch: int, heartbeat: Heartbeat) -> np.ndarray:
+    """Cosines of all pairs by a trained model, float32 [N]; NaN for unusable pairs."""
+    model, size = safeclip_jax.load(x.config.plan.scored_by), x.config.score_batch
+    found = np.full(len(x.pairs), np.nan, np.float32)
+    for start in range(0, len(x.pairs), size):
+        heartbeat(f"epoch {epoch + 1}, scoring")
+        part = x.pairs[start : start + size]
+        images, bad = x.loader.images(part)
+        x.skipped.note(bad)
+        texts = model.embed_texts([x.source.captions[int(i)] for i in part], size)
+        cosines = np.sum(model.embed_images([*images], size) * texts, axis=1)
+        found[part] = np.where(np.isin(part, list(bad)), np.nan, cosines)
+    x.skipped.share()
     return found
 
 

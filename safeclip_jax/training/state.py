@@ -12,6 +12,7 @@ from safeclip_jax.models.clip import Variables
 from safeclip_jax.objectives.objective import State
 
 Params = Any
+ANCHOR = "anchor"  # of what objectives keep: the variables that training began with
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -43,8 +44,15 @@ class TrainState(flax.struct.PyTreeNode):
 
     def starting_from(self, variables: Variables) -> TrainState:
         """The state with these arrays, from the host, in place of the model's own."""
-        placed = jax.tree.map(lambda x, y: jax.device_put(x, y.sharding), variables, self.variables)
-        return self.replace(params={"params": placed.pop("params")}, batch_stats=placed)
+
+        def place() -> Variables:
+            return jax.tree.map(
+                lambda x, y: jax.device_put(x, y.sharding), variables, self.variables
+            )
+
+        kept = self.kept | {ANCHOR: place()} if ANCHOR in self.kept else self.kept
+        placed = place()
+        return self.replace(params={"params": placed.pop("params")}, batch_stats=placed, kept=kept)
 
 
 def adamw(b1: float, b2: float, weight_decay: float) -> optax.GradientTransformation:

@@ -28,7 +28,7 @@ from safeclip_jax.objectives.objective import (
     View,
 )
 from safeclip_jax.training import score_memory
-from safeclip_jax.training.state import Params, TrainState
+from safeclip_jax.training.state import ANCHOR, Params, TrainState
 
 Metrics = dict[str, jax.Array]
 Kind = tuple[Objective, bool]  # objective, augmented
@@ -85,6 +85,8 @@ class Steps:
             kept: State = {}
             for objective in objectives:
                 kept |= objective.initial(key, batch_size, width, self.settings)
+            if any(objective.anchored for objective in objectives):
+                kept[ANCHOR] = jax.tree.map(jnp.copy, {**params, **variables})
             return TrainState(
                 params=params,
                 batch_stats=variables,
@@ -216,7 +218,7 @@ class Steps:
             fixed, trained = views[: objective.fixed], views[objective.fixed :]
             before, changed = self._embed(jax.lax.stop_gradient(params), state, fixed)
             after, changed = self._embed(params, changed, trained)
-            embedded = [*before, *after]
+            embedded = [*before, *after, *self._anchored(objective, state, views)]
             return self._loss(objective, embedded, self._scale(params), changed, pairs)
 
         (loss, state), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
@@ -236,17 +238,18 @@ class Steps:
         first = objective.fixed
 
         def embed(batch_stats: Variables, part: Pairs) -> tuple[Variables, Any]:
-            changed = state.replace(batch_stats=batch_stats)
-            embedded, changed = self._embed(state.params, changed, views_of(*part))
-            return changed.batch_stats, embedded
+            changed, views = state.replace(batch_stats=batch_stats), views_of(*part)
+            embedded, changed = self._embed(state.params, changed, views)
+            return changed.batch_stats, (embedded, self._anchored(objective, state, views))
 
         batch_stats, embedded = jax.lax.scan(embed, state.batch_stats, parts)
-        embedded = jax.tree.map(sharding.of_parts, embedded)
+        embedded, anchored = jax.tree.map(sharding.of_parts, embedded)
         embedded_state = state.replace(batch_stats=batch_stats)
         fixed, trained, scale = embedded[:first], embedded[first:], self._scale(state.params)
 
         def loss_fn(trained: Any, scale: jax.Array) -> tuple[jax.Array, TrainState]:
-            return self._loss(objective, [*fixed, *trained], scale, embedded_state, pairs)
+            whole = [*fixed, *trained, *anchored]
+            return self._loss(objective, whole, scale, embedded_state, pairs)
 
         (loss, new_state), (slopes, scale_slope) = jax.value_and_grad(
             loss_fn, argnums=(0, 1), has_aux=True
@@ -282,6 +285,16 @@ class Steps:
             state = state.replace(batch_stats=jax.lax.stop_gradient(batch_stats))
             made.append((image, text))
         return made, state
+
+    def _anchored(
+        self, objective: Objective, state: TrainState, views: Sequence[View]
+    ) -> list[Embedded]:
+        """The first view as the model saw it that training began with, if the loss looks at it."""
+        if not objective.anchored:
+            return []
+        images = self.model.config.normalize(views[0].images)
+        found: Any = self.model.apply(state.kept[ANCHOR], images, views[0].tokens)
+        return [(found[0], found[1])]
 
     def _scale(self, params: Params) -> jax.Array:
         scale: Any = self.model.apply(params, method="logit_scale")

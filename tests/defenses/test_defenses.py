@@ -280,3 +280,17 @@ def test_cleanclip_needs_a_run_and_clean_pairs(starts_from, poisons, message):
     with pytest.raises(UserError, match=message):
         DEFENSES["cleanclip"].check(starts_from, poisons)
     DEFENSES["cleanclip"].check("x", False)
+
+
+def test_the_clipscore_filter_keeps_what_its_model_scores_highest():
+    own = planned("clipscore", keep=0.25, own_epochs=2)
+    assert own.score == "cosine" and own.scored_by == ""
+    for epoch in range(2):
+        assert kinds(own, epoch) == [("clip", False, 2000)] and own.before(epoch) == Before()
+    assert own.before(2) == Before(pools=True, restart=True) and own.before(3) == Before()
+    pools = own.pools(2, scores(), None)
+    np.testing.assert_array_equal(pools.safe, np.sort(np.argsort(-scores())[:500]))
+    assert kinds(own, 2, pools) == kinds(own, 9, pools) == [("clip", False, 500)]
+    given = planned("clipscore", model="runs/a")
+    assert given.scored_by == "runs/a" and given.keep == 0.3
+    assert given.before(0) == Before(pools=True) and given.before(1) == Before()

@@ -20,9 +20,11 @@ from safeclip_jax.training import loop, score_memory, scoring
 from safeclip_jax.training import metrics as run_metrics
 from safeclip_jax.training import trainer as trainers
 from safeclip_jax.training.experiment import build
+from safeclip_jax.weights.write import write
 from tests.data.test_sources import bad_csv
 from tests.support import every_stage
 from tests.support.small_model import SmallModel, embedded, small
+from tests.weights.test_weights import random_model
 
 
 def with_state(config):
@@ -94,6 +96,22 @@ def test_scores_are_cosines_of_all_pairs_in_an_order_of_their_seed_and_epoch(ask
     orders = [asked[i] for i in (0, 2, 3)]
     assert all(sorted(order) == list(range(300)) for order in orders)
     assert all((one != two).mean() > 0.9 for one, two in itertools.combinations(orders, 2))
+
+
+def test_scores_by_another_model(tmp_path):
+    """Cosines by an exported model with a tokenizer and a size of its own."""
+    write(random_model("vit_nano8", 16), tmp_path / "other", "native")
+    config = safeclip_jax.config("demo")
+    config.model.preset, config.data.pairs, config.score.batch_size = "nano", 300, 128
+    config.defense, config.clipscore.model = "clipscore", str(tmp_path / "other")
+    x, state = with_state(config)
+    heard = []
+    found = scoring.scores(x, state, 0, False, heard.append)
+    other = safeclip_jax.load(tmp_path / "other")
+    images = other.embed_images([x.source.image(i) for i in range(300)])
+    texts = other.embed_texts([*x.source.captions])
+    np.testing.assert_allclose(found, np.sum(images * texts, axis=1), atol=1e-5)
+    assert heard == ["epoch 1, scoring"] and found.std() > 1e-4
 
 
 def test_scores_of_augmented_views():
