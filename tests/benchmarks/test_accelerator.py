@@ -197,6 +197,7 @@ def test_steps_are_timed_from_end_to_end_with_two_in_flight():
     assert all(0.02 <= seconds < 0.1 for seconds in times)
 
 
+@pytest.mark.slow
 def test_utilisation_counts_three_forward_passes_a_pair():
     case = {"preset": "vit_b32", "size": 224, "objective": "clip"}
     result = {"device": "NVIDIA H100 80GB HBM3", "devices": 1, "pairs/s": 10_000}

@@ -133,6 +133,7 @@ def test_a_host_that_never_comes_is_named(tmp_path):
     assert "error: host 1 of 2 did not come within 8 s" in output
 
 
+@pytest.mark.slow
 def test_what_stops_one_host_stops_the_other_with_its_reason(tmp_path):
     table, _ = bad_csv(tmp_path)
     config, workdirs = every_stage_of(table), [tmp_path / "run"] * 2
@@ -143,6 +144,7 @@ def test_what_stops_one_host_stops_the_other_with_its_reason(tmp_path):
     assert "error: /nowhere.csv" in outputs[1]
 
 
+@pytest.mark.slow
 def test_hosts_that_do_not_share_the_folder_are_told_so(tmp_path):
     table, _ = bad_csv(tmp_path)
     workdirs = [tmp_path / "one", tmp_path / "another"]

@@ -64,6 +64,7 @@ def outcome(config, folder):
     return {k: v for k, v in results.items() if not TIMES.search(k)}, jax.device_get(state.params)
 
 
+@pytest.mark.slow
 def test_two_formats_train_to_bit_identical_parameters(config, specs, tmp_path):
     """Of the same batches, which all formats give: see `tests/data/test_sources.py`."""
     found = []
@@ -111,6 +112,7 @@ def test_sources_are_mixed_by_weight_and_parts_are_held_out(config, specs, tmp_p
         build(config)
 
 
+@pytest.mark.slow
 def test_a_run_on_dirty_data_skips_and_lists_what_is_bad(config, tmp_path):
     path, expected = bad_csv(tmp_path)
     shards, bad_in_shards = bad_shards(tmp_path / "shards")

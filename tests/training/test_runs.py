@@ -160,6 +160,7 @@ def test_report_is_used_with_the_keyboard(finished, tmp_path):
     assert re.search("the safe pool.*% of all pairs had a better score", seen["way"])
 
 
+@pytest.mark.slow
 def test_same_seed_is_bit_identical_and_seeds_differ(finished, tmp_path):
     assert main(tmp_path / "again").returncode == 0
     assert_same(outcome(finished[0]), outcome(tmp_path / "again"))
@@ -190,6 +191,7 @@ def kill_after(folder, steps, number):
     raise AssertionError("the run ended before it could be killed")
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_end(finished, tmp_path):
     folder = tmp_path / "killed"
     assert kill_after(folder, 8, signal.SIGKILL) == -signal.SIGKILL
@@ -225,6 +227,7 @@ def test_another_config_in_the_same_folder_is_refused(finished):
         main_here(finished[0], "--config.optimizer.b1=0.8")
 
 
+@pytest.mark.slow
 def test_no_defence_needs_no_pools_but_reports_the_auroc(tmp_path):
     flags = ("--config.defense=none", "--config.epochs=1", "--config.profile_at=3")
     assert main_here(tmp_path / "none", *flags) == 0
@@ -233,6 +236,7 @@ def test_no_defence_needs_no_pools_but_reports_the_auroc(tmp_path):
     assert results["safe_pool_size"] is None and 0 <= results["score_auroc"] <= 1
 
 
+@pytest.mark.slow
 def test_too_many_non_finite_steps_stop_the_run(config, tmp_path):
     config.optimizer.learning_rate = float("inf")
     config.optimizer.warmup_pairs = 1
@@ -297,6 +301,7 @@ def test_zero_epochs_evaluate_a_finished_run_under_another_attack(finished, tmp_
     assert "image recall@1" in printed and "k-NN accuracy on scenes" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("defense", ["roclip", "safeclip_plus"])
 def test_other_defences_train_to_the_end(tmp_path, capsys, defense):
     targeted = ("--config.attack.kind=targeted", "--config.attack.target=")

@@ -203,10 +203,15 @@ def batch(seed, views):
 
 CASES = [
     *((*kind, "1 device") for kind in AUGMENTED_VIEWS),
-    *(("unimodal", False, layout) for layout in LAYOUTS if layout != "1 device"),
-    ("clip", True, "4 devices, fsdp of 2, chunks"),
-    ("bank_matched", True, "4 devices, fsdp of 2, chunks"),
     ("clip_and_unimodal", False, "1 device, chunks, parts"),
+    *(
+        pytest.param(*case, marks=pytest.mark.slow)
+        for case in (
+            *(("unimodal", False, layout) for layout in LAYOUTS if layout != "1 device"),
+            ("clip", True, "4 devices, fsdp of 2, chunks"),
+            ("bank_matched", True, "4 devices, fsdp of 2, chunks"),
+        )
+    ),
 ]
 
 

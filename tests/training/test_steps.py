@@ -84,6 +84,7 @@ def assert_close(a, b, atol):
     assert differences.max() < 0.01
 
 
+@pytest.mark.slow
 def test_running_statistics_are_those_of_the_global_batch_and_only_scoring_uses_them():
     steps, state = make(8, "rn_nano")
     data = batch()
@@ -104,6 +105,7 @@ def test_running_statistics_are_those_of_the_global_batch_and_only_scoring_uses_
     assert np.abs(after - before).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_step_remembers_the_scores_that_its_pairs_had_before_it():
     kind = "typical"
     layout = (2, "nano", 1, kind)
@@ -134,6 +136,7 @@ def test_fsdp_splits_parameters_and_moments_over_its_axis():
     assert on_one < 0.55 * total
 
 
+@pytest.mark.slow
 def test_a_step_is_optax_adamw_on_the_clip_loss():
     steps, state = make(1)
     data = batch()
@@ -188,6 +191,7 @@ def test_only_matrices_decay():
         assert bool(jnp.any(update != 0)) == decays, name
 
 
+@pytest.mark.slow
 def test_a_non_finite_step_changes_nothing_but_the_count():
     steps, state = make(8)
     before = jax.tree.map(np.asarray, state)

@@ -379,6 +379,7 @@ def command(name, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_export_and_import_from_the_command_line(tmp_path):
     write(random_model("rn_nano", activation="gelu"), tmp_path / "ours", "native")
     done = command(
