@@ -16,6 +16,7 @@ from safeclip_jax.auditing.subject import Subject
 from safeclip_jax.commands import command_line, data_flags
 from safeclip_jax.commands.command_line import GivenConfig, Parser, refuse
 from safeclip_jax.commands.program import PROGRAM
+from safeclip_jax.data.sources import DRAWN
 from safeclip_jax.distributed.sharding import nearest_batch
 from safeclip_jax.errors import UserError, printable, said_by
 from safeclip_jax.evaluation.embedding import Reading
@@ -126,7 +127,7 @@ def _subject(given: argparse.Namespace, config: GivenConfig, out: Path) -> Subje
         if run is not None:
             run_data.trusted(run, given.run, given.own_data)
         return subject.of_run(given.run)
-    drawn = 12_000 if given.data == "scenes" else 0
+    drawn = 12_000 if given.data in DRAWN else 0
     options = data_flags.options(given, given.split, given.pairs or drawn, 32)
     if given.checkpoint:
         return subject.of_model(_model(given.checkpoint), given.data, options)

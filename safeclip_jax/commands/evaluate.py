@@ -16,6 +16,7 @@ from safeclip_jax.data import digests
 from safeclip_jax.data.held_out import HeldOut, Request, open_held_out
 from safeclip_jax.data.presets import PRESETS
 from safeclip_jax.data.skipped import check, listed_if_too_many
+from safeclip_jax.data.sources import DRAWN
 from safeclip_jax.data.sources.base import Rejected
 from safeclip_jax.distributed.sharding import nearest_batch
 from safeclip_jax.errors import UserError, said_by
@@ -145,7 +146,7 @@ def _held_out(arguments: argparse.Namespace, subject: Subject) -> Iterator[HeldO
             run_data.trusted(subject.run, subject.path, arguments.own_data)
         yield subject.own_held_out()
     for source in arguments.data:
-        count = arguments.pairs or (2000 if source == "scenes" else 0)
+        count = arguments.pairs or (2000 if source in DRAWN else 0)
         side = subject.model.config.image.image_size
         options = data_flags.options(arguments, arguments.split, count, side)
         yield open_held_out(

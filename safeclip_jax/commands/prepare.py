@@ -14,7 +14,7 @@ from rich.table import Table
 from safeclip_jax.commands import command_line, data_flags
 from safeclip_jax.commands.command_line import Parser
 from safeclip_jax.data import prepare
-from safeclip_jax.data.sources import KINDS, open_source
+from safeclip_jax.data.sources import DRAWN, KINDS, open_source
 from safeclip_jax.data.sources.index import IndexCache
 from safeclip_jax.errors import UserError
 from safeclip_jax.system.terminal import ProgressLine, console
@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _prepared(made: Parser, arguments: argparse.Namespace) -> int:
     data_flags.check(made, arguments, [arguments.source])
-    if arguments.source != "scenes":
+    if arguments.source not in DRAWN:
         command_line.refuse(made, arguments, ["count"], "is of scenes: of other data all is taken")
     if not arguments.size:
         command_line.refuse(made, arguments, ["quality"], "changes nothing with --size=0")

@@ -12,13 +12,15 @@ from safeclip_jax.data import presets, prompts
 from safeclip_jax.data.decode import Resized
 from safeclip_jax.data.presets import PRESETS
 from safeclip_jax.data.prompts import Wording
-from safeclip_jax.data.sources import KINDS, SourceOptions, open_part
+from safeclip_jax.data.sources import DRAWN, KINDS, SourceOptions, open_part
 from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.data.sources.mix import ImageSubset, Subset
+from safeclip_jax.data.sources.relations import PROMPTS as RELATION_PROMPTS
 from safeclip_jax.data.sources.scenes import PROMPTS as SCENE_PROMPTS
 from safeclip_jax.errors import UserError, unknown
 
 Learn = Callable[[], tuple[ImageSource, ImageSource | None]]
+_OF_DRAWN = {"scenes": SCENE_PROMPTS, "relations": RELATION_PROMPTS}
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def _wording(request: Request, names: list[str]) -> Wording:
         return found
     if request.source in PRESETS:
         return presets.wording(PRESETS[request.source], names, request.wordnet)
-    return Wording(SCENE_PROMPTS) if request.source == "scenes" else Wording()
+    return Wording(_OF_DRAWN[request.source]) if request.source in DRAWN else Wording()
 
 
 def _learn(request: Request, options: SourceOptions) -> Learn | None:
@@ -115,7 +117,7 @@ def _learn(request: Request, options: SourceOptions) -> Learn | None:
         spec, split = request.learn, "train"
     elif preset and preset.learn:
         spec, split = f"tfds:{preset.tfds}", preset.learn
-    elif request.source == "scenes" or request.source.startswith("tfds:"):
+    elif request.source in DRAWN or request.source.startswith("tfds:"):
         spec, split = request.source, "train"
         if options.split == split:
             return None
@@ -123,7 +125,7 @@ def _learn(request: Request, options: SourceOptions) -> Learn | None:
         return None
 
     def opened(split: str) -> ImageSource:
-        of_split = replace(options, split=split, count=options.count if spec == "scenes" else 0)
+        of_split = replace(options, split=split, count=options.count if spec in DRAWN else 0)
         return Resized(open_part(spec, of_split), options.size)
 
     return cache(lambda: (opened(split), opened(validation) if validation else None))

@@ -11,7 +11,7 @@ import numpy as np
 from safeclip_jax.data.decode import Resized
 from safeclip_jax.data.held_out import HeldOut, Request, open_held_out
 from safeclip_jax.data.prompts import Wording
-from safeclip_jax.data.sources import SourceOptions, open_part
+from safeclip_jax.data.sources import DRAWN, SourceOptions, open_part
 from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.data.sources.index import IndexCache
 from safeclip_jax.data.sources.mix import Concatenation, weighted
@@ -42,7 +42,7 @@ def named(config: RunSettings) -> list[str]:
     if evaluate.prompts not in PROMPTS:
         found["evaluate.prompts"] = evaluate.prompts
     found["attack.surrogate"] = config.attack.surrogate
-    return [f"{key}={value}" for key, value in found.items() if value and value != "scenes"]
+    return [f"{key}={value}" for key, value in found.items() if value and value not in DRAWN]
 
 
 def trusted(config: RunSettings, folder: Path, own_data: bool) -> None:

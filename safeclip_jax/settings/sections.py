@@ -21,9 +21,11 @@ class Mesh:
 class Data:
     """The training pairs."""
 
-    source: str = setting("scenes", "scenes, or KIND:PATH, see docs/data")
+    source: str = setting("scenes", "scenes, relations, or KIND:PATH, see docs/data")
     mix: tuple[dict, ...] = setting((), "several sources: source, weight and keys of data of each")
-    pairs: int = setting(12_000, "scenes: how many; else a random choice; 0 for all", at_least(0))
+    pairs: int = setting(
+        12_000, "of scenes: how many; else a random choice; 0 for all", at_least(0)
+    )
     part: tuple[float, float] = setting(
         (0.0, 1.0), "pairs between two shares, in an order shuffled by data.seed", rising_shares()
     )

@@ -21,6 +21,7 @@ from safeclip_jax.data import tokenizer as tokenizers
 from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.data.pipeline import ImageReader, Loader, PictureReader
 from safeclip_jax.data.skipped import SkippedRecords, listed_if_too_many, write_rejected
+from safeclip_jax.data.sources import DRAWN
 from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.defenses.defense import Stage, without
 from safeclip_jax.distributed import sharding
@@ -217,7 +218,7 @@ def _tokenizer(
         return tokenizers.load(folder / "tokenizer.json", data.context)
     if initial is not None:
         return initial.tokenizer
-    trained = data.tokenizer == "train" or (data.tokenizer == "auto" and data.source == "scenes")
+    trained = data.tokenizer == "train" or (data.tokenizer == "auto" and data.source in DRAWN)
     if trained:
         return tokenizers.train(source.captions, data.vocab_size, data.context)
     return tokenizers.pretrained(

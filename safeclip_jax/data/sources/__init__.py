@@ -14,6 +14,7 @@ from safeclip_jax.data.sources.coco import Coco
 from safeclip_jax.data.sources.folder import Folder
 from safeclip_jax.data.sources.index import IndexCache
 from safeclip_jax.data.sources.mix import part, sample
+from safeclip_jax.data.sources.relations import Relations
 from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.data.sources.table import Table
 from safeclip_jax.data.sources.tfds import Tfds
@@ -87,8 +88,10 @@ def _kind(make: Callable[[str, SourceOptions], Source], takes: str) -> Kind:
 
 
 _COLUMNS = "image_column caption_column label_column images"
+DRAWN = ("scenes", "relations")  # from a seed, as many as are asked for
 KINDS: dict[str, Kind] = {
     "scenes": _kind(lambda path, o: Scenes(o.count, o.seed, o.split, o.size), "split"),
+    "relations": _kind(lambda path, o: Relations(o.count, o.seed, o.split, o.size), "split"),
     "csv": _kind(_table, f"{_COLUMNS} columns"),
     "tsv": _kind(_table, f"{_COLUMNS} columns"),
     "jsonl": _kind(_table, _COLUMNS),
@@ -130,7 +133,7 @@ def open_part(
     """
     source = part(open_source(spec, options), *share, options.seed)
     count = options.count
-    drawn = spec == "scenes"  # by their count, so that parts are of it
+    drawn = spec in DRAWN  # by their count, so that parts are of it
     if drawn or not count or (at_most and count >= len(source)):
         return source
     return sample(source, count, options.seed)
@@ -145,7 +148,7 @@ def open_source(spec: str, options: SourceOptions) -> Source:
     kind, _, path = spec.partition(":")
     if kind not in KINDS:
         raise unknown("data.source", kind, KINDS)
-    if not path and kind != "scenes":
+    if not path and kind not in DRAWN:
         raise UserError(
             f"data.source={kind!r} names no data: write --config.data.source={kind}:PATH, or "
             "try --config.data.source=scenes"

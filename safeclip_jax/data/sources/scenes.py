@@ -137,12 +137,7 @@ class Scenes(ImageSource):
     """
 
     def __init__(self, count: int, seed: int = 0, split: str = "train", size: int = 32):
-        if split not in SPLITS:
-            raise unknown("split of scenes", split, SPLITS)
-        if count < 1:
-            raise UserError(f"scenes: {count} pairs asked for, at least 1 is needed")
-        if not 16 <= size <= 1024:
-            raise UserError(f"scenes: image size {size} is outside 16 to 1024")
+        check("scenes", count, split, size)
         self._size = size
         self._scenes = _layout(np.random.default_rng([seed, SPLITS.index(split)]), count)
         labels = np.array([scene.shape for scene in self._scenes], np.int32)
@@ -152,6 +147,16 @@ class Scenes(ImageSource):
 
     def image(self, index: int) -> np.ndarray:
         return _draw(self._scenes[index], self._size)
+
+
+def check(name: str, count: int, split: str, size: int) -> None:
+    """`UserError` if scenes of that name cannot be drawn so."""
+    if split not in SPLITS:
+        raise unknown(f"split of {name}", split, SPLITS)
+    if count < 1:
+        raise UserError(f"{name}: {count} pairs asked for, at least 1 is needed")
+    if not 16 <= size <= 1024:
+        raise UserError(f"{name}: image size {size} is outside 16 to 1024")
 
 
 def _layout(rng: np.random.Generator, count: int) -> list[_Scene]:
@@ -189,7 +194,7 @@ def _draw(scene: _Scene, size: int) -> np.ndarray:
     canvas = Image.new("RGB", (side, side))
     draw = ImageDraw.Draw(canvas)
     name = list(BACKGROUNDS)[scene.background]
-    _draw_background(draw, name, BACKGROUNDS[name], side)
+    draw_background(draw, name, BACKGROUNDS[name], side)
     color = list(COLORS.values())[scene.color]
     outline, cut_out = list(SHAPES.values())[scene.shape]
     if cut_out:
@@ -213,9 +218,10 @@ def _mask(scene: _Scene, side: int) -> Image.Image:
     return mask
 
 
-def _draw_background(
+def draw_background(
     draw: ImageDraw.ImageDraw, name: str, color: tuple[int, int, int], side: int
 ) -> None:
+    """Fills a square of so many pixels a side with a background of `BACKGROUNDS`."""
     draw.rectangle((0, 0, side, side), fill=color)
     step = side // 8
     darker = tuple(int(0.6 * c) for c in color)
