@@ -10,6 +10,7 @@ both views on the host with Pillow, by torchvision's recipe (random resized crop
 colour jitter, grayscale, blur). We decode and resize once, send uint8, and make the views
 on the device; where the host's cores are the device, `--on-device` adds that.
 
+Whole pictures are squeezed to 256 pixels a side, and views are cut from them.
 With `--prepared` we read shards that `safeclip_jax.prepare` wrote at 224 pixels. Workers are
 processes; 0 makes batches in this one, in as many threads as there are cores. Rates are those
 after the first batch, and what it takes to come is `first batch s`.
@@ -43,7 +44,7 @@ from benchmarks.result_file import FOLDER, ResultFile
 from safeclip_jax.data import prepare, tokenizer
 from safeclip_jax.data.augment_image import ImageAugmentation, augment
 from safeclip_jax.data.decode import Resized
-from safeclip_jax.data.pipeline import ImageReader, Loader
+from safeclip_jax.data.pipeline import ImageReader, Loader, PictureReader
 from safeclip_jax.data.skipped import SkippedRecords
 from safeclip_jax.data.sources.array_record import ArrayRecord
 from safeclip_jax.data.sources.base import Source
@@ -51,7 +52,7 @@ from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.data.sources.table import Table
 from safeclip_jax.objectives import OBJECTIVES
 
-SIDE, BATCH = 224, 64
+SIDE, PICTURE, BATCH = 224, 256, 64
 CORES = len(os.sched_getaffinity(0))
 DISTINCT = 128  # more pairs than these share their files
 Batches = Iterator[int]  # the pairs of each
@@ -139,8 +140,8 @@ def peer(case: Case) -> Callable[[], Batches]:
     return batches
 
 
-def ours(case: Case, on_device: bool = False) -> Callable[[], Batches]:
-    """Our loader alone, or with both views made on the device."""
+def ours(case: Case, on_device: bool = False, whole: int = 0) -> Callable[[], Batches]:
+    """Our loader alone, or with both views made on the device; of `whole` pictures or squares."""
     folder = Path(case.folder)
     kept: Source = Table(str(folder / "pairs.csv"))
     if case.prepared:
@@ -148,30 +149,44 @@ def ours(case: Case, on_device: bool = False) -> Callable[[], Batches]:
     source = Resized(kept, SIDE)
     words = tokenizer.train(source.captions, 400, 77)
     reader, skipped = ImageReader(source, SIDE, cache_bytes=0), SkippedRecords(source, 0.1)
-    loader = Loader(source.captions, reader, words, skipped, 0, CORES, case.workers)
+    pictures = PictureReader(source, whole) if whole else None
+    loader = Loader(
+        source.captions, reader, words, skipped, 0, CORES, case.workers, pictures=pictures
+    )
     objective = OBJECTIVES[case.objective]
     views = objective.caption_views(not objective.plain)
 
     def batches() -> Batches:
         for batch in loader.training_batches(np.arange(len(source)), BATCH, (0, 0), views):
             if on_device:
-                jax.block_until_ready(two_views(batch["image"], batch["index"]))
+                views_of = batch["image"], batch["index"], batch.get("aspect")
+                jax.block_until_ready(two_views(*views_of))
             yield len(batch["index"])
 
     return batches
 
 
 @jax.jit
-def two_views(images: jax.Array, index: jax.Array) -> tuple[jax.Array, ...]:
+def two_views(
+    images: jax.Array, index: jax.Array, aspect: jax.Array | None
+) -> tuple[jax.Array, ...]:
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), index)
     pixels = images.astype(jnp.float32) / 255
     both = (jax.vmap(lambda k, v=v: jax.random.fold_in(k, v))(keys) for v in (0, 1))
-    return tuple(augment(pixels, k, ImageAugmentation()) for k in both)
+    return tuple(augment(pixels, k, ImageAugmentation(), SIDE, aspect) for k in both)
 
 
 OURS, PEER = "ours, host", "PyTorch DataLoader, Pillow"
 ON_DEVICE = "ours, host and augmentation on the same cores"
-READERS = {OURS: ours, PEER: peer, ON_DEVICE: partial(ours, on_device=True)}
+WHOLE = "ours, host, whole pictures"
+WHOLE_ON_DEVICE = "ours, host and augmentation on the same cores, whole pictures"
+READERS = {
+    OURS: ours,
+    PEER: peer,
+    ON_DEVICE: partial(ours, on_device=True),
+    WHOLE: partial(ours, whole=PICTURE),
+    WHOLE_ON_DEVICE: partial(ours, on_device=True, whole=PICTURE),
+}
 
 
 def measure(case: Case) -> dict[str, Any]:
@@ -208,12 +223,15 @@ def cases(args: argparse.Namespace, folder: Path) -> Iterator[Case]:
             round_seconds=args.round_seconds,
         )
         yield of(OURS, "unimodal")
+        if not args.prepared:
+            yield of(WHOLE, "unimodal")
         if args.prepared:
             yield of(OURS, "clip")
         if args.peer:
             yield of(PEER, "unimodal")
         if args.on_device and not workers:
             yield of(ON_DEVICE, "unimodal")
+            yield of(WHOLE_ON_DEVICE, "unimodal")
 
 
 def eaten(path: Path | None) -> dict[str, float]:
