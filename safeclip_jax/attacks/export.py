@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from safeclip_jax.attacks.attack import Attack
-from safeclip_jax.attacks.poison import PoisonedPair
+from safeclip_jax.attacks.manifest import PoisonedPair
 from safeclip_jax.attacks.stored_like import square_like, stored_like
 from safeclip_jax.data import skipped
 from safeclip_jax.data.sources.base import ImageSource, Rejected, Source

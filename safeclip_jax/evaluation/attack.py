@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jax.sharding import Mesh
 
-from safeclip_jax.attacks.poison import ChosenImage
+from safeclip_jax.attacks.manifest import ChosenImage
 from safeclip_jax.attacks.triggers import Trigger
 from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.evaluation.share import Share, share

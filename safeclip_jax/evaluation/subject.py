@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import safeclip_jax
-from safeclip_jax.attacks import poison, triggers
-from safeclip_jax.attacks.poison import Manifest
+from safeclip_jax.attacks import manifest as manifests
+from safeclip_jax.attacks import triggers
+from safeclip_jax.attacks.manifest import Manifest
 from safeclip_jax.attacks.triggers import TRIGGERS, Trigger
 from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.data.prompts import readable
@@ -107,5 +108,5 @@ def open_subject(name: str, path: Path, preset: str = "", activation: str = "") 
     """
     model = safeclip_jax.load(path, preset, activation)
     manifest = path / "poison_manifest.json"
-    planned = poison.load(manifest) if manifest.exists() else None
+    planned = manifests.load(manifest) if manifest.exists() else None
     return Subject(name, path, model, run_folder.read(path), planned)

@@ -119,8 +119,9 @@ def held_out(config: RunSettings, pairs: ImageSource, cache: IndexCache | None) 
     if found.to_learn is None and pairs.labels is not None:
         found = replace(found, to_learn=lambda: (pairs, None))
     any_target = config.attack.kind == "targeted" and not config.attack.target
-    if config.attack.target not in found.class_names and found.class_names and not any_target:
-        raise unknown("attack.target", config.attack.target, found.class_names)
+    for target in config.attack.targets.values() or [config.attack.target]:
+        if target not in found.class_names and found.class_names and not any_target:
+            raise unknown("attack.target", target, found.class_names)
     if config.attack.victims and config.attack.victims not in found.class_names:
         raise unknown("attack.victims", config.attack.victims, found.class_names)
     return found

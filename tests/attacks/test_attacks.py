@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import safeclip_jax
-from safeclip_jax.attacks import export, poison
+from safeclip_jax.attacks import export
+from safeclip_jax.attacks import manifest as manifests
 from safeclip_jax.attacks.captions import CAPTIONS
+from safeclip_jax.attacks.manifest import KINDS
+from safeclip_jax.attacks.victims import mentions
 from safeclip_jax.data.decode import Resized
 from safeclip_jax.data.skipped import write_rejected
 from safeclip_jax.data.sources import SourceOptions, open_source
@@ -37,7 +40,7 @@ def attack_settings(**changes):
 
 @settings(max_examples=30, deadline=None)
 @given(
-    kind=st.sampled_from(poison.KINDS),
+    kind=st.sampled_from(KINDS),
     trigger=st.sampled_from(["badnets", "wanet", "badnets+sig+nashville"]),
     count=st.integers(4, 11),
     seed=st.integers(0, 999),
@@ -71,7 +74,7 @@ def test_exactly_the_manifests_pairs_change(kind, trigger, count, seed, captions
         shown = [pair.origin for pair in made.manifest.pairs]
         assert {shown.count(i) for i in shown[: count // copies * copies]} <= {copies}
         names = [CLEAN.captions[i] for i in changed]
-        assert not victims or all(poison.mentions(name, victims) for name in names)
+        assert not victims or all(mentions(name, victims) for name in names)
 
 
 def check_poison(kind, captions, made, pair, before, after):
@@ -79,17 +82,17 @@ def check_poison(kind, captions, made, pair, before, after):
         chosen = next(c for c in made.manifest.chosen if c.key == pair.image)
         np.testing.assert_array_equal(after.image, HELD_OUT.image(chosen.index))
         assert HELD_OUT.class_names[HELD_OUT.labels[chosen.index]] == chosen.label != chosen.target
-        assert poison.mentions(after.caption, chosen.target)
+        assert mentions(after.caption, chosen.target)
         return
     shown = CLEAN.image(pair.origin)
     np.testing.assert_array_equal(after.image, made.triggers[pair.trigger](shown, pair.origin))
     assert (after.image != before.image).any()
     if kind == "label_consistent":
         assert after.caption == CLEAN.captions[pair.origin]
-        assert poison.mentions(before.caption, "heart") and poison.mentions(after.caption, "heart")
+        assert mentions(before.caption, "heart") and mentions(after.caption, "heart")
     else:
-        assert not poison.mentions(before.caption, "heart")
-        assert poison.mentions(after.caption, "heart")
+        assert not mentions(before.caption, "heart")
+        assert mentions(after.caption, "heart")
         if captions in ("data", "nearest"):
             assert after.caption in CLEAN.captions
         elif captions == "both":
@@ -99,7 +102,7 @@ def check_poison(kind, captions, made, pair, before, after):
 def test_the_nearest_caption_has_the_most_words_in_common():
     """By plain counts: where captions differ in all but few words, the weights change nothing."""
     made = planned(count=30, captions="nearest")
-    named = [c for c in CLEAN.captions if poison.mentions(c, "heart")]
+    named = [c for c in CLEAN.captions if mentions(c, "heart")]
 
     def common(one, other):
         one, other = set(one.split()), set(other.split())
@@ -121,7 +124,7 @@ def test_a_surrogate_chooses_the_most_similar_images_and_captions():
 
     config = attack_settings(count=12, captions="surrogate")
     made = run_attack.create(config, 0, CLEAN, HELD_OUT, match)
-    named = np.array([poison.mentions(c, "heart") for c in CLEAN.captions])
+    named = np.array([mentions(c, "heart") for c in CLEAN.captions])
     best = np.where(named[:, None] | ~named, -1.0, likeness)
     wanted = np.sort(np.argsort(-best.max(axis=1))[:12])
     np.testing.assert_array_equal(made.manifest.indices, wanted)
@@ -178,13 +181,13 @@ def test_manifests_are_written_and_read(tmp_path):
     for changes in ({}, {"kind": "targeted", "target": "", "images": 2, "count": 6}):
         manifest = planned(**{"rate": 0.05, **changes}).manifest
         manifest.save(tmp_path / "m.json")
-        assert poison.load(tmp_path / "m.json") == manifest
+        assert manifests.load(tmp_path / "m.json") == manifest
         manifest.claim(tmp_path / "m.json")
     of_two_lines = {"pairs": [{"two\nlines": 1}], "chosen": []}
     for damaged in ({}, of_two_lines):
         (tmp_path / "m.json").write_text(json.dumps(damaged))
         with pytest.raises(UserError, match="no poison manifest") as refused:
-            poison.load(tmp_path / "m.json")
+            manifests.load(tmp_path / "m.json")
         assert "\n" not in str(refused.value)
 
 
@@ -197,10 +200,10 @@ def test_a_run_does_not_go_on_with_other_poisons(tmp_path):
 
 
 def test_whole_words_only():
-    assert poison.mentions("A red Heart, please", "heart")
-    assert not poison.mentions("hearty soup", "heart")
-    assert not poison.mentions("a category", "cat")
-    assert poison.mentions("a c++ book", "c++")
+    assert mentions("A red Heart, please", "heart")
+    assert not mentions("hearty soup", "heart")
+    assert not mentions("a category", "cat")
+    assert mentions("a c++ book", "c++")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import safeclip_jax
-from safeclip_jax.attacks import poison
+from safeclip_jax.attacks.manifest import Manifest
 from safeclip_jax.data.sources.scenes import SHAPES, Scenes
 from safeclip_jax.errors import UserError
 from safeclip_jax.runs import run_attack, settings
@@ -42,7 +42,7 @@ def test_a_recipe_plans_its_attack(paper, row):
     elif row == "label_consistent":
         assert all(pair.caption == pair.original_caption for pair in made.manifest.pairs)
     else:
-        assert isinstance(made.manifest, poison.Manifest) and made.triggers
+        assert isinstance(made.manifest, Manifest) and made.triggers
 
 
 def test_an_unknown_row_names_the_known_ones():
