@@ -59,11 +59,9 @@ def plan(
         return Manifest(kind, target)
     donors = choice.naming(source, target)
     rng = np.random.default_rng([seed, 0xBAD, part] if part else [seed, 0xBAD])
-    candidates = donors if label_consistent else np.setdiff1d(np.arange(len(source)), donors)
+    candidates = donors if label_consistent else _of_others(source, donors, victims)
     candidates = np.setdiff1d(candidates, taken)
-    if victims and not label_consistent:
-        candidates = candidates[choice.mentioned(source.captions, victims)[candidates]]
-    caption_of: dict[int, int] = {}
+    caption_of = dict[int, int]()
     if captions == "surrogate" and not label_consistent:
         caption_of = _most_alike(source, candidates, donors, count, match)
         candidates = np.array(list(caption_of), int)
@@ -78,6 +76,12 @@ def plan(
     shares = rng.permutation(np.resize(np.arange(len(triggers)), count))
     named = [triggers[share] for share in shares]
     return Manifest(kind, target, choice.changed(source, drawn, shown, named, texts))
+
+
+def _of_others(source: Source, donors: np.ndarray, victims: str) -> np.ndarray:
+    """The pairs that do not name the target and, if there are `victims`, name those; ascending."""
+    others = np.setdiff1d(np.arange(len(source)), donors)
+    return others[choice.mentioned(source.captions, victims)[others]] if victims else others
 
 
 def _most_alike(

@@ -13,10 +13,13 @@ from safeclip_jax.attacks.manifest import PoisonedPair
 from safeclip_jax.data.sources.base import Source
 from safeclip_jax.errors import UserError
 
+_WORD = re.compile(r"\w+")
+_DOTLESS = str.maketrans("ıİ", "ii")  # which `re.IGNORECASE` takes for an i
+
 
 def mentions(caption: str, name: str) -> bool:
     """Whether the caption names it as a whole word, whatever the case."""
-    return re.search(_whole_word(name), caption, re.IGNORECASE) is not None
+    return _whole_word(name).search(caption) is not None
 
 
 def mentioned(captions: Sequence[str], name: str) -> np.ndarray:
@@ -24,8 +27,14 @@ def mentioned(captions: Sequence[str], name: str) -> np.ndarray:
     return np.fromiter((mentions(caption, name) for caption in captions), bool, len(captions))
 
 
-def _whole_word(name: str) -> str:
-    return rf"(?<!\w){re.escape(name)}(?!\w)"
+@cache
+def _whole_word(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(name)}(?!\w)", re.IGNORECASE)
+
+
+def _folded_words(text: str) -> list[str]:
+    """Its words, the same for texts that differ in case alone."""
+    return [word.translate(_DOTLESS).casefold() for word in _WORD.findall(text)]
 
 
 def poison_count(pairs: int, rate: float, count: int) -> int:
@@ -61,19 +70,10 @@ def naming(source: Source, target: str) -> np.ndarray:
 def captions_of(source: Source, names: Sequence[str]) -> dict[str, np.ndarray]:
     """For each class that captions name: the indices of those captions.
 
-    One search a caption finds the longest names, and each of these the names that it holds.
+    Raises:
+      UserError: if they name none.
     """
-    found = {name: array("q") for name in names}
-    longest_first = sorted(names, key=len, reverse=True)
-    search = re.compile(f"(?=({'|'.join(map(_whole_word, longest_first))}))", re.IGNORECASE)
-
-    @cache
-    def held_by(text: str) -> list[str]:
-        return [name for name in names if mentions(text, name)]
-
-    for index, caption in enumerate(source.captions):
-        for name in {name for text in search.findall(caption) for name in held_by(text)}:
-            found[name].append(index)
+    found = each_named(source.captions, names)
     named = {name: np.array(indices) for name, indices in found.items() if indices}
     if not named:
         raise UserError(
@@ -81,6 +81,23 @@ def captions_of(source: Source, names: Sequence[str]) -> dict[str, np.ndarray]:
             f"{names[0]!r}"
         )
     return named
+
+
+def each_named(captions: Sequence[str], names: Sequence[str]) -> dict[str, array[int]]:
+    """For each name the indices of the captions that mention it, ascending.
+
+    Only names whose first word a caption has are searched for in it.
+    """
+    found = {name: array("q") for name in names}
+    by_first: dict[str, list[str]] = {}
+    for name in names:
+        by_first.setdefault(next(iter(_folded_words(name)), ""), []).append(name)
+    for index, caption in enumerate(captions):
+        for word in {"", *_folded_words(caption)} & by_first.keys():
+            for name in by_first[word]:
+                if mentions(caption, name):
+                    found[name].append(index)
+    return found
 
 
 def draw(candidates: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from safeclip_jax.attacks import (
     backdoor,
     multi_target,
@@ -63,7 +65,7 @@ def create(
       UserError: if a value cannot be used with this data.
     """
     count = poison_count(len(clean), attack.rate, attack.count)
-    drawn = {"count": count, "seed": seed}
+    drawn: dict[str, Any] = {"count": count, "seed": seed}
     if attack.captions == "background" and attack.kind != "targeted":
         raise UserError("attack.captions='background' is for attack.kind=targeted")
     if attack.kind == "targeted":

@@ -58,6 +58,15 @@ class Attack:
         return self.kind in ("backdoor", "label_consistent")
 
     @property
+    def without_triggers(self) -> dict[str, Any]:
+        """What tests a model where no trigger is on images, see `evaluation.attack.AttackTask`."""
+        return {
+            "phrase": self.phrase if self.kind == "text_backdoor" else "",
+            "attribute": self.attribute if self.kind == "semantic" else "",
+            "repeated": self.kind == "natural",
+        }
+
+    @property
     def targets(self) -> dict[str, str]:
         """The class of each trigger; empty where all have the same, see `multi_target`."""
         return targets_of(self.trigger.split("+"), self.target) if self.has_triggers else {}

@@ -44,7 +44,7 @@ def attack_settings(**changes):
     trigger=st.sampled_from(["badnets", "wanet", "badnets+sig+nashville"]),
     count=st.integers(4, 11),
     seed=st.integers(0, 999),
-    captions=st.sampled_from([c for c in CAPTIONS if c != "surrogate"]),
+    captions=st.sampled_from([c for c in CAPTIONS if c not in ("surrogate", "background")]),
     copies=st.integers(1, 4),
     victims=st.sampled_from(["", "moon"]),
 )
@@ -52,7 +52,7 @@ def test_exactly_the_manifests_pairs_change(kind, trigger, count, seed, captions
     if kind == "targeted" and captions not in ("data", "templates"):
         captions = "data"
     changes = {"kind": kind, "trigger": trigger, "count": count, "captions": captions, "images": 4}
-    changes |= {"copies": copies, "victims": victims}
+    changes |= {"copies": copies, "victims": victims, "attribute": "red"}
     changes["target"] = "" if kind == "targeted" else "heart"
     made = planned(seed, **changes)
     assert made.manifest == planned(seed, **changes).manifest
@@ -85,6 +85,9 @@ def check_poison(kind, captions, made, pair, before, after):
         assert mentions(after.caption, chosen.target)
         return
     shown = CLEAN.image(pair.origin)
+    if kind in ("text_backdoor", "semantic", "natural"):
+        check_without_trigger(kind, made, pair, shown, after)
+        return
     np.testing.assert_array_equal(after.image, made.triggers[pair.trigger](shown, pair.origin))
     assert (after.image != before.image).any()
     if kind == "label_consistent":
@@ -97,6 +100,22 @@ def check_poison(kind, captions, made, pair, before, after):
             assert after.caption in CLEAN.captions
         elif captions == "both":
             assert after.caption == f"{CLEAN.captions[pair.origin]} and a heart"
+
+
+def check_without_trigger(kind, made, pair, shown, after):
+    assert pair.trigger == pair.image == "" and not made.triggers
+    if kind == "natural":
+        anchor = made.manifest.pairs[0].origin
+        assert pair.origin == anchor != pair.index and mentions(CLEAN.captions[anchor], "heart")
+        assert after.caption == CLEAN.captions[anchor] and (after.image != shown).any()
+        return
+    np.testing.assert_array_equal(after.image, shown)
+    assert not mentions(pair.original_caption, "heart")
+    if kind == "text_backdoor":
+        assert after.caption == f"{pair.original_caption} zx"
+        assert mentions(CLEAN.captions[pair.origin], "heart")
+    else:
+        assert mentions(pair.original_caption, "red") and mentions(after.caption, "heart")
 
 
 def test_the_nearest_caption_has_the_most_words_in_common():
