@@ -61,20 +61,17 @@ def plan(
     rng = np.random.default_rng([seed, 0xBAD, part] if part else [seed, 0xBAD])
     candidates = donors if label_consistent else _of_others(source, donors, victims)
     candidates = np.setdiff1d(candidates, taken)
-    caption_of = dict[int, int]()
+    caption_of = {i: i for i in donors.tolist()} if label_consistent else {}
     if captions == "surrogate" and not label_consistent:
         caption_of = _most_alike(source, candidates, donors, count, match)
         candidates = np.array(list(caption_of), int)
     drawn = choice.draw(candidates, count, rng)
     shown = drawn[np.arange(count) // copies * copies]
-    if label_consistent:
-        texts = [source.captions[i] for i in shown]
-    elif caption_of:
+    if caption_of:
         texts = [source.captions[caption_of[i]] for i in shown.tolist()]
     else:
         texts = choose(captions, source, shown.tolist(), donors, target, rng)
-    shares = rng.permutation(np.resize(np.arange(len(triggers)), count))
-    named = [triggers[share] for share in shares]
+    named = [triggers[i] for i in rng.permutation(np.resize(np.arange(len(triggers)), count))]
     return Manifest(kind, target, choice.changed(source, drawn, shown, named, texts))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import shift
 
 from safeclip_jax.attacks.manifest import Manifest
 from safeclip_jax.attacks.victims import changed, draw, naming
@@ -14,7 +13,7 @@ BRIGHTNESS = 0.1  # at most, of 1
 
 
 def near_duplicate(image: np.ndarray, index: int) -> np.ndarray:
-    """x' = b · x(r + dr, c + dc): a copy moved by up to a sixteenth, 10 % brighter or darker.
+    """x'(r, c) = b · x(r − dr, c − dc): a copy moved by up to a sixteenth, 10 % brighter or darker.
 
     Edge pixels are repeated where the copy has moved away from the edge.
 
@@ -23,10 +22,12 @@ def near_duplicate(image: np.ndarray, index: int) -> np.ndarray:
       index: of the copy, from which dr, dc and b are drawn.
     """
     rng = np.random.default_rng([index, 0xD0B])
-    moved = [round(side * rng.uniform(-SHIFT, SHIFT)) for side in image.shape[:2]]
+    rows, columns = (
+        np.clip(np.arange(side) - round(side * rng.uniform(-SHIFT, SHIFT)), 0, side - 1)
+        for side in image.shape[:2]
+    )
     bright = rng.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS)
-    copy = bright * shift(image.astype(float), (*moved, 0), order=0, mode="nearest")
-    return np.clip(np.rint(copy), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(bright * image[rows][:, columns]), 0, 255).astype(np.uint8)
 
 
 def plan(source: Source, *, target: str, count: int, seed: int) -> Manifest:
