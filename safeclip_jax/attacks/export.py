@@ -201,6 +201,8 @@ def _poisoned(raw: Source, clean: ImageSource, attack: Attack, pair: PoisonedPai
     image = clean.image(pair.origin)
     changed = attack.change(pair, image)
     original = raw.image(pair.index if pair.image else pair.origin)
+    if changed is image:
+        return original if isinstance(original, bytes) else png(original)
     if not isinstance(original, bytes):
         return png(changed)
     return square_like(original, changed) if pair.image else stored_like(original, image, changed)

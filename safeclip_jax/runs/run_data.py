@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from safeclip_jax.attacks.victims import each_named
+from safeclip_jax.attacks.victims import each_named, mentions
 from safeclip_jax.data.decode import Resized
 from safeclip_jax.data.held_out import HeldOut, Request, open_held_out
 from safeclip_jax.data.prompts import Wording
@@ -129,7 +129,21 @@ def held_out(config: RunSettings, pairs: ImageSource, cache: IndexCache | None) 
             raise unknown("attack.target", target, found.class_names)
     if config.attack.victims and config.attack.victims not in found.class_names:
         raise unknown("attack.victims", config.attack.victims, found.class_names)
+    _check_attribute(config, found.images)
     return found
+
+
+def _check_attribute(config: RunSettings, images: Source) -> None:
+    """`UserError` if a semantic backdoor has no held-out images to be measured on."""
+    attribute = config.attack.without_triggers["attribute"]
+    if not attribute or "attack" not in config.evaluate.tasks:
+        return
+    if not any(mentions(caption, attribute) for caption in images.captions):
+        raise UserError(
+            f"attack.attribute={attribute!r} is in no caption of "
+            f"evaluate.source={config.evaluate.source!r}, so its success cannot be measured: "
+            "evaluate on other images, or leave attack out of evaluate.tasks"
+        )
 
 
 def _counted(pairs: Source, names: Sequence[str]) -> Callable[[], np.ndarray]:

@@ -197,11 +197,17 @@ def test_a_clean_run_still_knows_its_triggers():
 
 
 def test_manifests_are_written_and_read(tmp_path):
-    for changes in ({}, {"kind": "targeted", "target": "", "images": 2, "count": 6}):
+    several = {"trigger": "sig+badnets", "target": "heart+star"}
+    for changes in ({}, several, {"kind": "targeted", "target": "", "images": 2, "count": 6}):
         manifest = planned(**{"rate": 0.05, **changes}).manifest
         manifest.save(tmp_path / "m.json")
         assert manifests.load(tmp_path / "m.json") == manifest
         manifest.claim(tmp_path / "m.json")
+    assert manifests.load(tmp_path / "m.json").targets == {}
+    older = json.loads((tmp_path / "m.json").read_text())
+    del older["targets"]  # as files were before
+    (tmp_path / "m.json").write_text(json.dumps(older))
+    manifest.claim(tmp_path / "m.json")
     of_two_lines = {"pairs": [{"two\nlines": 1}], "chosen": []}
     for damaged in ({}, of_two_lines):
         (tmp_path / "m.json").write_text(json.dumps(damaged))
@@ -239,6 +245,12 @@ def test_whole_words_only():
         ({"kind": "targeted", "images": 41, "count": 60}, "not between 1 and 40"),
         ({"kind": "targeted", "images": 9, "count": 8}, "too few"),
         ({"kind": "targeted", "images": 9, "count": 9, "target": "submarine"}, "names a class"),
+        ({"kind": "targeted", "captions": "both"}, "is for triggers"),
+        ({"kind": "targeted", "captions": "background"}, r"needs attack\.surrogate"),
+        ({"captions": "background"}, "is for attack.kind=targeted"),
+        ({"kind": "semantic"}, r"needs attack\.attribute"),
+        ({"kind": "text_backdoor", "phrase": " "}, r"needs attack\.phrase"),
+        ({"trigger": "sig+wanet", "target": "heart+star+moon"}, "names 3 classes"),
     ],
 )
 def test_bad_attacks_are_refused(changes, message):
@@ -264,7 +276,7 @@ def test_a_poisoned_copy_holds_the_poisons_and_else_the_same(kind, tmp_path):
         assert copy.image(i) == export.png(poisoned.image(i))
 
 
-@pytest.mark.parametrize("kind", ["backdoor", "targeted"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "label_consistent"])
 def test_no_poison_is_told_by_its_file(kind, tmp_path):
     for name in ("data", "copy"):
         (tmp_path / name).mkdir()
@@ -279,6 +291,7 @@ def test_no_poison_is_told_by_its_file(kind, tmp_path):
         csv.writer(file).writerows(rows)
     raw = open_source(f"csv:{tmp_path}/data/pairs.csv", SourceOptions(label_column="label"))
     clean, changes = Resized(raw, 32), {"target": ""} if kind == "targeted" else {}
+    changes["attribute"] = "a" if kind == "semantic" else ""
     made = planned(0, clean, kind=kind, count=6, images=6, **changes)
     export.write_training(raw, clean, made, tmp_path / "copy", "csv", 0.1, lambda done: None, [])
     copy = open_source(f"csv:{tmp_path}/copy/train.csv", SourceOptions())
@@ -288,6 +301,8 @@ def test_no_poison_is_told_by_its_file(kind, tmp_path):
         after = Image.open(io.BytesIO(copy.image(pair.index)))
         assert after.format == before.format
         assert after.size == ((50, 50) if pair.image else before.size)
+        if kind in ("text_backdoor", "semantic"):
+            assert copy.image(pair.index) == raw.image(origin)
 
 
 def test_test_sets_hold_triggers_and_chosen_images(tmp_path):
