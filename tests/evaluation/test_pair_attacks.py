@@ -1,13 +1,20 @@
 """Figures of attacks on texts and pairs, and of what goes with ASR, against loops."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pytest
 
+import safeclip_jax
 from safeclip_jax.attacks.victims import mentions
+from safeclip_jax.data.sources.scenes import Scenes
 from safeclip_jax.distributed import sharding
+from safeclip_jax.errors import UserError
 from safeclip_jax.evaluation import attack, detection, text_attack, zero_shot
 from safeclip_jax.evaluation.share import Share
+from safeclip_jax.evaluation.subject import Subject
+from safeclip_jax.runs import run_attack, settings
 from tests.support.embedded import Pictures, fake_source, unit
 
 MESH = sharding.make_mesh
@@ -118,6 +125,34 @@ def test_a_repeated_picture_is_measured_by_who_is_drawn_to_its_class():
     assert found["repeated_class_rate"].value == shares[1]
     np.testing.assert_allclose(found["repeated_base_rate"], np.mean([*shares[:1], *shares[2:]]))
     assert set(found) == {"repeated_class_rate", "repeated_base_rate"}
+
+
+def subject(**changes):
+    config = safeclip_jax.config("demo")
+    config.attack.update({"count": 6, **changes})
+    run = settings.of(config)
+    planned = run_attack.create(run.attack, 0, Scenes(200, 1), Scenes(40, 1, "test"))
+    return Subject("mine", Path("mine"), None, run, planned.manifest)
+
+
+def test_a_run_is_tested_as_it_was_attacked():
+    text = subject(kind="text_backdoor", phrase="now!").attack([], "", True)
+    assert text == attack.AttackTask("heart", phrase="now!")
+    assert subject(kind="text_backdoor").attack([], "star", True).target == "star"
+    semantic = subject(kind="semantic", attribute="red").attack([], "", True)
+    assert semantic == attack.AttackTask("heart", attribute="red")
+    natural = subject(kind="natural").attack([], "", True)
+    assert natural == attack.AttackTask("heart", repeated=True)
+    with_trigger = subject(kind="natural").attack(["sig"], "", True)
+    assert list(with_trigger.triggers) == ["sig"] and not with_trigger.repeated
+    several = subject(trigger="sig+badnets", target="heart+star")
+    targets = {"sig": "heart", "badnets": "star"}
+    assert several.attack([], "", True).targets == targets
+    assert several.attack(["badnets"], "", True).targets == targets
+    assert several.attack(["badnets"], "moon", True).targets == {}
+    assert several.attack(["blended", "sig"], "moon+star", True).targets["sig"] == "star"
+    with pytest.raises(UserError, match="no class belongs to 'wanet'"):
+        several.attack(["wanet"], "", True)
 
 
 def test_false_positives_at_full_recall_are_those_of_a_list_gone_down():
