@@ -91,7 +91,9 @@ def audit_page(folder):
         folder / "audit.html", "audit.html", title=LONG, verdict=["Poisoned."], alarming=True,
         facts=[("pairs", "12,000")], traces=[], groups=[], plot=plot, quality=True, note="",
         words=[{"text": LONG, "suspects": 5, "captions": 1234, "p": "1e-5"}],
-        detectors=[{"name": "misfit", "text": "it", "auroc": "1", "recall": "1", "top": "1"}],
+        detectors=[
+            {"name": "misfit", "text": "it", "auroc": "1", "recall": "1", "fpr": "0", "top": "1"}
+        ],
         skipped=[(LONG, "no image")],
         data='{"pairs":[],"shown":0,"mark":"flagged","reasons":[],"beside":[],"scores":["x"]}',
     )  # fmt: skip
