@@ -71,18 +71,16 @@ class Subject:
         chosen = self.manifest.chosen if self.manifest and own else ()
         own_triggers = self.run is None or self.run.attack.has_triggers
         made = self._triggers(names) if names or own_triggers else {}
-        if made and not target:
+        others = {} if made or self.run is None else self.run.attack.without_triggers
+        if (made or any(others.values())) and not target:
             raise UserError("attack: which class should triggers be taken for? Give --target")
         planned = self.manifest.targets if self.manifest and not given else {}
         targets = planned or targets_of(list(made), target)
         unknown = [name for name in made if targets and name not in targets]
         if unknown:
             raise UserError(f"attack: no class belongs to {unknown[0]!r} in the run: give --target")
-        if self.run is None:
-            return AttackTask(target, made, chosen, targets=targets)
-        attack = self.run.attack
-        others = {} if made else attack.without_triggers
-        return AttackTask(target, made, chosen, attack.victims, targets, **others)
+        victims = self.run.attack.victims if self.run else ""
+        return AttackTask(target, made, chosen, victims, targets, **others)
 
     def _triggers(self, names: Sequence[str]) -> dict[str, Trigger]:
         if names == ["all"]:

@@ -78,6 +78,8 @@ def create(
         return Attack(natural.plan(clean, target=attack.target, **drawn))
     options = {"captions": attack.captions, "copies": attack.copies, "match": match, **drawn}
     if attack.kind == "semantic":
+        if attack.victims:
+            raise UserError("attack.victims is for triggers; attack.attribute chooses the pairs")
         return Attack(
             semantic.plan(clean, attribute=attack.attribute, target=attack.target, **options)
         )

@@ -52,6 +52,7 @@ def test_exactly_the_manifests_pairs_change(kind, trigger, count, seed, captions
     if kind == "targeted" and captions not in ("data", "templates"):
         captions = "data"
     changes = {"kind": kind, "trigger": trigger, "count": count, "captions": captions, "images": 4}
+    victims = "" if kind == "semantic" else victims
     changes |= {"copies": copies, "victims": victims, "attribute": "red"}
     changes["target"] = "" if kind == "targeted" else "heart"
     made = planned(seed, **changes)
@@ -249,6 +250,7 @@ def test_whole_words_only():
         ({"kind": "targeted", "captions": "background"}, r"needs attack\.surrogate"),
         ({"captions": "background"}, "is for attack.kind=targeted"),
         ({"kind": "semantic"}, r"needs attack\.attribute"),
+        ({"kind": "semantic", "attribute": "red", "victims": "moon"}, "is for triggers"),
         ({"kind": "text_backdoor", "phrase": " "}, r"needs attack\.phrase"),
         ({"trigger": "sig+wanet", "target": "heart+star+moon"}, "names 3 classes"),
     ],

@@ -145,6 +145,8 @@ def test_a_run_is_tested_as_it_was_attacked():
     assert natural == attack.AttackTask("heart", repeated=True)
     with_trigger = subject(kind="natural").attack(["sig"], "", True)
     assert list(with_trigger.triggers) == ["sig"] and not with_trigger.repeated
+    with pytest.raises(UserError, match="Give --target"):
+        replace(subject(kind="text_backdoor"), manifest=None).attack([], "", True)
     several = subject(trigger="sig+badnets", target="heart+star")
     targets = {"sig": "heart", "badnets": "star"}
     assert several.attack([], "", True).targets == targets
