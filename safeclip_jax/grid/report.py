@@ -15,7 +15,7 @@ from safeclip_jax.report import pages
 from safeclip_jax.system import atomic_file
 from safeclip_jax.system.csv_cells import harmless
 from safeclip_jax.system.terminal import console
-from safeclip_jax.training.results import success
+from safeclip_jax.training.results import is_natural, success
 
 Result = dict
 Rows = list[list[str]]
@@ -100,6 +100,7 @@ def too_weak(found: Sequence[Result], attacks: Sequence[str]) -> list[str]:
     weak = []
     for attack in attacks:
         plain = [run for run in found if run["attack"] == attack and overall.is_plain(run)]
+        plain = [run for run in plain if not is_natural(run)]
         rates = [success(run)[0] for run in plain]
         if rates and statistics.mean(rates) < JUDGEABLE:
             weak.append(attack)

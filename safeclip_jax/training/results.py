@@ -112,8 +112,12 @@ def too_weak(results: dict) -> bool:
     """Whether plain CLIP withstood the attack, so that no defence can be judged by it."""
     rate, _ = success(results)
     plain = results["defense"] == "none" and results["poisons"] > 0
-    natural = results.get("repeated_class_rate") is not None
-    return plain and rate < JUDGEABLE and not natural
+    return plain and rate < JUDGEABLE and not is_natural(results)
+
+
+def is_natural(results: dict) -> bool:
+    """Whether pairs were repeated under true captions: no attack, and no success to judge by."""
+    return results.get("repeated_class_rate") is not None
 
 
 def warning(results: dict) -> str:
@@ -132,8 +136,8 @@ def rows(results: dict) -> list[tuple[str, str]]:
     lines[2:3] += _by_trigger(results)
     lines += [
         ("poison_base_rate", _percent(results["poison_base_rate"])),
-        ("repeated_base_rate", _percent(results.get("repeated_base_rate"))),
         *_others(results),
+        ("repeated_base_rate", _percent(results.get("repeated_base_rate"))),
         ("poisons", f"{results['poisons']:,} of {results['pairs']:,} pairs"),
     ]
     if results["safe_pool_size"] is not None:
