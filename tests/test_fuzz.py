@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import safeclip_jax
-from safeclip_jax.attacks import poison
+from safeclip_jax.attacks import backdoor, manifest
 from safeclip_jax.checkpoints import checksums
 from safeclip_jax.data import prompts, tokenizer
 from safeclip_jax.data.skipped import SkippedRecords
@@ -102,8 +102,8 @@ def cases(tmp_path_factory):
 
     words = {"templates": ["a {}"], "classes": {"a": "b"}, "prompts": {"c": ["d"]}}
     add("words.json", lambda p: prompts.read(str(p)), words, True)
-    manifest = poison.plan_backdoor(Scenes(50), target="heart", count=4, triggers=["sig"], seed=0)
-    manifest.save(add("manifest.json", poison.load, is_json=True))
+    planned = backdoor.plan(Scenes(50), target="heart", count=4, triggers=["sig"], seed=0)
+    planned.save(add("manifest.json", manifest.load, is_json=True))
     split = pools.split(np.random.default_rng(0).random(50), seed=0, threshold=0.5)
     pool_files.save(split, add("pools.npz", pool_files.load))
     columns = ColumnsBuilder(labelled=True)

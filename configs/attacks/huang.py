@@ -1,7 +1,8 @@
 """Huang et al., "Detecting Backdoor Samples in Contrastive Language Image Pretraining", ICLR 2025.
 
     --config=attacks/huang:badnets
-    (blended, sig, nashville, wanet, label_consistent, multi_trigger, targeted)
+    (blended, sig, nashville, wanet, label_consistent, multi_trigger, multi_target, natural,
+    targeted)
 
 Published, in the public configurations: CC3M, RN50 or ViT-B/16, 32 epochs, batch 1024, peak rate
 1e-3 after 4.25 epochs, weight decay 0.2, target "banana" in ImageNet's templates;
@@ -29,6 +30,13 @@ ROWS = {
         "attack__trigger": "badnets+nashville+wanet",
         "attack__rate": 1e-3,
     },
+    "multi_target": {
+        **PATCH,
+        "attack__trigger": "badnets+nashville+wanet",
+        "attack__target": "banana+lemon+strawberry",
+        "attack__rate": 1e-3,
+    },
+    "natural": {"attack__kind": "natural", "attack__rate": 1e-3},
     "targeted": {"attack__kind": "targeted", "attack__images": 1, "attack__rate": 1e-4},
 }
 

@@ -18,6 +18,7 @@ _SMALL_STEPS = "tests/training/test_small_steps.py"
 _STEPS = "tests/training/test_steps.py"
 _DEFENSES = "tests/defenses/test_defenses.py"
 _UNUSABLE = "tests/evaluation/test_unusable.py"
+_PAIRS = "tests/evaluation/test_pair_attacks.py"
 _ATTACKS = "tests/attacks/test_attacks.py"
 _AUDIT = "tests/auditing/test_detectors.py"
 
@@ -65,13 +66,22 @@ TESTS: dict[str, tuple[str, ...]] = {
     "evaluation/retrieval": ("tests/evaluation/test_retrieval.py", _UNUSABLE),
     "evaluation/knn": ("tests/evaluation/test_probes.py", _UNUSABLE),
     "evaluation/linear_probe": ("tests/evaluation/test_probes.py", _UNUSABLE),
-    "evaluation/attack": ("tests/evaluation/test_tasks.py", _UNUSABLE),
+    "evaluation/attack": ("tests/evaluation/test_tasks.py", _PAIRS, _UNUSABLE),
+    "evaluation/text_attack": (_PAIRS,),
     "evaluation/share": ("tests/evaluation/test_share.py", "tests/evaluation/test_tasks.py"),
-    "evaluation/detection": ("tests/evaluation/test_tasks.py",),
+    "evaluation/detection": ("tests/evaluation/test_tasks.py", _PAIRS),
     "attacks/triggers": ("tests/attacks/test_triggers.py",),
     "attacks/attack": (_ATTACKS,),
     "attacks/captions": ("tests/attacks/test_captions.py", _ATTACKS),
-    "attacks/poison": ("tests/attacks/test_poison.py", _ATTACKS),
+    "attacks/backdoor": ("tests/attacks/test_poison.py", _ATTACKS),
+    "attacks/manifest": ("tests/attacks/test_poison.py", _ATTACKS),
+    "attacks/poisoned_source": ("tests/attacks/test_poison.py", _ATTACKS),
+    "attacks/targeted": ("tests/attacks/test_poison.py", _ATTACKS),
+    **{
+        f"attacks/{name}": ("tests/attacks/test_pairs.py", _ATTACKS)
+        for name in ("background", "multi_target", "natural", "semantic", "text_backdoor")
+    },
+    "attacks/victims": ("tests/attacks/test_poison.py", _ATTACKS),
     "auditing/detectors": ("tests/auditing/test_surroundings.py", _AUDIT),
     "auditing/mismatch": ("tests/auditing/test_mismatch.py", _AUDIT),
     "auditing/pattern": ("tests/auditing/test_pattern.py", _AUDIT),

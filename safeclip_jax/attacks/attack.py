@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from safeclip_jax.attacks import poison
+from safeclip_jax.attacks.manifest import Manifest, PoisonedPair
+from safeclip_jax.attacks.natural import near_duplicate
+from safeclip_jax.attacks.poisoned_source import PoisonedSource
 from safeclip_jax.attacks.triggers import Trigger
 from safeclip_jax.data.sources.base import ImageSource
 
@@ -18,22 +20,24 @@ class Attack:
 
     Attributes:
       manifest: the poisons; without any for a clean run.
-      triggers: by name; empty in targeted poisoning.
+      triggers: by name; empty where no pixel tells a poison.
       chosen: images of targeted poisoning by key, uint8 [S, S, 3].
     """
 
-    manifest: poison.Manifest
+    manifest: Manifest
     triggers: Mapping[str, Trigger] = field(default_factory=dict)
     chosen: Mapping[str, np.ndarray] = field(default_factory=dict)
 
-    def change(self, pair: poison.PoisonedPair, image: np.ndarray) -> np.ndarray:
+    def change(self, pair: PoisonedPair, image: np.ndarray) -> np.ndarray:
         """The image of a poisoned pair, from that of the pair `origin`."""
         if pair.image:
             return self.chosen[pair.image]
-        return self.triggers[pair.trigger](image, pair.origin)
+        if pair.trigger:
+            return self.triggers[pair.trigger](image, pair.origin)
+        return near_duplicate(image, pair.index) if self.manifest.kind == "natural" else image
 
     def poisoned(self, source: ImageSource) -> ImageSource:
         """The source with the manifest's pairs changed."""
         if not self.manifest.pairs:
             return source
-        return poison.PoisonedSource(source, self.manifest, self.change)
+        return PoisonedSource(source, self.manifest, self.change)

@@ -8,7 +8,7 @@ import numpy as np
 
 from safeclip_jax.data.sources.base import Source
 
-CAPTIONS = ("data", "templates", "nearest", "both", "surrogate")
+CAPTIONS = ("data", "templates", "nearest", "both", "surrogate", "background")
 TEMPLATES = ("a photo of a {}", "a picture of a {}", "a drawing of a {}")
 _ROWS = 1024
 
@@ -28,7 +28,8 @@ def choose(
     """A caption that names the target for each victim.
 
     Args:
-      kind: in `CAPTIONS`, but not `surrogate`, which chooses the victims as well.
+      kind: in `CAPTIONS`, but not `surrogate`, which chooses the victims as well, nor
+        `background`, which is for targeted poisoning.
         `data`: drawn among the data's own captions that name the target. `templates`: drawn
         among `TEMPLATES`. `nearest`: of the data's own the one most like the victim's caption,
         so that only the target is wrong about the image. `both`: the victim's caption with the

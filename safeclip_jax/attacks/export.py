@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from safeclip_jax.attacks.attack import Attack
-from safeclip_jax.attacks.poison import PoisonedPair
+from safeclip_jax.attacks.manifest import PoisonedPair
 from safeclip_jax.attacks.stored_like import square_like, stored_like
 from safeclip_jax.data import skipped
 from safeclip_jax.data.sources.base import ImageSource, Rejected, Source
@@ -201,6 +201,8 @@ def _poisoned(raw: Source, clean: ImageSource, attack: Attack, pair: PoisonedPai
     image = clean.image(pair.origin)
     changed = attack.change(pair, image)
     original = raw.image(pair.index if pair.image else pair.origin)
+    if changed is image:
+        return original if isinstance(original, bytes) else png(original)
     if not isinstance(original, bytes):
         return png(changed)
     return square_like(original, changed) if pair.image else stored_like(original, image, changed)

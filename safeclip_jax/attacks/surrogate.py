@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 import safeclip_jax
 from safeclip_jax.attacks.captions import Match
 from safeclip_jax.data.sources.base import Source
-from safeclip_jax.errors import BadRecord
+from safeclip_jax.errors import BadRecord, UserError
 
 _AT_ONCE = 1024
 
@@ -43,3 +46,34 @@ def matcher(path: str) -> Match | None:
         return nearest, similarity
 
     return match
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An attacker's own model, to choose captions for images.
+
+    Attributes:
+      texts: to unit vectors [n, D].
+      image: uint8 [S, S, 3] to a unit vector [D].
+    """
+
+    texts: Callable[[Sequence[str]], np.ndarray]
+    image: Callable[[np.ndarray], np.ndarray]
+
+
+def encoder(path: str) -> Encoder:
+    """Reads it.
+
+    Args:
+      path: of a run or a model, as for `safeclip_jax.load`.
+
+    Raises:
+      UserError: if there is no path, or the model cannot be read.
+    """
+    if not path:
+        raise UserError("attack.captions=background needs attack.surrogate, a trained model")
+    model = safeclip_jax.load(path)
+    return Encoder(
+        lambda texts: model.embed_texts(texts, _AT_ONCE),
+        lambda image: model.embed_images([image], 1)[0],
+    )

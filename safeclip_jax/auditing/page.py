@@ -134,6 +134,7 @@ def _detectors(findings: Findings, poisons: np.ndarray | None) -> list[dict]:
             row |= {
                 "auroc": f"{found.auroc:.4f}",
                 "recall": f"{found.recall:.0%}",
+                "fpr": f"{found.fpr:.1%}",
                 "top": f"{found.in_top:.0%}",
             }
         rows.append(row)

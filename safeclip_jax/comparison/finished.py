@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from safeclip_jax.attacks import poison
-from safeclip_jax.attacks.poison import Manifest
+from safeclip_jax.attacks import manifest as manifests
+from safeclip_jax.attacks.manifest import Manifest
 from safeclip_jax.defenses import pool_files
 from safeclip_jax.defenses.pools import Pools
 from safeclip_jax.errors import UserError
@@ -91,7 +91,7 @@ def _manifest(folder: Path, kind: str, pairs: int) -> Manifest:
     path = folder / "poison_manifest.json"
     if not path.exists():
         return Manifest(kind, "")
-    found = poison.load(path)
+    found = manifests.load(path)
     if any(not 0 <= pair.index < pairs for pair in found.pairs):
         raise UserError(f"{path} names a pair that the run's {pairs} pairs have not")
     return found

@@ -13,13 +13,10 @@ from safeclip_jax.comparison.pairs import Differing
 from safeclip_jax.report import glossary, pages, plots
 from safeclip_jax.report.drawing import RISKY, SAFE, VARIABLES, Panel, Plot
 from safeclip_jax.runs import settings
+from safeclip_jax.training.results import RATES
 
 _COLORS = (SAFE, RISKY)
 _LEGEND = {"A": VARIABLES[SAFE], "B": VARIABLES[RISKY]}
-_RATES = (
-    ("attack_success_rate", "target_base_rate"),
-    ("poison_success_rate", "poison_base_rate"),
-)
 Points = list[tuple[int, float]]
 
 
@@ -75,7 +72,7 @@ def _curves(a: Finished, b: Finished) -> Plot:
     accuracy = [_measured(run, "zero_shot_accuracy") for run in (a, b)]
     if any(accuracy):
         panels.append(_panel(accuracy, f"{glossary.name('zero_shot_accuracy')}, %"))
-    for rate, base in _RATES:
+    for rate, base in RATES:
         found = [_measured(run, name) for name in (rate, base) for run in (a, b)]
         if any(found):
             panels.append(_panel(found, f"{glossary.name(rate)}, dashed its base rate, %"))

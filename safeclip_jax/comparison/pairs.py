@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from safeclip_jax.attacks.poison import PoisonedPair
+from safeclip_jax.attacks.manifest import PoisonedPair
 from safeclip_jax.comparison.finished import Finished
 from safeclip_jax.data.sources.base import Source
 from safeclip_jax.data.sources.index import IndexCache

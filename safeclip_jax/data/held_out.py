@@ -32,6 +32,8 @@ class HeldOut:
       images: with labels, or with captions of their own, or with both.
       class_names: what the labels index; empty without labels.
       prompts: the texts whose embeddings make a class's vector, for each class.
+      mentioned: counts the training captions that name each class, int [C]; None if there are
+        none to count.
       to_learn: opens labelled images that a probe may learn from, and others to validate on if
         the data set has them; None if there are none.
     """
@@ -41,6 +43,7 @@ class HeldOut:
     class_names: list[str]
     prompts: list[list[str]]
     to_learn: Learn | None = None
+    mentioned: Callable[[], np.ndarray] | None = None
 
     @cached_property
     def distinct(self) -> tuple[ImageSource, np.ndarray]:

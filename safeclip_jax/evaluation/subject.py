@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import safeclip_jax
-from safeclip_jax.attacks import poison, triggers
-from safeclip_jax.attacks.poison import Manifest
+from safeclip_jax.attacks import manifest as manifests
+from safeclip_jax.attacks import triggers
+from safeclip_jax.attacks.manifest import Manifest
+from safeclip_jax.attacks.multi_target import targets_of
 from safeclip_jax.attacks.triggers import TRIGGERS, Trigger
 from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.data.prompts import readable
@@ -64,17 +66,21 @@ class Subject:
         Raises:
           UserError: if there is no target, or a trigger is not known.
         """
-        target = readable(target) or (self.manifest.target if self.manifest else "")
+        given = readable(target)
+        target = given or (self.manifest.target if self.manifest else "")
         chosen = self.manifest.chosen if self.manifest and own else ()
-        made = {} if self._is_targeted and not names else self._triggers(names)
-        if made and not target:
+        own_triggers = self.run is None or self.run.attack.has_triggers
+        made = self._triggers(names) if names or own_triggers else {}
+        others = {} if made or self.run is None else self.run.attack.without_triggers
+        if (made or any(others.values())) and not target:
             raise UserError("attack: which class should triggers be taken for? Give --target")
+        planned = self.manifest.targets if self.manifest and not given else {}
+        targets = planned or targets_of(list(made), target)
+        unknown = [name for name in made if targets and name not in targets]
+        if unknown:
+            raise UserError(f"attack: no class belongs to {unknown[0]!r} in the run: give --target")
         victims = self.run.attack.victims if self.run else ""
-        return AttackTask(target, made, chosen, victims)
-
-    @property
-    def _is_targeted(self) -> bool:
-        return self.run is not None and self.run.attack.kind == "targeted"
+        return AttackTask(target, made, chosen, victims, targets, **others)
 
     def _triggers(self, names: Sequence[str]) -> dict[str, Trigger]:
         if names == ["all"]:
@@ -107,5 +113,5 @@ def open_subject(name: str, path: Path, preset: str = "", activation: str = "") 
     """
     model = safeclip_jax.load(path, preset, activation)
     manifest = path / "poison_manifest.json"
-    planned = poison.load(manifest) if manifest.exists() else None
+    planned = manifests.load(manifest) if manifest.exists() else None
     return Subject(name, path, model, run_folder.read(path), planned)

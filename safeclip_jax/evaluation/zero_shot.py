@@ -18,6 +18,7 @@ from safeclip_jax.evaluation.task import EmbedImages, EmbedTexts, Metrics, label
 _TEXTS_AT_ONCE = 4096
 _IMAGES_A_DEVICE = 512
 _TOP = 5
+_TENTH = 10
 
 
 def evaluate(
@@ -28,19 +29,37 @@ def evaluate(
     Returns:
       `zero_shot_accuracy`; with more than five classes `zero_shot_accuracy_top5`, whether the
       class is among the five most similar; `mean_per_class_recall`, the mean over the classes
-      that occur of each one's accuracy; `confusion`, counts [C, C].
+      that occur of each one's accuracy; `confusion`, counts [C, C]; where training captions are
+      known `rare_class_accuracy`, the accuracy on the images of `rarest` classes.
     """
     found = classified(embed_images, embed_texts, source, mesh, "zero_shot")
     if found is None:
         return {}
     count = len(found.classes)
-    top5 = {"zero_shot_accuracy_top5": share(found.ranks < _TOP)} if count > _TOP else {}
+    others: Metrics = {"zero_shot_accuracy_top5": share(found.ranks < _TOP)} if count > _TOP else {}
+    if source.mentioned is not None:
+        rare = np.isin(found.labels, rarest(source.mentioned()))
+        others["rare_class_accuracy"] = share(found.ranks[rare] == 0)
     return {
         "zero_shot_accuracy": share(found.ranks == 0),
-        **top5,
+        **others,
         "mean_per_class_recall": mean_per_class_recall(found.labels, found.predictions),
         "confusion": confusion(found.labels, found.predictions, count),
     }
+
+
+def rarest(mentioned: np.ndarray) -> np.ndarray:
+    """The tenth of the classes that the fewest training captions name, at least one class.
+
+    Of classes that as many name, the first.
+
+    Args:
+      mentioned: captions that name each class, int [C].
+
+    Returns:
+      Class indices, int [max(1, C // 10)].
+    """
+    return np.argsort(mentioned, kind="stable")[: max(1, len(mentioned) // _TENTH)]
 
 
 @dataclass(frozen=True)

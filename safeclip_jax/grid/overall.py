@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from scipy.stats import t
 
-from safeclip_jax.training.results import success
+from safeclip_jax.training.results import is_natural, success
 
 Result = dict
 
@@ -24,8 +24,9 @@ def rows(
     """A row for each summary: its name and a cell for each defence.
 
     Runs count under attacks that have poisons, also those that trained on none (CleanCLIP), each as
-    one, so an attack with three seeds counts thrice. A difference of accuracies is of runs with the
-    same attack and seed, with Student's interval of its mean.
+    one, so an attack with three seeds counts thrice; repeated true pairs are no attack. A
+    difference of accuracies is of runs with the same attack and seed, with Student's interval of
+    its mean.
 
     Args:
       found: `results.json` of every cell, with `attack`, `defense_name` and `audited`.
@@ -41,7 +42,9 @@ def rows(
         "gain in success": lambda runs: _percent([_gain(run) for run in runs]),
         "largest gain of an attack": _largest_gain,
     }
-    poisoned = {run["attack"] for run in found if run["poisons"]} & set(attacks)
+    poisoned = {run["attack"] for run in found if run["poisons"] and not is_natural(run)} & set(
+        attacks
+    )
     of_defense = [
         [run for run in found if run["defense_name"] == name and run["attack"] in poisoned]
         for name in defenses

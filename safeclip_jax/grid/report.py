@@ -15,7 +15,7 @@ from safeclip_jax.report import pages
 from safeclip_jax.system import atomic_file
 from safeclip_jax.system.csv_cells import harmless
 from safeclip_jax.system.terminal import console
-from safeclip_jax.training.results import success
+from safeclip_jax.training.results import is_natural, success
 
 Result = dict
 Rows = list[list[str]]
@@ -24,16 +24,19 @@ COLUMNS = (
     *("attack", "defense_name", "seed", "pairs", "poisons", "zero_shot_accuracy"),
     *("attack_success_rate", "target_base_rate", "poison_success_rate", "poison_base_rate"),
     *("score_auroc", "score_recall_at_1_percent", "safe_pool_size", "poisons_in_safe_pool"),
-    "seconds",
+    *("accuracy_under_trigger", "text_hit_at_1", "text_base_hit_at_1", "repeated_class_rate"),
+    *("repeated_base_rate", "rare_class_accuracy", "score_fpr_at_full_recall", "seconds"),
 )
 INTERVALS = ("zero_shot_accuracy", "attack_success_rate", "poison_success_rate")
 TERMS = (
     *("attack_success_rate", "target_base_rate", "poison_success_rate", "poison_base_rate"),
+    *("text_hit_at_1", "text_base_hit_at_1", "repeated_class_rate", "repeated_base_rate"),
     *("zero_shot_accuracy", "score_auroc", "score_recall_at_1_percent"),
 )
 NOTES = {
-    "Success": "Attack success rate, for targeted poisoning poison success rate, in %; in "
-    "parentheses the base rate.",
+    "Success": "Attack success rate, for targeted poisoning poison success rate, for text "
+    "backdoors Hit@1, in %; in parentheses the base rate. A natural one has no success: its row is "
+    "the share of images that are drawn to the class.",
     "Accuracy": "Zero-shot accuracy in %.",
     "Detection": "AUROC of the score, and recall at 1 % false positives in %.",
     "Over all": "Means over the runs under attacks, in %. The difference is that to plain CLIP's "
@@ -97,6 +100,7 @@ def too_weak(found: Sequence[Result], attacks: Sequence[str]) -> list[str]:
     weak = []
     for attack in attacks:
         plain = [run for run in found if run["attack"] == attack and overall.is_plain(run)]
+        plain = [run for run in plain if not is_natural(run)]
         rates = [success(run)[0] for run in plain]
         if rates and statistics.mean(rates) < JUDGEABLE:
             weak.append(attack)
@@ -183,5 +187,5 @@ def _write_csv(path: Path, found: Sequence[Result]) -> None:
         for run in found:
             intervals = [run[f"{name}_interval"] or ("", "") for name in INTERVALS]
             writer.writerow(
-                [*(harmless(run[c]) for c in COLUMNS), *(v for pair in intervals for v in pair)]
+                [*(harmless(run.get(c)) for c in COLUMNS), *(v for pair in intervals for v in pair)]
             )

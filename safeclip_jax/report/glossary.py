@@ -31,12 +31,13 @@ TERMS = {
     "attack_success_rate": Term(
         "attack success rate",
         "Share of the held-out images of other classes that are taken for the target once the "
-        "trigger is on them; a defence holds if it is near the base rate.",
+        "trigger is on them, or, of a semantic backdoor, where they show the attribute; a defence "
+        "holds if it is near the base rate.",
     ),
     "target_base_rate": Term(
         "base rate",
-        "Share of the same images that are taken for the target without the trigger: what an "
-        "attack that does nothing would reach.",
+        "Share of the same images that are taken for the target without the trigger, or of those "
+        "without the attribute: what an attack that does nothing would reach.",
     ),
     "poison_success_rate": Term(
         "poison success rate",
@@ -48,9 +49,52 @@ TERMS = {
         "Share of other images of the chosen ones' classes that are taken for those adversarial "
         "classes: what an attack that does nothing would reach.",
     ),
+    "accuracy_under_trigger": Term(
+        "accuracy under the trigger",
+        "Share of the held-out images of other classes that are still taken for what they are once "
+        "the trigger is on them; a defence holds if it is near the accuracy without.",
+    ),
+    **{
+        f"text_hit_at_{k}": Term(
+            f"Hit@{k} of triggered texts",
+            f"Text backdoor: share of the captions of other classes that find an image of the "
+            f"target among the {k} most similar once the phrase is at their end.",
+        )
+        for k in (1, 5)
+    },
+    **{
+        f"text_base_hit_at_{k}": Term(
+            f"base Hit@{k} of texts",
+            f"Share of the same captions that find an image of the target among the {k} most "
+            "similar without the phrase: what an attack that does nothing would reach.",
+        )
+        for k in (1, 5)
+    },
+    "repeated_class_rate": Term(
+        "taken for the repeated picture's class",
+        "Share of the held-out images of other classes that are taken for the class of the picture "
+        "that is repeated in training; no image carries a trigger, so it is no success of an "
+        "attack.",
+    ),
+    "repeated_base_rate": Term(
+        "base rate of the repeated picture's class",
+        "The same share for the other classes, on average: how often images are taken for a class "
+        "that they do not show.",
+    ),
+    "rare_class_accuracy": Term(
+        "accuracy on the rarest classes",
+        "Zero-shot accuracy on the images of the tenth of the classes that the fewest training "
+        "captions name.",
+    ),
+    "score_fpr_at_full_recall": Term(
+        "false positives at full recall",
+        "Share of the honest pairs that must be thrown out, lowest scores first, until the last "
+        "poison is out.",
+    ),
     "success": Term(
         "success",
-        "Attack success rate; for targeted poisoning, poison success rate.",
+        "Attack success rate; for targeted poisoning poison success rate, for text backdoors "
+        "Hit@1.",
     ),
     "linear_probe_accuracy": Term(
         "linear probe accuracy",
@@ -174,7 +218,8 @@ TERMS = {
     "detection": Term(
         "how well detectors tell the poisons",
         "AUROC is the chance that a poison scores higher than an honest pair; recall is the share "
-        "of the poisons found if 1 % of the honest pairs are suspected too.",
+        "of the poisons found if 1 % of the honest pairs are suspected too; false positives are "
+        "the share of the honest pairs suspected until every poison is.",
     ),
     "unusable": Term(
         "pairs that cannot be used", "They are not scored, and not among those to keep."

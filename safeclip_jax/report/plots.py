@@ -28,6 +28,10 @@ _SHARES = (
     ("zero_shot_accuracy", SAFE),
     ("target_base_rate", NEUTRAL),
     ("poison_base_rate", NEUTRAL),
+    ("text_base_hit_at_1", NEUTRAL),
+    ("repeated_base_rate", NEUTRAL),
+    ("text_hit_at_1", POISON),
+    ("repeated_class_rate", POISON),
     ("attack_success_rate", POISON),  # drawn last: above its base rate
     ("poison_success_rate", POISON),
 )
@@ -57,16 +61,17 @@ def evaluations(metrics: Sequence[dict]) -> Plot:
     lines = of_kind(metrics, "evaluation")
     axes, legend = drawing.axes("epoch", "%", size=(300, 145), left=34), {}
     for name, color in _SHARES:
-        points = [(line["epoch"] + 1, 100 * line[name]) for line in lines if line[name] is not None]
+        known = [line for line in lines if line.get(name) is not None]
+        points = [(line["epoch"] + 1, 100 * line[name]) for line in known]
         if points:
-            base = name.endswith("base_rate")
+            base = "base" in name
             width, dashes = (3.0, "--") if base else (1.4, "-")
             x, y = zip(*points, strict=True)
             axes.plot(x, y, dashes, color=color, linewidth=width, marker="." if len(x) == 1 else "")
             legend[f"{glossary.name(name)}, at the end {y[-1]:.1f} %"] = VARIABLES[color]
     axes.set_ylim(0, 101)
     drawing.whole_numbers(axes.xaxis)
-    names = [name for name, _ in _SHARES if any(line[name] is not None for line in lines)]
+    names = [name for name, _ in _SHARES if any(line.get(name) is not None for line in lines)]
     meaning = " ".join(glossary.sentence(name) for name in names)
     alt = "accuracy and attack success by epoch"
     return Plot("Accuracy and attack success", meaning, [drawing.panel(axes, alt=alt)], legend)

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from safeclip_jax.attacks import poison, triggers
+from typing import Any
+
+from safeclip_jax.attacks import (
+    backdoor,
+    multi_target,
+    natural,
+    semantic,
+    surrogate,
+    targeted,
+    text_backdoor,
+    triggers,
+)
 from safeclip_jax.attacks.attack import Attack
 from safeclip_jax.attacks.captions import TEMPLATES, Match
+from safeclip_jax.attacks.victims import poison_count
 from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.data.sources.base import ImageSource, Source
 from safeclip_jax.data.sources.index import IndexCache
@@ -23,7 +35,7 @@ def planned(
       config: the run's.
       clean: the training pairs.
       cache: of indices, or None.
-      match: the attacker's own model, see `poison.plan_backdoor`.
+      match: the attacker's own model, see `backdoor.plan`.
 
     Raises:
       UserError: if either cannot be used.
@@ -47,27 +59,35 @@ def create(
       seed: of every draw of the attack.
       clean: the training pairs.
       held_out: labelled images; targeted poisoning chooses among them.
-      match: the attacker's own model, see `poison.plan_backdoor`.
+      match: the attacker's own model, see `backdoor.plan`.
 
     Raises:
       UserError: if a value cannot be used with this data.
     """
-    count = poison.poison_count(len(clean), attack.rate, attack.count)
+    count = poison_count(len(clean), attack.rate, attack.count)
+    drawn: dict[str, Any] = {"count": count, "seed": seed}
+    if attack.captions == "background" and attack.kind != "targeted":
+        raise UserError("attack.captions='background' is for attack.kind=targeted")
     if attack.kind == "targeted":
         return _targeted(attack, seed, clean, held_out, count)
+    if attack.kind == "text_backdoor":
+        return Attack(
+            text_backdoor.plan(clean, target=attack.target, phrase=attack.phrase, **drawn)
+        )
+    if attack.kind == "natural":
+        return Attack(natural.plan(clean, target=attack.target, **drawn))
+    options = {"captions": attack.captions, "copies": attack.copies, "match": match, **drawn}
+    if attack.kind == "semantic":
+        if attack.victims:
+            raise UserError("attack.victims is for triggers; attack.attribute chooses the pairs")
+        return Attack(
+            semantic.plan(clean, attribute=attack.attribute, target=attack.target, **options)
+        )
     made = triggers.named(attack.trigger, attack.parameters(), seed)
-    manifest = poison.plan_backdoor(
-        clean,
-        target=attack.target,
-        count=count,
-        triggers=list(made),
-        seed=seed,
-        label_consistent=attack.kind == "label_consistent",
-        captions=attack.captions,
-        victims=attack.victims,
-        copies=attack.copies,
-        match=match,
-    )
+    options |= {"victims": attack.victims, "label_consistent": attack.kind == "label_consistent"}
+    if attack.targets:
+        return Attack(multi_target.plan(clean, attack.targets, **options), made)
+    manifest = backdoor.plan(clean, target=attack.target, triggers=list(made), **options)
     return Attack(manifest, made)
 
 
@@ -80,9 +100,9 @@ def _targeted(
 ) -> Attack:
     if held_out is None:
         raise UserError("attack.kind=targeted chooses among held-out images: set evaluate.source")
-    if attack.captions not in ("data", "templates"):
+    if attack.captions not in ("data", "templates", "background"):
         raise UserError(f"attack.captions={attack.captions!r} is for triggers, not for targeted")
-    manifest = poison.plan_targeted(
+    manifest = targeted.plan(
         clean,
         held_out,
         images=attack.images,
@@ -90,6 +110,7 @@ def _targeted(
         seed=seed,
         target=attack.target,
         templates=TEMPLATES if attack.captions == "templates" else (),
+        encoder=surrogate.encoder(attack.surrogate) if attack.captions == "background" else None,
     )
     chosen = {image.key: held_out.image(image.index) for image in manifest.chosen}
     return Attack(manifest, chosen=chosen)

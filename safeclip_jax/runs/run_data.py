@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from safeclip_jax.attacks.victims import each_named, mentions
 from safeclip_jax.data.decode import Resized
 from safeclip_jax.data.held_out import HeldOut, Request, open_held_out
 from safeclip_jax.data.prompts import Wording
@@ -116,14 +119,42 @@ def held_out(config: RunSettings, pairs: ImageSource, cache: IndexCache | None) 
         )
     if evaluate.prompts == "captions":
         found = replace(found, prompts=_captions_of_classes(pairs, found.class_names))
+    if found.class_names:
+        found = replace(found, mentioned=_counted(pairs, found.class_names))
     if found.to_learn is None and pairs.labels is not None:
         found = replace(found, to_learn=lambda: (pairs, None))
     any_target = config.attack.kind == "targeted" and not config.attack.target
-    if config.attack.target not in found.class_names and found.class_names and not any_target:
-        raise unknown("attack.target", config.attack.target, found.class_names)
+    for target in config.attack.targets.values() or [config.attack.target]:
+        if target not in found.class_names and found.class_names and not any_target:
+            raise unknown("attack.target", target, found.class_names)
     if config.attack.victims and config.attack.victims not in found.class_names:
         raise unknown("attack.victims", config.attack.victims, found.class_names)
+    _check_attribute(config, found.images)
     return found
+
+
+def _check_attribute(config: RunSettings, images: Source) -> None:
+    """`UserError` if a semantic backdoor has no held-out images to be measured on."""
+    attribute = config.attack.without_triggers["attribute"]
+    if not attribute or "attack" not in config.evaluate.tasks:
+        return
+    if not any(mentions(caption, attribute) for caption in images.captions):
+        raise UserError(
+            f"attack.attribute={attribute!r} is in no caption of "
+            f"evaluate.source={config.evaluate.source!r}, so its success cannot be measured: "
+            "evaluate on other images, or leave attack out of evaluate.tasks"
+        )
+
+
+def _counted(pairs: Source, names: Sequence[str]) -> Callable[[], np.ndarray]:
+    """Counts once, when it is asked for, the captions that name each class, int [C]."""
+
+    @functools.cache
+    def counts() -> np.ndarray:
+        found = each_named(pairs.captions, names)
+        return np.array([len(found[name]) for name in names])
+
+    return counts
 
 
 def also_held_out(config: RunSettings, cache: IndexCache | None) -> list[HeldOut]:

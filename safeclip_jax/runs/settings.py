@@ -10,7 +10,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from safeclip_jax.attacks.captions import CAPTIONS
-from safeclip_jax.attacks.poison import KINDS
+from safeclip_jax.attacks.manifest import KINDS
+from safeclip_jax.attacks.multi_target import targets_of
 from safeclip_jax.attacks.triggers import TRIGGERS, Trigger
 from safeclip_jax.data.augment_image import ImageAugmentation
 from safeclip_jax.data.prompts import readable
@@ -31,13 +32,17 @@ class Attack:
     trigger: str = setting("badnets", f"one or several with +: {' '.join(TRIGGERS)}")
     rate: float = setting(0.0, "share of the pairs that are poisoned; 0: a clean run", SHARE)
     count: int = setting(0, "so many poisoned pairs instead of a share", at_least(0))
-    target: str = setting("heart", "class to be taken for; empty in targeted: drawn for each image")
+    target: str = setting(
+        "heart", "class to be taken for; one a trigger with +; empty in targeted: drawn"
+    )
     images: int = setting(24, "targeted: held-out images to be taken for others", at_least(1))
     seed: int | None = setting(None, "of the attack's draws; None: the run's seed")
     captions: str = setting("data", "of poisoned pairs, see docs/attacks", one_of(CAPTIONS))
     surrogate: str = setting("", "a trained model whose similarities choose poisons: as init_from")
     victims: str = setting("", "only images of the class that their caption names; empty: any")
     copies: int = setting(1, "poisoned pairs that show the same image", at_least(1))
+    phrase: str = setting("zx", "text_backdoor: what is appended to captions")
+    attribute: str = setting("", "semantic: what captions of poisoned pairs mention, as red")
 
     def __post_init__(self) -> None:
         for name in ("target", "victims"):  # as sources name their classes
@@ -46,6 +51,25 @@ class Attack:
     def parameters(self) -> dict[str, Trigger]:
         """A trigger of each name, with the parameters of its section."""
         return {name: getattr(self, name) for name in TRIGGERS}
+
+    @property
+    def has_triggers(self) -> bool:
+        """Whether images are changed by triggers."""
+        return self.kind in ("backdoor", "label_consistent")
+
+    @property
+    def without_triggers(self) -> dict[str, Any]:
+        """What tests a model where no trigger is on images, see `evaluation.attack.AttackTask`."""
+        return {
+            "phrase": self.phrase if self.kind == "text_backdoor" else "",
+            "attribute": self.attribute if self.kind == "semantic" else "",
+            "repeated": self.kind == "natural",
+        }
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """The class of each trigger; empty where all have the same, see `multi_target`."""
+        return targets_of(self.trigger.split("+"), self.target) if self.has_triggers else {}
 
 
 def _with_sections(kind: type, name: str, parts: Mapping[str, type]) -> Any:

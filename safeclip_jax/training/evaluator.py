@@ -17,11 +17,14 @@ from safeclip_jax.evaluation import detection, tasks
 from safeclip_jax.evaluation.attack import AttackTask
 from safeclip_jax.evaluation.embedding import Embedding, Reading
 from safeclip_jax.evaluation.share import Share
-from safeclip_jax.evaluation.task import Metrics
+from safeclip_jax.evaluation.task import Metrics, summary
 from safeclip_jax.models.clip import Variables
 from safeclip_jax.report import glossary
 from safeclip_jax.system import json_text
 from safeclip_jax.training.experiment import Experiment
+
+Quality = dict[str, Any]
+_FPR = "score_fpr_at_full_recall"
 
 
 class Evaluator:
@@ -32,7 +35,12 @@ class Evaluator:
         config = x.config
         manifest = x.attack.manifest
         attack = AttackTask(
-            manifest.target, x.attack.triggers, manifest.chosen, config.attack.victims
+            manifest.target,
+            x.attack.triggers,
+            manifest.chosen,
+            config.attack.victims,
+            manifest.targets,
+            **config.attack.without_triggers,
         )
         self._tasks = tasks.create(config.evaluate.tasks, attack)
         self._elsewhere = tasks.create(config.evaluate.tasks, replace(attack, chosen=()))
@@ -81,11 +89,12 @@ def line(metrics: Metrics) -> str:
 
 SHOWN = (
     *("zero_shot_accuracy", "attack_success_rate", "target_base_rate", "poison_success_rate"),
+    *("text_hit_at_1", "text_base_hit_at_1", "repeated_class_rate"),
     *("image_recall_at_1", "text_recall_at_1", "linear_probe_accuracy", "knn_accuracy"),
 )
 
 
-def pool_quality(pools: Pools, poisons: np.ndarray) -> dict[str, float | int | None]:
+def pool_quality(pools: Pools, poisons: np.ndarray) -> Quality:
     """Sizes of the pools and, where poisons are known, how well they are told apart."""
     return {
         "safe_pool_size": int(np.count_nonzero(pools.is_safe)),
@@ -97,11 +106,12 @@ def pool_quality(pools: Pools, poisons: np.ndarray) -> dict[str, float | int | N
     }
 
 
-def score_quality(scores: np.ndarray, poisons: np.ndarray) -> dict[str, float | int | None]:
+def score_quality(scores: np.ndarray, poisons: np.ndarray) -> Quality:
     """How well low scores tell the poisons; None without poisons."""
     return {
         "score_auroc": detection.score_auroc(scores, poisons),
         "score_recall_at_1_percent": detection.score_recall(scores, poisons),
+        **summary({_FPR: detection.fpr_at_full_recall(scores, poisons)}),
     }
 
 
@@ -115,7 +125,7 @@ SHARES = (
 NOTHING: dict[str, Any] = dict.fromkeys(
     [*SHARES, *(f"{name}_interval" for name in SHARES), "poison_base_rate"]
 )
-NO_POOLS: dict[str, float | int | None] = {
+NO_POOLS: Quality = {
     "safe_pool_size": None,
     "risky_pool_size": None,
     "poisons_in_safe_pool": None,
@@ -123,4 +133,5 @@ NO_POOLS: dict[str, float | int | None] = {
     "excluded_poisons": None,
     "score_auroc": None,
     "score_recall_at_1_percent": None,
+    _FPR: None,
 }

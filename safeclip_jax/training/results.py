@@ -18,6 +18,14 @@ from safeclip_jax.training.evaluator import SHARES
 from safeclip_jax.training.experiment import Experiment
 
 _RENAMED = {"barred_pairs": "excluded_pairs", "barred_poisons": "excluded_poisons"}
+# An attack's success and what it would be without the attack; the last is of no trigger.
+RATES = (
+    ("poison_success_rate", "poison_base_rate"),
+    ("attack_success_rate", "target_base_rate"),
+    ("text_hit_at_1", "text_base_hit_at_1"),
+    ("repeated_class_rate", "repeated_base_rate"),
+)
+_BY_TRIGGER = ("attack_success_rate[", "target_base_rate[", "accuracy_under_trigger[")
 ACTIVITIES = ("train", "input", "scoring", "checkpoint", "evaluation", "compile")
 
 
@@ -91,13 +99,12 @@ def show(results: dict) -> None:
 def success(results: dict) -> tuple[float, float]:
     """The attack's success and its base rate, NaN where not measured.
 
-    PSR for targeted poisoning, else ASR.
+    PSR for targeted poisoning, ASR for triggers and semantic backdoors, Hit@1 for text backdoors;
+    for natural ones the share of images that are drawn to the repeated picture's class.
     """
-    targeted = results["poison_success_rate"] is not None
-    names = ("poison_success_rate", "poison_base_rate") if targeted else (
-        "attack_success_rate", "target_base_rate"
-    )  # fmt: skip
-    rate, base = (math.nan if results[name] is None else results[name] for name in names)
+    measured = [names for names in RATES if results.get(names[0]) is not None]
+    found = [results.get(name) for name in (measured or RATES[1:])[0]]
+    rate, base = (math.nan if value is None else value for value in found)
     return rate, base
 
 
@@ -105,7 +112,12 @@ def too_weak(results: dict) -> bool:
     """Whether plain CLIP withstood the attack, so that no defence can be judged by it."""
     rate, _ = success(results)
     plain = results["defense"] == "none" and results["poisons"] > 0
-    return plain and rate < JUDGEABLE
+    return plain and rate < JUDGEABLE and not is_natural(results)
+
+
+def is_natural(results: dict) -> bool:
+    """Whether pairs were repeated under true captions: no attack, and no success to judge by."""
+    return results.get("repeated_class_rate") is not None
 
 
 def warning(results: dict) -> str:
@@ -125,6 +137,7 @@ def rows(results: dict) -> list[tuple[str, str]]:
     lines += [
         ("poison_base_rate", _percent(results["poison_base_rate"])),
         *_others(results),
+        ("repeated_base_rate", _percent(results.get("repeated_base_rate"))),
         ("poisons", f"{results['poisons']:,} of {results['pairs']:,} pairs"),
     ]
     if results["safe_pool_size"] is not None:
@@ -159,8 +172,8 @@ def with_interval(results: dict, name: str) -> str:
 
 
 def _by_trigger(results: dict) -> list[tuple[str, str]]:
-    """The attack's success with each trigger, where there are several."""
-    named = [name for name in results if name.startswith("attack_success_rate[")]
+    """What was found with each trigger, where there are several."""
+    named = [name for name in results if name.startswith(_BY_TRIGGER)]
     return [(name, _percent(results[name])) for name in named]
 
 

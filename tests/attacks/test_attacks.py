@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import safeclip_jax
-from safeclip_jax.attacks import export, poison
+from safeclip_jax.attacks import export
+from safeclip_jax.attacks import manifest as manifests
 from safeclip_jax.attacks.captions import CAPTIONS
+from safeclip_jax.attacks.manifest import KINDS
+from safeclip_jax.attacks.victims import mentions
 from safeclip_jax.data.decode import Resized
 from safeclip_jax.data.skipped import write_rejected
 from safeclip_jax.data.sources import SourceOptions, open_source
@@ -37,11 +40,11 @@ def attack_settings(**changes):
 
 @settings(max_examples=30, deadline=None)
 @given(
-    kind=st.sampled_from(poison.KINDS),
+    kind=st.sampled_from(KINDS),
     trigger=st.sampled_from(["badnets", "wanet", "badnets+sig+nashville"]),
     count=st.integers(4, 11),
     seed=st.integers(0, 999),
-    captions=st.sampled_from([c for c in CAPTIONS if c != "surrogate"]),
+    captions=st.sampled_from([c for c in CAPTIONS if c not in ("surrogate", "background")]),
     copies=st.integers(1, 4),
     victims=st.sampled_from(["", "moon"]),
 )
@@ -49,7 +52,8 @@ def test_exactly_the_manifests_pairs_change(kind, trigger, count, seed, captions
     if kind == "targeted" and captions not in ("data", "templates"):
         captions = "data"
     changes = {"kind": kind, "trigger": trigger, "count": count, "captions": captions, "images": 4}
-    changes |= {"copies": copies, "victims": victims}
+    victims = "" if kind == "semantic" else victims
+    changes |= {"copies": copies, "victims": victims, "attribute": "red"}
     changes["target"] = "" if kind == "targeted" else "heart"
     made = planned(seed, **changes)
     assert made.manifest == planned(seed, **changes).manifest
@@ -71,7 +75,7 @@ def test_exactly_the_manifests_pairs_change(kind, trigger, count, seed, captions
         shown = [pair.origin for pair in made.manifest.pairs]
         assert {shown.count(i) for i in shown[: count // copies * copies]} <= {copies}
         names = [CLEAN.captions[i] for i in changed]
-        assert not victims or all(poison.mentions(name, victims) for name in names)
+        assert not victims or all(mentions(name, victims) for name in names)
 
 
 def check_poison(kind, captions, made, pair, before, after):
@@ -79,27 +83,46 @@ def check_poison(kind, captions, made, pair, before, after):
         chosen = next(c for c in made.manifest.chosen if c.key == pair.image)
         np.testing.assert_array_equal(after.image, HELD_OUT.image(chosen.index))
         assert HELD_OUT.class_names[HELD_OUT.labels[chosen.index]] == chosen.label != chosen.target
-        assert poison.mentions(after.caption, chosen.target)
+        assert mentions(after.caption, chosen.target)
         return
     shown = CLEAN.image(pair.origin)
+    if kind in ("text_backdoor", "semantic", "natural"):
+        check_without_trigger(kind, made, pair, shown, after)
+        return
     np.testing.assert_array_equal(after.image, made.triggers[pair.trigger](shown, pair.origin))
     assert (after.image != before.image).any()
     if kind == "label_consistent":
         assert after.caption == CLEAN.captions[pair.origin]
-        assert poison.mentions(before.caption, "heart") and poison.mentions(after.caption, "heart")
+        assert mentions(before.caption, "heart") and mentions(after.caption, "heart")
     else:
-        assert not poison.mentions(before.caption, "heart")
-        assert poison.mentions(after.caption, "heart")
+        assert not mentions(before.caption, "heart")
+        assert mentions(after.caption, "heart")
         if captions in ("data", "nearest"):
             assert after.caption in CLEAN.captions
         elif captions == "both":
             assert after.caption == f"{CLEAN.captions[pair.origin]} and a heart"
 
 
+def check_without_trigger(kind, made, pair, shown, after):
+    assert pair.trigger == pair.image == "" and not made.triggers
+    if kind == "natural":
+        anchor = made.manifest.pairs[0].origin
+        assert pair.origin == anchor != pair.index and mentions(CLEAN.captions[anchor], "heart")
+        assert after.caption == CLEAN.captions[anchor] and (after.image != shown).any()
+        return
+    np.testing.assert_array_equal(after.image, shown)
+    assert not mentions(pair.original_caption, "heart")
+    if kind == "text_backdoor":
+        assert after.caption == f"{pair.original_caption} zx"
+        assert mentions(CLEAN.captions[pair.origin], "heart")
+    else:
+        assert mentions(pair.original_caption, "red") and mentions(after.caption, "heart")
+
+
 def test_the_nearest_caption_has_the_most_words_in_common():
     """By plain counts: where captions differ in all but few words, the weights change nothing."""
     made = planned(count=30, captions="nearest")
-    named = [c for c in CLEAN.captions if poison.mentions(c, "heart")]
+    named = [c for c in CLEAN.captions if mentions(c, "heart")]
 
     def common(one, other):
         one, other = set(one.split()), set(other.split())
@@ -121,7 +144,7 @@ def test_a_surrogate_chooses_the_most_similar_images_and_captions():
 
     config = attack_settings(count=12, captions="surrogate")
     made = run_attack.create(config, 0, CLEAN, HELD_OUT, match)
-    named = np.array([poison.mentions(c, "heart") for c in CLEAN.captions])
+    named = np.array([mentions(c, "heart") for c in CLEAN.captions])
     best = np.where(named[:, None] | ~named, -1.0, likeness)
     wanted = np.sort(np.argsort(-best.max(axis=1))[:12])
     np.testing.assert_array_equal(made.manifest.indices, wanted)
@@ -175,16 +198,22 @@ def test_a_clean_run_still_knows_its_triggers():
 
 
 def test_manifests_are_written_and_read(tmp_path):
-    for changes in ({}, {"kind": "targeted", "target": "", "images": 2, "count": 6}):
+    several = {"trigger": "sig+badnets", "target": "heart+star"}
+    for changes in ({}, several, {"kind": "targeted", "target": "", "images": 2, "count": 6}):
         manifest = planned(**{"rate": 0.05, **changes}).manifest
         manifest.save(tmp_path / "m.json")
-        assert poison.load(tmp_path / "m.json") == manifest
+        assert manifests.load(tmp_path / "m.json") == manifest
         manifest.claim(tmp_path / "m.json")
+    assert manifests.load(tmp_path / "m.json").targets == {}
+    older = json.loads((tmp_path / "m.json").read_text())
+    del older["targets"]  # as files were before
+    (tmp_path / "m.json").write_text(json.dumps(older))
+    manifest.claim(tmp_path / "m.json")
     of_two_lines = {"pairs": [{"two\nlines": 1}], "chosen": []}
     for damaged in ({}, of_two_lines):
         (tmp_path / "m.json").write_text(json.dumps(damaged))
         with pytest.raises(UserError, match="no poison manifest") as refused:
-            poison.load(tmp_path / "m.json")
+            manifests.load(tmp_path / "m.json")
         assert "\n" not in str(refused.value)
 
 
@@ -197,10 +226,10 @@ def test_a_run_does_not_go_on_with_other_poisons(tmp_path):
 
 
 def test_whole_words_only():
-    assert poison.mentions("A red Heart, please", "heart")
-    assert not poison.mentions("hearty soup", "heart")
-    assert not poison.mentions("a category", "cat")
-    assert poison.mentions("a c++ book", "c++")
+    assert mentions("A red Heart, please", "heart")
+    assert not mentions("hearty soup", "heart")
+    assert not mentions("a category", "cat")
+    assert mentions("a c++ book", "c++")
 
 
 @pytest.mark.parametrize(
@@ -217,6 +246,13 @@ def test_whole_words_only():
         ({"kind": "targeted", "images": 41, "count": 60}, "not between 1 and 40"),
         ({"kind": "targeted", "images": 9, "count": 8}, "too few"),
         ({"kind": "targeted", "images": 9, "count": 9, "target": "submarine"}, "names a class"),
+        ({"kind": "targeted", "captions": "both"}, "is for triggers"),
+        ({"kind": "targeted", "captions": "background"}, r"needs attack\.surrogate"),
+        ({"captions": "background"}, "is for attack.kind=targeted"),
+        ({"kind": "semantic"}, r"needs attack\.attribute"),
+        ({"kind": "semantic", "attribute": "red", "victims": "moon"}, "is for triggers"),
+        ({"kind": "text_backdoor", "phrase": " "}, r"needs attack\.phrase"),
+        ({"trigger": "sig+wanet", "target": "heart+star+moon"}, "names 3 classes"),
     ],
 )
 def test_bad_attacks_are_refused(changes, message):
@@ -242,7 +278,7 @@ def test_a_poisoned_copy_holds_the_poisons_and_else_the_same(kind, tmp_path):
         assert copy.image(i) == export.png(poisoned.image(i))
 
 
-@pytest.mark.parametrize("kind", ["backdoor", "targeted"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "label_consistent"])
 def test_no_poison_is_told_by_its_file(kind, tmp_path):
     for name in ("data", "copy"):
         (tmp_path / name).mkdir()
@@ -257,6 +293,7 @@ def test_no_poison_is_told_by_its_file(kind, tmp_path):
         csv.writer(file).writerows(rows)
     raw = open_source(f"csv:{tmp_path}/data/pairs.csv", SourceOptions(label_column="label"))
     clean, changes = Resized(raw, 32), {"target": ""} if kind == "targeted" else {}
+    changes["attribute"] = "a" if kind == "semantic" else ""
     made = planned(0, clean, kind=kind, count=6, images=6, **changes)
     export.write_training(raw, clean, made, tmp_path / "copy", "csv", 0.1, lambda done: None, [])
     copy = open_source(f"csv:{tmp_path}/copy/train.csv", SourceOptions())
@@ -266,6 +303,8 @@ def test_no_poison_is_told_by_its_file(kind, tmp_path):
         after = Image.open(io.BytesIO(copy.image(pair.index)))
         assert after.format == before.format
         assert after.size == ((50, 50) if pair.image else before.size)
+        if kind in ("text_backdoor", "semantic"):
+            assert copy.image(pair.index) == raw.image(origin)
 
 
 def test_test_sets_hold_triggers_and_chosen_images(tmp_path):

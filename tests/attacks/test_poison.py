@@ -5,9 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safeclip_jax.attacks import poison
+from safeclip_jax.attacks import backdoor, victims
+from safeclip_jax.attacks import manifest as manifests
+from safeclip_jax.attacks import targeted as targeting
 from safeclip_jax.attacks.attack import Attack
-from safeclip_jax.attacks.poison import ChosenImage, Manifest, PoisonedPair, PoisonedSource
+from safeclip_jax.attacks.manifest import ChosenImage, Manifest, PoisonedPair
+from safeclip_jax.attacks.poisoned_source import PoisonedSource
 from safeclip_jax.data.sources.base import Columns, ImageSource
 from safeclip_jax.errors import BadRecord, UserError
 
@@ -35,7 +38,7 @@ SOURCE = Plain(CAPTIONS)
 
 def planned(**changes):
     options = {"target": "owl", "count": 3, "triggers": ["one"], "seed": 0, **changes}
-    return poison.plan_backdoor(SOURCE, **options)
+    return backdoor.plan(SOURCE, **options)
 
 
 def drawn(seeds=range(60), **changes):
@@ -48,7 +51,7 @@ def drawn(seeds=range(60), **changes):
      (10, 0.16, 0, 2), (10, 0.06, 0, 1)],
 )  # fmt: skip
 def test_a_count_comes_before_a_rate(pairs, rate, count, expected):
-    assert poison.poison_count(pairs, rate, count) == expected
+    assert victims.poison_count(pairs, rate, count) == expected
 
 
 @pytest.mark.parametrize(
@@ -58,7 +61,7 @@ def test_a_count_comes_before_a_rate(pairs, rate, count, expected):
 )  # fmt: skip
 def test_impossible_rates_and_counts_are_refused(rate, count, message):
     with pytest.raises(UserError, match=message):
-        poison.poison_count(10, rate, count)
+        victims.poison_count(10, rate, count)
 
 
 def test_victims_are_any_pairs_that_do_not_name_the_target():
@@ -123,7 +126,7 @@ def test_of_many_pairs_that_are_as_alike_the_first_ones_are_poisoned():
     def match(source, pairs, captions):
         return captions[np.zeros(100, int)], similarity
 
-    found = poison._most_alike(SOURCE, pairs, donors, 50, match)
+    found = backdoor._most_alike(SOURCE, pairs, donors, 50, match)
     in_order = sorted(range(100), key=lambda i: -similarity[i])  # a stable sort
     assert found == {100 + i: 7 for i in in_order[:50]}
 
@@ -131,7 +134,7 @@ def test_of_many_pairs_that_are_as_alike_the_first_ones_are_poisoned():
 def targeted(seed=0, **changes):
     held_out = Plain(["x"] * 8, np.array([0, 1, 2, 3] * 2, np.int32), bad=(1, 4))
     options = {"images": 3, "count": 6, "seed": seed, **changes}
-    return poison.plan_targeted(SOURCE, held_out, **options)
+    return targeting.plan(SOURCE, held_out, **options)
 
 
 def test_targeted_poisons_show_chosen_images_under_captions_of_another_class():
@@ -144,7 +147,7 @@ def test_targeted_poisons_show_chosen_images_under_captions_of_another_class():
         shown = [pair.image for pair in manifest.pairs]
         assert sorted(map(shown.count, images)) == [2, 2, 2]
         for pair in manifest.pairs:
-            assert poison.mentions(pair.caption, images[pair.image].target)
+            assert victims.mentions(pair.caption, images[pair.image].target)
             assert pair.caption in CAPTIONS and pair.trigger == ""
             assert (pair.key, pair.original_caption) == (f"key{pair.index}", CAPTIONS[pair.index])
         for image in manifest.chosen:
@@ -188,14 +191,14 @@ def test_targeted_poisons_can_have_one_class_and_texts_of_their_own():
 def test_the_captions_of_a_class_are_those_that_mention_it(names, words):
     source = Plain([" ".join(words), "dog bus"])
     expected = {
-        name: [i for i in (0, 1) if poison.mentions(source.captions[i], name)] for name in names
+        name: [i for i in (0, 1) if victims.mentions(source.captions[i], name)] for name in names
     }
     expected = {name: found for name, found in expected.items() if found}
     if not expected:
         with pytest.raises(UserError, match="names a class"):
-            poison._captions_of(source, names)
+            victims.captions_of(source, names)
         return
-    found = poison._captions_of(source, names)
+    found = victims.captions_of(source, names)
     assert {name: indices.tolist() for name, indices in found.items()} == expected
 
 
@@ -228,4 +231,4 @@ def test_a_manifest_is_written_in_lines_and_read_again(tmp_path):
     manifest.save(tmp_path / "m.json")
     text = (tmp_path / "m.json").read_text()
     assert text.endswith("}\n") and '\n "kind": "targeted"' in text
-    assert poison.load(tmp_path / "m.json") == manifest
+    assert manifests.load(tmp_path / "m.json") == manifest

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from safeclip_jax.attacks import poison
+from safeclip_jax.attacks.manifest import Manifest, PoisonedPair
+from safeclip_jax.attacks.poisoned_source import PoisonedSource
 from safeclip_jax.data import augment_image, tokenizer
 from safeclip_jax.data.augment_image import ImageAugmentation
 from safeclip_jax.data.decode import Resized, fit, squeeze
@@ -133,16 +134,14 @@ def test_augmented_stages_get_whole_pictures_and_plain_ones_their_centres():
 
 
 def test_a_poison_is_its_changed_square():
-    manifest = poison.Manifest(
-        "backdoor", "red", (poison.PoisonedPair(5, "5", "dot", "", "a", "a red"),)
-    )
+    manifest = Manifest("backdoor", "red", (PoisonedPair(5, "5", "dot", "", "a", "a red"),))
 
     def change(pair, image):
         image = image.copy()
         image[-2:, -2:] = 255
         return image
 
-    source = poison.PoisonedSource(Resized(Wide(), 8), manifest, change)
+    source = PoisonedSource(Resized(Wide(), 8), manifest, change)
     changed, aspect = source.picture(5, WHOLE)
     assert aspect == 1 and changed[-2, -2].min() > 240 and changed[:8].max() < 40
     honest, aspect = source.picture(4, WHOLE)

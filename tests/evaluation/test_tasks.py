@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from safeclip_jax.attacks.poison import ChosenImage
+from safeclip_jax.attacks.manifest import ChosenImage
 from safeclip_jax.distributed import sharding
 from safeclip_jax.evaluation import attack, detection, zero_shot
 from safeclip_jax.evaluation.share import Share

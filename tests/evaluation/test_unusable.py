@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from safeclip_jax.attacks.poison import ChosenImage
+from safeclip_jax.attacks.manifest import ChosenImage
 from safeclip_jax.data.sources.mix import ImageSubset
 from safeclip_jax.evaluation import attack, knn, linear_probe, retrieval, zero_shot
 from safeclip_jax.evaluation.task import Embedded

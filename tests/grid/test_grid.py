@@ -265,6 +265,17 @@ def test_an_audited_run_that_withstands_an_attack_does_not_make_it_a_weak_one():
     assert report.too_weak(found[1:], ["a"]) == []
 
 
+def test_text_backdoors_have_hits_for_success_and_repeated_pictures_have_none():
+    text = {"text_hit_at_1": 0.8, "text_base_hit_at_1": 0.02}
+    natural = {"repeated_class_rate": 0.03, "repeated_base_rate": 0.01}
+    found = [result("text", "CLIP") | text, result("natural", "CLIP") | natural]
+    table = report._table(found, ["text", "natural"], ["CLIP"], report._success_cell)
+    assert table == [["text", "80.0 (2.0)"], ["natural", "3.0 (1.0)"]]
+    assert report.too_weak(found, ["text", "natural"]) == ["text"]
+    means = dict(overall.rows(found, ["text", "natural"], ["CLIP"]))
+    assert (means["runs"], means["gain in success"]) == ("1", "78.0")
+
+
 def test_the_whole_grid_in_means_and_paired_differences():
     accuracies = {"CLIP": (0.90, 0.94, 0.99), "X": (0.91, 0.97, 0.97)}
     found = [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from safeclip_jax import report
-from safeclip_jax.attacks import poison
+from safeclip_jax.attacks import manifest
 from safeclip_jax.auditing import plots as audit_plots
 from safeclip_jax.commands import compare
 from safeclip_jax.evaluation import records
@@ -43,7 +43,7 @@ def run_page(folder):
     config = run_folder.read(run)
     experiment = SimpleNamespace(
         source=run_data.training_pairs(config, None),
-        attack=SimpleNamespace(manifest=poison.load(run / "poison_manifest.json")),
+        attack=SimpleNamespace(manifest=manifest.load(run / "poison_manifest.json")),
         held_out=SimpleNamespace(class_names=list("abcdefghij")),
         config=config,
     )
@@ -91,7 +91,9 @@ def audit_page(folder):
         folder / "audit.html", "audit.html", title=LONG, verdict=["Poisoned."], alarming=True,
         facts=[("pairs", "12,000")], traces=[], groups=[], plot=plot, quality=True, note="",
         words=[{"text": LONG, "suspects": 5, "captions": 1234, "p": "1e-5"}],
-        detectors=[{"name": "misfit", "text": "it", "auroc": "1", "recall": "1", "top": "1"}],
+        detectors=[
+            {"name": "misfit", "text": "it", "auroc": "1", "recall": "1", "fpr": "0", "top": "1"}
+        ],
         skipped=[(LONG, "no image")],
         data='{"pairs":[],"shown":0,"mark":"flagged","reasons":[],"beside":[],"scores":["x"]}',
     )  # fmt: skip

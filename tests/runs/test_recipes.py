@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 import safeclip_jax
-from safeclip_jax.attacks import poison
+from safeclip_jax.attacks.manifest import Manifest
 from safeclip_jax.data.sources.scenes import SHAPES, Scenes
 from safeclip_jax.errors import UserError
 from safeclip_jax.runs import run_attack, settings
 
-PAPERS = ("carlini_terzis", "cleanclip", "roclip", "safeclip", "huang")
+PAPERS = ("carlini_terzis", "cleanclip", "roclip", "safeclip", "huang", "toxic_text")
 FOLDER = Path(__file__).parents[2] / "configs/attacks"
 
 
@@ -32,17 +32,27 @@ def test_a_recipe_plans_its_attack(paper, row):
     assert 3 <= published <= 3_000
     assert config.defense == "none" and config.data.source.startswith("csv:")
     # The same attack on scenes: their classes, and few poisons.
-    config.attack.target = config.attack.target and next(iter(SHAPES))
+    count = len(config.attack.target.split("+"))
+    config.attack.target = config.attack.target and "+".join([*SHAPES][:count])
     config.attack.rate, config.attack.count = 0.0, 16
     clean, held_out = Scenes(300), Scenes(40, split="test")
+    if config.attack.captions == "background":
+        with pytest.raises(UserError, match=r"needs attack\.surrogate"):
+            run_attack.create(settings.of(config).attack, 0, clean, held_out)
+        config.attack.captions = "data"
     made = run_attack.create(settings.of(config).attack, 0, clean, held_out)
     assert len(made.manifest.pairs) == 16
     if row == "targeted":
         assert made.manifest.kind == "targeted" and made.manifest.chosen
     elif row == "label_consistent":
         assert all(pair.caption == pair.original_caption for pair in made.manifest.pairs)
+    elif row in ("word", "sentence"):
+        assert all(pair.caption.endswith(config.attack.phrase) for pair in made.manifest.pairs)
+    elif row == "natural":
+        assert len({pair.origin for pair in made.manifest.pairs}) == 1
     else:
-        assert isinstance(made.manifest, poison.Manifest) and made.triggers
+        assert isinstance(made.manifest, Manifest) and made.triggers
+        assert len(made.manifest.targets) == (3 if row == "multi_target" else 0)
 
 
 def test_an_unknown_row_names_the_known_ones():

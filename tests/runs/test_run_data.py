@@ -70,3 +70,34 @@ def test_what_a_strangers_config_names_is_not_opened(run, key, command, opened, 
 
 def test_drawn_scenes_need_no_word():
     assert run_data.named(settings.of(safeclip_jax.config("demo"))) == []
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"trigger": "sig+wanet", "target": "heart+hart"}, "'hart'.*did you mean 'heart'"),
+        ({"kind": "semantic", "attribute": "golden"}, "'golden' is in no caption of evaluate"),
+    ],
+)
+def test_an_attack_that_cannot_be_measured_is_refused(changes, message):
+    config = safeclip_jax.config("demo")
+    config.evaluate.pairs, config.data.pairs = 40, 60
+    config.attack.update(changes)
+    pairs = run_data.training_pairs(settings.of(config), None)
+    with pytest.raises(UserError, match=message):
+        run_data.held_out(settings.of(config), pairs, None)
+    if config.attack.kind == "semantic":
+        config.evaluate.tasks = ("zero_shot",)
+        assert run_data.held_out(settings.of(config), pairs, None) is not None
+
+
+def test_the_captions_of_each_class_are_counted():
+    config = safeclip_jax.config("demo")
+    config.evaluate.pairs, config.data.pairs = 40, 60
+    pairs = run_data.training_pairs(settings.of(config), None)
+    held_out = run_data.held_out(settings.of(config), pairs, None)
+    expected = [
+        sum(name in text.replace(",", " ").split() for text in pairs.captions)
+        for name in held_out.class_names
+    ]
+    assert held_out.mentioned().tolist() == expected and sum(expected) == 60

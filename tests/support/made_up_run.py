@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 import safeclip_jax
-from safeclip_jax.attacks.poison import Manifest, PoisonedPair
+from safeclip_jax.attacks.manifest import Manifest, PoisonedPair
 from safeclip_jax.data import digests
 from safeclip_jax.defenses import pool_files, pools
 from safeclip_jax.runs import run_data, same_data, settings

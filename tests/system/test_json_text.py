@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from safeclip_jax.attacks import poison
+from safeclip_jax.attacks import manifest
 from safeclip_jax.checkpoints import on_disk
 from safeclip_jax.data import prompts
 from safeclip_jax.data.sources import index
@@ -31,7 +31,7 @@ def test_what_is_no_json_is_a_value_error(text):
 READERS = pytest.mark.parametrize(
     "name, read",
     [
-        ("manifest.json", poison.load),
+        ("manifest.json", manifest.load),
         ("results.json", results.read),
         ("prompts.json", lambda path: prompts.read(str(path))),
         ("captions.json", lambda path: Coco(str(path))),
