@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from safeclip_jax.attacks import poison, triggers
+from pathlib import Path
+
+from safeclip_jax.attacks import optimized_patch, poison, triggers
 from safeclip_jax.attacks.attack import Attack
 from safeclip_jax.attacks.captions import TEMPLATES, Match
 from safeclip_jax.data.held_out import HeldOut
@@ -15,7 +17,11 @@ from safeclip_jax.runs.settings import RunSettings
 
 
 def planned(
-    config: RunSettings, clean: ImageSource, cache: IndexCache | None, match: Match | None = None
+    config: RunSettings,
+    clean: ImageSource,
+    cache: IndexCache | None,
+    match: Match | None = None,
+    folder: Path | None = None,
 ) -> tuple[HeldOut | None, Attack]:
     """The held-out images that a config names, and its attack on the clean pairs.
 
@@ -24,21 +30,23 @@ def planned(
       clean: the training pairs.
       cache: of indices, or None.
       match: the attacker's own model, see `poison.plan_backdoor`.
+      folder: of the run, which may keep an optimised patch; None for a run without one.
 
     Raises:
       UserError: if either cannot be used.
     """
     held_out = run_data.held_out(config, clean, cache)
     images = held_out.images if held_out else None
-    return held_out, create(config.attack, config.attack_seed, clean, images, match)
+    return held_out, create(config.attack, config.attack_seed, clean, images, match, folder)
 
 
 def create(
     attack: AttackSettings,
     seed: int,
-    clean: Source,
+    clean: ImageSource,
     held_out: ImageSource | None,
     match: Match | None = None,
+    folder: Path | None = None,
 ) -> Attack:
     """Plans the attack that a config describes.
 
@@ -48,6 +56,7 @@ def create(
       clean: the training pairs.
       held_out: labelled images; targeted poisoning chooses among them.
       match: the attacker's own model, see `poison.plan_backdoor`.
+      folder: as in `planned`.
 
     Raises:
       UserError: if a value cannot be used with this data.
@@ -68,6 +77,7 @@ def create(
         copies=attack.copies,
         match=match,
     )
+    made = optimized_patch.complete(made, folder, attack.surrogate, clean, attack.target)
     return Attack(manifest, made)
 
 

@@ -9,7 +9,6 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from safeclip_jax.errors import UserError
 from safeclip_jax.settings.fields import SHARE, above, at_least, setting
 
 
@@ -54,14 +53,9 @@ class OptimizedPatch:
 
 @lru_cache(maxsize=8)
 def decoded(png: bytes, side: int) -> np.ndarray:
-    """The patch as uint8 [side, side, 3]; `UserError` if there is none, or it is damaged."""
-    if not png:
-        raise UserError("attack.trigger=badclip has no patch yet: train or poison makes it")
-    try:
-        with Image.open(io.BytesIO(png), formats=("PNG",)) as file:
-            picture = file.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise UserError("trigger.png is no PNG that can be read") from None
+    """The patch as uint8 [side, side, 3]; an error of Pillow's if it is damaged."""
+    with Image.open(io.BytesIO(png), formats=("PNG",)) as file:
+        picture = file.convert("RGB")
     if picture.size != (side, side):
         picture = picture.resize((side, side), Image.Resampling.BICUBIC)
     return np.asarray(picture)
