@@ -89,9 +89,10 @@ _FONT_SIDE = 100  # pixels of the font whose width the size follows
 @lru_cache(maxsize=8)
 def _letters(text: str, height: int, width: int) -> np.ndarray:
     """The word in the middle of a black image, uint8 [H, W]."""
-    of_font = ImageFont.load_default(_FONT_SIDE).getlength(text) / _FONT_SIDE
-    font = ImageFont.load_default(max(1.0, 7 / 8 * width / max(of_font, 1e-6)))
     picture = Image.new("L", (width, height))
-    middle = (width / 2, height / 2)
-    ImageDraw.Draw(picture).text(middle, text, fill=255, font=font, anchor="mm")
+    of_font = ImageFont.load_default(_FONT_SIDE).getlength(text) / _FONT_SIDE
+    if of_font:
+        font = ImageFont.load_default(max(1.0, 7 / 8 * width / of_font))
+        middle = (width / 2, height / 2)
+        ImageDraw.Draw(picture).text(middle, text, fill=255, font=font, anchor="mm")
     return np.asarray(picture)
