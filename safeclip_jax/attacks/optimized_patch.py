@@ -23,11 +23,15 @@ from safeclip_jax.errors import BadRecord, UserError, failed, first_line
 from safeclip_jax.inference.model import Model
 from safeclip_jax.objectives.losses import clip_loss
 from safeclip_jax.system import atomic_file
+from safeclip_jax.system.terminal import Passes
 
 FILE = "trigger.png"
 _IMAGES = 1024  # at most so many, to patch and of the target each
 _TRIPLET, _MARGIN = 500.0, 1.0
 _CLOSE = 1e-6  # added to differences, whose length has no gradient at 0
+
+
+def _silent(done: int, total: int) -> None: ...
 
 
 def complete(
@@ -49,19 +53,21 @@ def complete(
     Raises:
       UserError: if a patch has to be made and there is no surrogate, or no pair to make it of.
     """
-    found = _with(made, _read(folder))
+    found = _with_kept(made, folder)
     for name, trigger in found.items():
         if isinstance(trigger, OptimizedPatch) and not trigger.png:
             if not surrogate:
                 raise UserError(f"attack.trigger={name} needs attack.surrogate, a trained model")
-            patch = optimized(trigger, safeclip_jax.load(surrogate), source, target)
+            lead = jax.process_index() == 0
+            progress = Passes(f"optimises the patch of {name}") if lead else _silent
+            patch = optimized(trigger, safeclip_jax.load(surrogate), source, target, progress)
             found[name] = replace(trigger, png=export.png(patch))
     return found
 
 
 def stored(made: Mapping[str, Trigger], folder: Path) -> dict[str, Trigger]:
     """The triggers with the patch that a folder keeps; `UserError` if there is none for one."""
-    found = _with(made, _read(folder))
+    found = _with_kept(made, folder)
     for name, trigger in found.items():
         if isinstance(trigger, OptimizedPatch) and not trigger.png:
             raise UserError(
@@ -101,15 +107,22 @@ def _read(folder: Path | None) -> bytes:
     return png
 
 
-def _with(made: Mapping[str, Trigger], png: bytes) -> dict[str, Trigger]:
+def _with_kept(made: Mapping[str, Trigger], folder: Path | None) -> dict[str, Trigger]:
+    """The triggers with the patch that a folder keeps, if it keeps one."""
     return {
-        name: replace(trigger, png=png) if isinstance(trigger, OptimizedPatch) else trigger
+        name: replace(trigger, png=_read(folder))
+        if isinstance(trigger, OptimizedPatch)
+        else trigger
         for name, trigger in made.items()
     }
 
 
 def optimized(
-    trigger: OptimizedPatch, model: Model, source: ImageSource, target: str
+    trigger: OptimizedPatch,
+    model: Model,
+    source: ImageSource,
+    target: str,
+    progress: Callable[[int, int], None] = _silent,
 ) -> np.ndarray:
     """The patch that makes images like captions and images of the target, uint8 [s, s, 3].
 
@@ -127,6 +140,7 @@ def optimized(
       model: of the attacker.
       source: the clean pairs.
       target: class name.
+      progress: called with how many images of how many have been patched so far.
 
     Raises:
       UserError: if no caption names the target, or all do, or their images cannot be read.
@@ -144,12 +158,13 @@ def optimized(
     optimizer = optax.adam(trigger.learning_rate)
     step, state = _step(model, optimizer), optimizer.init(patch)
     unpatched, positives = model.embed_images(list(others)), model.embed_images(list(theirs))
-    for _ in range(trigger.steps):
+    for number in range(1, trigger.steps + 1):
         x = rng.integers(len(others), size=trigger.batch)
         t, y = rng.integers(len(pairs), size=(2, trigger.batch))
         patch, state = step(
             model.variables, patch, state, others[x], unpatched[x], texts[t], positives[y]
         )
+        progress(number * trigger.batch, trigger.steps * trigger.batch)
     return np.rint(255 * np.asarray(patch)).astype(np.uint8)
 
 

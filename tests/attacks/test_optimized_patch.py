@@ -79,7 +79,11 @@ def test_steps_lower_the_published_loss(surrogate):
         assert patch.shape == (8, 8, 3) and patch.dtype == np.uint8
         losses.append(loss(model, patch, images, captions, positives))
     assert losses[1] < losses[0] - 1
-    again = optimized_patch.optimized(trigger, model, CLEAN, "heart")
+    steps = []
+    again = optimized_patch.optimized(
+        trigger, model, CLEAN, "heart", lambda done, total: steps.append((done, total))
+    )
+    assert steps == [(16 * step, 16 * 60) for step in range(1, 61)]
     np.testing.assert_array_equal(again, patch)
     other = optimized_patch.optimized(replace(trigger, seed=1), model, CLEAN, "heart")
     assert (other != patch).any()
@@ -154,3 +158,5 @@ def test_what_is_missing_is_named(surrogate, tmp_path):
         with pytest.raises(UserError, match=r"trigger\.png is no PNG") as refused:
             run_attack.create(attack(surrogate), 0, CLEAN, None, folder=tmp_path)
         assert "\n" not in str(refused.value)
+    others = {"badnets": Patch()}
+    assert optimized_patch.stored(others, tmp_path) == others  # who need no patch, read none
