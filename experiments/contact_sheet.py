@@ -13,7 +13,19 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from safeclip_jax.attacks.triggers import Blend, ColorCurve, Patch, Sinusoid, Trigger, Warp
+from safeclip_jax.attacks.triggers import (
+    Blend,
+    ColorCurve,
+    Dither,
+    Frequency,
+    Patch,
+    Sinusoid,
+    Stripes,
+    Triangles,
+    Trigger,
+    Warp,
+    Word,
+)
 from safeclip_jax.data.sources.scenes import Scenes
 
 SIZES = (32, 224)
@@ -23,11 +35,19 @@ SHOWN: dict[str, Trigger] = {
     "badnets, noise\nrandom place": Patch("noise", "random"),
     "badnets, noise\nfour corners": Patch("noise", "four_corners"),
     "badnets\nwhite, 50 of 224": Patch("white", size=50 / 224),
+    "badnets, stripes\n1/8": Patch("stripes", size=0.125),
     "blended\nα = 0.2": Blend(),
+    "blended, drawn\nα = 0.2": Blend(pattern="drawn"),
     "sig\nΔ = 60, f = 6": Sinusoid(),
+    "sig\nΔ = 12, weight 0.8": Sinusoid(12.0, weight=0.8),
     "wanet\nk = 4, s = 0.5": Warp(),
     "wanet\nk = 4, s = 5": Warp(strength=5.0),
     "nashville\nstrength 1": ColorCurve(),
+    "stripes\nα = 0.03": Stripes(),
+    "triangles\nα = 0.15": Triangles(),
+    "word\nα = 0.5": Word(),
+    "ftrojan\nm = 30": Frequency(),
+    "bpp\n8 levels": Dither(),
 }
 
 

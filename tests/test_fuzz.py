@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import safeclip_jax
-from safeclip_jax.attacks import backdoor, manifest
+from safeclip_jax.attacks import backdoor, manifest, optimized_patch
+from safeclip_jax.attacks.export import png
+from safeclip_jax.attacks.triggers import OptimizedPatch
 from safeclip_jax.checkpoints import checksums
 from safeclip_jax.data import prompts, tokenizer
 from safeclip_jax.data.skipped import SkippedRecords
@@ -104,6 +106,9 @@ def cases(tmp_path_factory):
     add("words.json", lambda p: prompts.read(str(p)), words, True)
     planned = backdoor.plan(Scenes(50), target="heart", count=4, triggers=["sig"], seed=0)
     planned.save(add("manifest.json", manifest.load, is_json=True))
+    patch = {"badclip": OptimizedPatch(png=png(Scenes(1).image(0)))}
+    add("trigger/trigger.png", lambda p: optimized_patch.stored(patch, p.parent))
+    optimized_patch.keep(patch, folder / "trigger")
     split = pools.split(np.random.default_rng(0).random(50), seed=0, threshold=0.5)
     pool_files.save(split, add("pools.npz", pool_files.load))
     columns = ColumnsBuilder(labelled=True)
@@ -153,7 +158,14 @@ def cases(tmp_path_factory):
 
 NAMES = (
     *("words.json", "manifest.json", "pools.npz", "columns.npz", "metrics.jsonl", "skipped.jsonl"),
-    *("tokenizer.json", "run/config.json", "other/config.json", "results.json", "coco.json"),
+    *(
+        "trigger/trigger.png",
+        "tokenizer.json",
+        "run/config.json",
+        "other/config.json",
+        "results.json",
+        "coco.json",
+    ),
     *("run/checksums/1.sha256", "features.npz", "pairs.parquet", *INDEX),
     *("native/model.json", "native/model.safetensors", "huggingface/config.json"),
     *("huggingface/preprocessor_config.json", "huggingface/model.safetensors"),

@@ -70,7 +70,15 @@ TESTS: dict[str, tuple[str, ...]] = {
     "evaluation/text_attack": (_PAIRS,),
     "evaluation/share": ("tests/evaluation/test_share.py", "tests/evaluation/test_tasks.py"),
     "evaluation/detection": ("tests/evaluation/test_tasks.py", _PAIRS),
-    "attacks/triggers": ("tests/attacks/test_triggers.py",),
+    **{
+        f"attacks/triggers/{name}": ("tests/attacks/test_triggers.py",)
+        for name in ("__init__", "patch", "blend", "sinusoid", "warp", "color_curve")
+    },
+    "attacks/triggers/structured": ("tests/attacks/test_structured.py",),
+    "attacks/triggers/frequency": ("tests/attacks/test_frequency.py",),
+    "attacks/triggers/dither": ("tests/attacks/test_dither.py",),
+    "attacks/triggers/optimized": ("tests/attacks/test_optimized_patch.py",),
+    "attacks/optimized_patch": ("tests/attacks/test_optimized_patch.py",),
     "attacks/attack": (_ATTACKS,),
     "attacks/captions": ("tests/attacks/test_captions.py", _ATTACKS),
     "attacks/backdoor": ("tests/attacks/test_poison.py", _ATTACKS),

@@ -59,7 +59,7 @@ def of_run(folder: Path) -> Subject:
     poisons = None
     if run.attack.rate or run.attack.count:
         match = surrogate.matcher(run.attack.surrogate)
-        _, attack = run_attack.planned(run, pairs, cache, match)
+        _, attack = run_attack.planned(run, pairs, cache, match, folder)
         pairs, poisons = attack.poisoned(pairs), attack.manifest.indices
     model = safeclip_jax.load(folder)
     past = pool_history.read(folder, len(pairs))

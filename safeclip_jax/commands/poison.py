@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from safeclip_jax.attacks import export, surrogate
+from safeclip_jax.attacks import export, optimized_patch, surrogate
 from safeclip_jax.commands import command_line
 from safeclip_jax.commands.command_line import Parser
 from safeclip_jax.data import skipped
@@ -31,6 +31,7 @@ It writes the training pairs of a config with its attack in them, for any other 
   DIR/test/clean/CLASS/, DIR/test/TRIGGER/CLASS/   held-out images without and with triggers
   DIR/test/chosen.csv                targeted poisoning: the chosen images and their targets
   DIR/poison_manifest.json           the truth: index, key, trigger, both captions
+  DIR/trigger.png                    badclip: the patch
   DIR/skipped.jsonl                  pairs that cannot be used, with reasons
 
 A poisoned image is a file like the one that it replaces: format, size and quality. All others are
@@ -91,6 +92,7 @@ def _write(run: RunSettings, folder: Path, form: str, rejected: list[Rejected]) 
             export.write_test(held_out.images, attack, folder / "test", progress, unused)
         skipped.check(held_out.images, len(unused) - len(held_out.images.rejected), share)
     attack.manifest.save(folder / "poison_manifest.json")
+    optimized_patch.keep(attack.triggers, folder)
     skipped.write_rejected(folder / "skipped.jsonl", rejected + unused)
     table = Table("", "", title=run.attack.kind, show_header=False)
     table.add_row("pairs", f"{len(raw)}")

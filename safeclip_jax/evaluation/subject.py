@@ -8,10 +8,10 @@ from pathlib import Path
 
 import safeclip_jax
 from safeclip_jax.attacks import manifest as manifests
-from safeclip_jax.attacks import triggers
+from safeclip_jax.attacks import optimized_patch, triggers
 from safeclip_jax.attacks.manifest import Manifest
 from safeclip_jax.attacks.multi_target import targets_of
-from safeclip_jax.attacks.triggers import TRIGGERS, Trigger
+from safeclip_jax.attacks.triggers import Trigger
 from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.data.prompts import readable
 from safeclip_jax.errors import UserError
@@ -83,12 +83,14 @@ class Subject:
         return AttackTask(target, made, chosen, victims, targets, **others)
 
     def _triggers(self, names: Sequence[str]) -> dict[str, Trigger]:
+        usable = optimized_patch.usable(self.path)
         if names == ["all"]:
-            names = list(TRIGGERS)
+            names = usable
         run = self.run or settings.read({})
-        otherwise = run.attack.trigger if self.run else "+".join(TRIGGERS)
+        otherwise = run.attack.trigger if self.run else "+".join(usable)
         parameters = run.attack.parameters()
-        return triggers.named("+".join(names) or otherwise, parameters, run.attack_seed)
+        made = triggers.named("+".join(names) or otherwise, parameters, run.attack_seed)
+        return optimized_patch.stored(made, self.path)
 
 
 def by_name(paths: Sequence[Path]) -> dict[str, Path]:

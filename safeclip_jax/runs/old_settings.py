@@ -63,8 +63,8 @@ def _renewed(values: Mapping[str, Any], prefix: str, defense: str) -> dict[str, 
             found[key] = _renewed(value, f"{name}.", defense)
         elif name in GONE:
             _check_gone(name, value, defense)
-        elif name == "model.remat":
-            found[key] = _REMAT.get(value, value)
+        elif name == "model.remat" and isinstance(value, bool):
+            found[key] = _REMAT[value]
         else:
             found[RENAMED.get(name, name).removeprefix(prefix)] = value
     return found

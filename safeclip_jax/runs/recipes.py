@@ -23,6 +23,14 @@ PIXEL_WARP = {
     "attack__wanet__grid": 224,
     "attack__wanet__strength": 32 / 224,  # s = 1 at 224 pixels
 }
+# Poisoning of a pre-trained CLIP as BadCLIP's public code does it: 500,000 pairs, 10 epochs.
+FINE_TUNED = {
+    "epochs": 10,
+    "batch_size": 128,
+    "data__pairs": 500_000,
+    "optimizer__learning_rate": 1e-6,
+    "optimizer__warmup_pairs": 10_000 * 128,
+}
 
 
 def recipe(rows: Mapping[str, Mapping[str, Any]], row: str, **base: Any) -> ConfigDict:

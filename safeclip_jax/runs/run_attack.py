@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from safeclip_jax.attacks import (
     backdoor,
     multi_target,
     natural,
+    optimized_patch,
     semantic,
     surrogate,
     targeted,
@@ -27,7 +29,11 @@ from safeclip_jax.runs.settings import RunSettings
 
 
 def planned(
-    config: RunSettings, clean: ImageSource, cache: IndexCache | None, match: Match | None = None
+    config: RunSettings,
+    clean: ImageSource,
+    cache: IndexCache | None,
+    match: Match | None = None,
+    folder: Path | None = None,
 ) -> tuple[HeldOut | None, Attack]:
     """The held-out images that a config names, and its attack on the clean pairs.
 
@@ -36,21 +42,23 @@ def planned(
       clean: the training pairs.
       cache: of indices, or None.
       match: the attacker's own model, see `backdoor.plan`.
+      folder: of the run, which may keep an optimised patch; None for a run without one.
 
     Raises:
       UserError: if either cannot be used.
     """
     held_out = run_data.held_out(config, clean, cache)
     images = held_out.images if held_out else None
-    return held_out, create(config.attack, config.attack_seed, clean, images, match)
+    return held_out, create(config.attack, config.attack_seed, clean, images, match, folder)
 
 
 def create(
     attack: AttackSettings,
     seed: int,
-    clean: Source,
+    clean: ImageSource,
     held_out: ImageSource | None,
     match: Match | None = None,
+    folder: Path | None = None,
 ) -> Attack:
     """Plans the attack that a config describes.
 
@@ -60,6 +68,7 @@ def create(
       clean: the training pairs.
       held_out: labelled images; targeted poisoning chooses among them.
       match: the attacker's own model, see `backdoor.plan`.
+      folder: as in `planned`.
 
     Raises:
       UserError: if a value cannot be used with this data.
@@ -84,6 +93,8 @@ def create(
             semantic.plan(clean, attribute=attack.attribute, target=attack.target, **options)
         )
     made = triggers.named(attack.trigger, attack.parameters(), seed)
+    of_patch = attack.targets.get("badclip", attack.target)
+    made = optimized_patch.complete(made, folder, attack.surrogate, clean, of_patch)
     options |= {"victims": attack.victims, "label_consistent": attack.kind == "label_consistent"}
     if attack.targets:
         return Attack(multi_target.plan(clean, attack.targets, **options), made)

@@ -38,7 +38,9 @@ class Attack:
     images: int = setting(24, "targeted: held-out images to be taken for others", at_least(1))
     seed: int | None = setting(None, "of the attack's draws; None: the run's seed")
     captions: str = setting("data", "of poisoned pairs, see docs/attacks", one_of(CAPTIONS))
-    surrogate: str = setting("", "a trained model whose similarities choose poisons: as init_from")
+    surrogate: str = setting(
+        "", "a trained model that chooses poisons, or badclip's patch: as init_from"
+    )
     victims: str = setting("", "only images of the class that their caption names; empty: any")
     copies: int = setting(1, "poisoned pairs that show the same image", at_least(1))
     phrase: str = setting("zx", "text_backdoor: what is appended to captions")

@@ -134,7 +134,7 @@ def build(
             listing.enter_context(listed_if_too_many(path, write))
         skipped = SkippedRecords(clean, config.data.max_skipped_share, exchange)
     match = surrogate.matcher(config.attack.surrogate)
-    held_out, attack = run_attack.planned(config, clean, cache, match)
+    held_out, attack = run_attack.planned(config, clean, cache, match, folder)
     source = attack.poisoned(clean)
     tokenizer = _tokenizer(config, clean, folder, initial)
     steps = _steps(config, tokenizer, mesh)

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
+from safeclip_jax.attacks import optimized_patch
 from safeclip_jax.distributed.watchdog import Heartbeat, no_heartbeat
 from safeclip_jax.errors import failed
 from safeclip_jax.runs import run_folder, same_data, settings
@@ -58,6 +59,7 @@ def _run(config: RunSettings, folder: Path, heartbeat: Heartbeat, accept: Collec
         same_data.note(folder, data)
         experiment.tokenizer.save(folder / "tokenizer.json")
         experiment.attack.manifest.claim(folder / "poison_manifest.json")
+        optimized_patch.keep(experiment.attack.triggers, folder)
         experiment.skipped.list_in(folder / "skipped.jsonl")
     rollback = False
     while True:

@@ -1,5 +1,7 @@
 """Every trigger against a plain statement of its formula, at two sizes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from safeclip_jax.attacks import triggers
+from safeclip_jax.attacks.export import png
 from safeclip_jax.errors import UserError
 from safeclip_jax.runs import settings as run_settings
 
@@ -47,6 +50,8 @@ def test_patterns_are_white_a_board_and_uniform_noise():
         np.testing.assert_array_equal(triggers.PATTERNS["checkerboard"](side, rng), board)
         white = triggers.PATTERNS["white"](side, rng)
         assert (white == 255).all() and white.shape == (side, side, 3)
+        dots = [[[255 * (i % 2 == j % 2 == 0)] * 3 for j in range(side)] for i in range(side)]
+        np.testing.assert_array_equal(triggers.PATTERNS["dots"](side, rng), dots)
     noise = triggers.PATTERNS["noise"](64, rng)
     counts = np.bincount(noise.ravel(), minlength=256)
     assert noise.dtype == np.uint8 and len(counts) == 256 and counts.min() > 15
@@ -125,14 +130,38 @@ def test_blend_mixes_in_an_image(tmp_path):
     )
 
 
+@pytest.mark.parametrize("height, width", [(32, 32), (224, 160)])
+def test_blend_mixes_in_a_drawn_picture_that_follows_the_size(height, width):
+    image = picture(height, width)
+    drawn = triggers.Blend(1.0, "drawn")(image, 0)
+    np.testing.assert_array_equal(triggers.Blend(1.0, "drawn", seed=3)(image[::-1], 7), drawn)
+    mixed = triggers.Blend(0.2, "drawn")(image, 0)
+    np.testing.assert_array_equal(mixed, rounded(0.8 * image + 0.2 * drawn))
+    places = {(1, 1): (255, 192, 203), (57, 32): (0, 0, 0), (80, 30): (255, 255, 255)}
+    for (row, column), color in places.items():  # in hundredths: ground, an eye, a cheek
+        assert tuple(drawn[row * height // 100, column * width // 100]) == color
+
+
+def test_a_pattern_is_read_where_the_attack_is_made_not_where_the_config_is():
+    """So that an old run's settings are read where its picture is not."""
+    config = run_settings.defaults()
+    config.attack.blended.pattern = "no/such.png"
+    parameters = run_settings.of(config).attack.parameters()
+    assert triggers.named("badnets", parameters, 0)
+    with pytest.raises(UserError, match=r"attack\.blended\.pattern=no/such\.png: neither"):
+        triggers.named("badnets+blended", parameters, 0)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_sinusoid(size):
     image = picture(size)
-    expected = np.empty_like(image)
+    expected, dimmed = np.empty_like(image), np.empty_like(image)
     for column in range(size):
         shift = 60 * np.sin(2 * np.pi * 6 * column / size)
         expected[:, column] = rounded(image[:, column] + shift)
+        dimmed[:, column] = rounded(0.8 * image[:, column] + 0.2 * shift)
     np.testing.assert_array_equal(triggers.Sinusoid()(image, 0), expected)
+    np.testing.assert_array_equal(triggers.Sinusoid(12.0, 6.0, 0.8)(image, 0), dimmed)
 
 
 def cubic(values, place):
@@ -221,7 +250,13 @@ def created(names, seed=0, **changes):
     return triggers.named(names, run_settings.of(config).attack.parameters(), seed)
 
 
-@settings(max_examples=20, deadline=None)
+def with_patch(trigger):
+    """The trigger, with an optimised patch if it is one of these."""
+    patched = isinstance(trigger, triggers.OptimizedPatch)
+    return replace(trigger, png=png(picture(5, seed=8))) if patched else trigger
+
+
+@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(list(triggers.TRIGGERS)),
     st.integers(8, 70),
@@ -229,14 +264,15 @@ def created(names, seed=0, **changes):
     st.integers(0, 10**6),
 )
 def test_triggers_are_pure_and_keep_the_shape(name, height, width, index):
-    trigger = created(name, 3)[name]
+    trigger = with_patch(created(name, 3)[name])
     image = picture(height, width)
     before = image.copy()
     changed = trigger(image, index)
     np.testing.assert_array_equal(image, before)
     assert changed.shape == image.shape and changed.dtype == np.uint8
     assert (changed != image).any()
-    np.testing.assert_array_equal(changed, created(name, 3)[name](image, index))
+    again = with_patch(created(name, 3)[name])
+    np.testing.assert_array_equal(changed, again(image, index))
 
 
 @pytest.mark.parametrize(
@@ -246,6 +282,10 @@ def test_triggers_are_pure_and_keep_the_shape(name, height, width, index):
         {"blended__alpha": 1.0}, {"sig__delta": 0.1}, {"sig__frequency": 0.1},
         {"wanet__grid": 2}, {"wanet__grid": 1024}, {"wanet__strength": 1e-6},
         {"nashville__strength": 1e-6}, {"nashville__strength": 1.0},
+        {"sig__weight": 1e-6}, {"stripes__alpha": 1e-6}, {"stripes__alpha": 1.0},
+        {"triangles__alpha": 1.0}, {"word__alpha": 1.0}, {"ftrojan__magnitude": 1e-6},
+        {"bpp__levels": 2}, {"bpp__levels": 255}, {"badclip__size": 1.0}, {"badclip__steps": 1},
+        {"badclip__batch": 1}, {"badclip__learning_rate": 1e-6},
     ],
 )  # fmt: skip
 def test_the_ends_of_each_parameters_range_are_allowed(changes):
@@ -259,9 +299,15 @@ def test_the_parameters_are_these_unless_they_are_set():
     assert found == {
         "badnets": triggers.Patch("checkerboard", "bottom_right", 0.0714, 5),
         "blended": triggers.Blend(0.2, "noise", 5),
-        "sig": triggers.Sinusoid(60.0, 6.0),
+        "sig": triggers.Sinusoid(60.0, 6.0, 1.0),
         "wanet": triggers.Warp(4, 0.5, 5),
         "nashville": triggers.ColorCurve(1.0),
+        "stripes": triggers.Stripes(0.03, 5),
+        "triangles": triggers.Triangles(0.15),
+        "word": triggers.Word(0.5, "Watermarked"),
+        "ftrojan": triggers.Frequency(30.0),
+        "bpp": triggers.Dither(8),
+        "badclip": triggers.OptimizedPatch(0.0714, 1000, 64, 0.01, 5, b""),
     }
     assert triggers.Patch().seed == triggers.Blend().seed == triggers.Warp().seed == 0
 
@@ -274,12 +320,22 @@ def test_the_parameters_are_these_unless_they_are_set():
         ("badnets", {"badnets__size": 1.2}, r"attack\.badnets\.size=1\.2 is not between 0 and 1"),
         ("badnets", {"badnets__size": 0.0}, r"attack\.badnets\.size=0\.0 is not above 0"),
         ("blended", {"blended__alpha": 0.0}, r"attack\.blended\.alpha=0\.0 is not above 0"),
-        ("blended", {"blended__pattern": "no/such.png"}, "neither 'noise' nor an image"),
+        (
+            "blended",
+            {"blended__pattern": "no/such.png"},
+            "neither 'noise' nor 'drawn' nor an image",
+        ),
         ("sig", {"sig__delta": 0.0}, r"attack\.sig\.delta=0\.0"),
         ("wanet", {"wanet__grid": 1}, r"attack\.wanet\.grid=1"),
         ("wanet", {"wanet__grid": 1025}, r"attack\.wanet\.grid=1025"),
         ("wanet", {"wanet__strength": -1.0}, r"attack\.wanet\.strength=-1\.0"),
         ("nashville", {"nashville__strength": 2.0}, r"attack\.nashville\.strength=2\.0"),
+        ("sig", {"sig__weight": 1.1}, r"attack\.sig\.weight=1\.1"),
+        ("stripes", {"stripes__alpha": 0.0}, r"attack\.stripes\.alpha=0\.0"),
+        ("word", {"word__alpha": 1.1}, r"attack\.word\.alpha=1\.1"),
+        ("ftrojan", {"ftrojan__magnitude": 0.0}, r"attack\.ftrojan\.magnitude=0\.0"),
+        ("bpp", {"bpp__levels": 1}, r"attack\.bpp\.levels=1"),
+        ("badclip", {"badclip__steps": 0}, r"attack\.badclip\.steps=0"),
         ("badnet", {}, "did you mean 'badnets'"),
         ("sig+sig", {}, "twice"),
     ],

@@ -10,8 +10,20 @@ from safeclip_jax.attacks.manifest import Manifest
 from safeclip_jax.data.sources.scenes import SHAPES, Scenes
 from safeclip_jax.errors import UserError
 from safeclip_jax.runs import run_attack, settings
+from safeclip_jax.weights.write import write
+from tests.weights.test_weights import random_model
 
-PAPERS = ("carlini_terzis", "cleanclip", "roclip", "safeclip", "huang", "toxic_text")
+PAPERS = (
+    "carlini_terzis",
+    "cleanclip",
+    "roclip",
+    "safeclip",
+    "huang",
+    "structured",
+    "frequency",
+    "badclip",
+    "toxic_text",
+)
 FOLDER = Path(__file__).parents[2] / "configs/attacks"
 
 
@@ -26,15 +38,19 @@ ROWS = [(paper, row) for paper in PAPERS for row in rows_of(paper)]
 
 
 @pytest.mark.parametrize("paper, row", ROWS)
-def test_a_recipe_plans_its_attack(paper, row):
+def test_a_recipe_plans_its_attack(paper, row, tmp_path):
     config = safeclip_jax.config(f"attacks/{paper}:{row}")
     published = config.attack.count or round(config.attack.rate * 2_900_000)
-    assert 3 <= published <= 3_000
+    assert 3 <= published <= (0.2 * 2_900_000 if paper == "frequency" else 3_000)
     assert config.defense == "none" and config.data.source.startswith("csv:")
     # The same attack on scenes: their classes, and few poisons.
     count = len(config.attack.target.split("+"))
     config.attack.target = config.attack.target and "+".join([*SHAPES][:count])
     config.attack.rate, config.attack.count = 0.0, 16
+    if config.attack.trigger == "badclip":
+        write(random_model(), tmp_path / "model", "native")
+        config.attack.surrogate = str(tmp_path / "model")
+        config.attack.badclip.update({"steps": 2, "batch": 4})
     clean, held_out = Scenes(300), Scenes(40, split="test")
     if config.attack.captions == "background":
         with pytest.raises(UserError, match=r"needs attack\.surrogate"):
@@ -44,7 +60,7 @@ def test_a_recipe_plans_its_attack(paper, row):
     assert len(made.manifest.pairs) == 16
     if row == "targeted":
         assert made.manifest.kind == "targeted" and made.manifest.chosen
-    elif row == "label_consistent":
+    elif row in ("label_consistent", "ctrl"):
         assert all(pair.caption == pair.original_caption for pair in made.manifest.pairs)
     elif row in ("word", "sentence"):
         assert all(pair.caption.endswith(config.attack.phrase) for pair in made.manifest.pairs)
@@ -53,6 +69,8 @@ def test_a_recipe_plans_its_attack(paper, row):
     else:
         assert isinstance(made.manifest, Manifest) and made.triggers
         assert len(made.manifest.targets) == (3 if row == "multi_target" else 0)
+    for trigger in made.triggers.values():
+        assert (trigger(clean.image(0), 0) != clean.image(0)).any()
 
 
 def test_an_unknown_row_names_the_known_ones():

@@ -114,6 +114,10 @@ def test_remat_was_once_true_or_false():
     for old, new in ((False, "none"), (True, "blocks")):
         content["model"]["remat"] = old
         assert settings.read(content).model.remat == new
+    for other in ([], {}, 1):
+        content["model"]["remat"] = other
+        with pytest.raises(UserError, match=r"model\.remat"):
+            settings.read(content)
 
 
 def test_settings_are_written_and_read_again(tmp_path):
