@@ -88,7 +88,14 @@ def test_the_demo_grid_has_the_cells_that_are_promised(tmp_path):
             assert (cell.run.attack.rate > 0) == (cell.attack != "clean data")
 
 
-@pytest.mark.parametrize("path", sorted(Path("configs").glob("grid_*.py")), ids=str)
+@pytest.mark.parametrize(
+    "path",
+    [
+        *sorted(Path("configs").glob("grid_*.py")),
+        *sorted(Path("experiments/configs").glob("grid_*.py")),
+    ],
+    ids=str,
+)
 def test_every_grid_has_a_folder_for_each_cell_and_the_runs_that_cells_need(path, tmp_path):
     cells = grid.of(grid.load(str(path)), tmp_path)
     folders = {cell.folder for cell in cells}
