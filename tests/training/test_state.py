@@ -23,12 +23,15 @@ def small(config):
 @pytest.mark.parametrize("defense", DEFENSES)
 def test_banks_are_there_where_an_objective_uses_them(defense, small, monkeypatch):
     small.defense = defense
-    if defense == "cleanclip":
+    if defense in ("cleanclip", "par"):
         monkeypatch.setattr(type(settings.of(small).plan), "check", lambda *_: None)
     state = jax.eval_shape(build(small).initial_state)
-    assert state.kept.keys() == BANKS.get(defense, set())
-    for bank in state.kept.values():
-        assert bank.rows.shape == (2, 64, 64)
+    anchor = {"anchor"} if defense == "par" else set()
+    assert state.kept.keys() == BANKS.get(defense, anchor)
+    for name in state.kept.keys() - anchor:
+        assert state.kept[name].rows.shape == (2, 64, 64)
+    if anchor:
+        assert jax.tree.structure(state.kept["anchor"]) == jax.tree.structure(state.variables)
 
 
 def test_a_run_that_is_too_short_for_the_banks_has_none(small):
