@@ -77,7 +77,10 @@ def test_audit(model, tmp_path, flags, message):
     "flags, message",
     [
         (["--source", "csv:x.csv", "--count", "9"], "--count is of scenes"),
-        (["--source", "csv:x.csv", "--split", "test"], "--split is read by scenes, relations, tfds"),
+        (
+            ["--source", "csv:x.csv", "--split", "test"],
+            "--split is read by scenes, relations, tfds",
+        ),
         (["--source", "scenes", "--allow-missing"], "--allow-missing is read by webdataset"),
         (["--source", "scenes", "--size", "0", "--quality", "50"], "--quality changes nothing"),
         (["--source", "cvs:x"], "unknown --source 'cvs': did you mean 'csv'"),
