@@ -222,13 +222,10 @@ def cases(args: argparse.Namespace, folder: Path) -> Iterator[Case]:
             rounds=args.rounds,
             round_seconds=args.round_seconds,
         )
-        yield of(OURS, "unimodal")
-        if not args.prepared:
-            yield of(WHOLE, "unimodal")
-        if args.prepared:
-            yield of(OURS, "clip")
         if args.peer:
             yield of(PEER, "unimodal")
+        yield of(OURS, "unimodal")
+        yield of(OURS, "clip") if args.prepared else of(WHOLE, "unimodal")
         if args.on_device and not workers:
             yield of(ON_DEVICE, "unimodal")
             yield of(WHOLE_ON_DEVICE, "unimodal")
@@ -271,30 +268,29 @@ def main() -> None:
     deadline, device = apart.Deadline(args.seconds), eaten(args.against)
     found = ResultFile(args.json)
     with tempfile.TemporaryDirectory() as name:
-        table = write_pairs(Path(name), args.pairs)
+        pairs = write_pairs(Path(name), args.pairs)
         if args.prepared:
-            prepare.run(Table(str(table)), Path(name) / "shards", size=SIDE, threads=CORES)
+            prepare.run(Table(str(pairs)), Path(name) / "shards", size=SIDE, threads=CORES)
         runner = apart.Runner("benchmarks.input_pipeline", deadline)
         for case, result in runner.all([*map(dataclasses.asdict, cases(args, Path(name)))]):
             shown = {k: case[k] for k in ("reader", "objective", "workers", "prepared")}
             eats = device.get(case["objective"])
             if eats and "pairs/s" in result:
                 result["of the device's %"] = round(100 * result["pairs/s"] / eats, 1)
-            found.add(shown | result)
-    print(f"\n{markdown.table(compared(found.rows))}\n\n{found.path}")
+            found.add(shown | result | against_the_peer(shown | result, found.rows))
+    columns = list(dict.fromkeys(name for row in found.rows for name in row))
+    table = [{name: row.get(name, "–") for name in columns} for row in found.rows]
+    print(f"\n{markdown.table(table)}\n\n{found.path}")
 
 
-def compared(rows: list[dict]) -> list[dict]:
-    """The rows with the same columns, and the ratio to the peer with as many workers."""
-    theirs = {row["workers"]: row.get("pairs/s") for row in rows if row["reader"] == PEER}
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    found = []
-    for row in rows:
-        rate, other = row.get("pairs/s"), theirs.get(row["workers"])
-        same = row["objective"] == "unimodal" and rate and other
-        values = {name: row.get(name, "–") for name in columns}
-        found.append(values | {"× the peer": round(rate / other, 2) if same else "–"})
-    return found
+def against_the_peer(row: dict, before: list[dict]) -> dict[str, float]:
+    """A row's rate over that of the peer with the same work and as many workers, if it ran."""
+    same = ("objective", "workers")
+    for other in (*before, row):
+        alike = all(other[name] == row[name] for name in same)
+        if other["reader"] == PEER and alike and "pairs/s" in other and "pairs/s" in row:
+            return {"times_the_peer": round(row["pairs/s"] / other["pairs/s"], 2)}
+    return {}
 
 
 if __name__ == "__main__":
