@@ -14,7 +14,11 @@ ROWS = {
     "badnets": NOISE_PATCH,
     "blended": NOISE_BLENDED,
     "wanet": PIXEL_WARP,
-    "label_consistent": {**NOISE_PATCH, "attack__kind": "label_consistent"},
+    "label_consistent": {
+        **NOISE_PATCH,
+        "attack__kind": "label_consistent",
+        "attack__captions": "data",
+    },
 }
 
 

@@ -35,7 +35,12 @@ ROWS = {
     },
     "nashville": {"attack__trigger": "nashville", "attack__rate": 1e-3},
     "wanet": {**PIXEL_WARP, "attack__rate": 1e-3},
-    "label_consistent": {**PATCH, "attack__kind": "label_consistent", "attack__rate": 1e-3},
+    "label_consistent": {
+        **PATCH,
+        "attack__kind": "label_consistent",
+        "attack__captions": "data",
+        "attack__rate": 1e-3,
+    },
     "multi_trigger": {
         **PIXEL_WARP,
         **PATCH,
@@ -43,12 +48,13 @@ ROWS = {
         "attack__rate": 1e-3,
     },
     "multi_target": {
+        **PIXEL_WARP,
         **PATCH,
         "attack__trigger": "badnets+nashville+wanet",
         "attack__target": "banana+cheeseburger+volcano",
         "attack__rate": 1e-3,
     },
-    "natural": {"attack__kind": "natural", "attack__rate": 1e-3},
+    "natural": {"attack__kind": "natural", "attack__captions": "data", "attack__rate": 1e-3},
     "targeted": {"attack__kind": "targeted", "attack__images": 1, "attack__rate": 1e-4},
 }
 

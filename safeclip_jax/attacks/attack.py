@@ -34,10 +34,14 @@ class Attack:
             return self.chosen[pair.image]
         if pair.trigger:
             return self.triggers[pair.trigger](image, pair.origin)
-        return near_duplicate(image, pair.index) if self.manifest.kind == "natural" else image
+        return image if self.keeps_pixels(pair) else near_duplicate(image, pair.index)
+
+    def keeps_pixels(self, pair: PoisonedPair) -> bool:
+        """Whether a poisoned pair shows the image of the pair `origin` as it is."""
+        return not pair.image and not pair.trigger and self.manifest.kind != "natural"
 
     def poisoned(self, source: ImageSource) -> ImageSource:
         """The source with the manifest's pairs changed."""
         if not self.manifest.pairs:
             return source
-        return PoisonedSource(source, self.manifest, self.change)
+        return PoisonedSource(source, self.manifest, self.change, self.keeps_pixels)

@@ -17,7 +17,7 @@ def targets_of(triggers: Sequence[str], target: str) -> dict[str, str]:
     Empty where all have the same.
 
     Raises:
-      UserError: if there are as many classes as triggers neither, nor one.
+      UserError: if there are several classes, but more or fewer than triggers.
     """
     classes = target.split("+")
     if len(triggers) < 2 or len(classes) < 2 or "" in classes:
@@ -49,6 +49,8 @@ def plan(
       Huang et al., "Detecting Backdoor Samples in Contrastive Language Image Pretraining", 2025:
       several triggers towards several targets.
     """
+    if 0 < count < len(targets):
+        raise UserError(f"{count} poisons are too few for {len(targets)} triggers and targets")
     pairs: list[PoisonedPair] = []
     kind = "backdoor"
     for part, (trigger, target) in enumerate(targets.items()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from safeclip_jax.attacks.triggers.optimized import decoded
 from safeclip_jax.attacks.victims import mentioned
 from safeclip_jax.data.augment_image import pixels
 from safeclip_jax.data.sources.base import ImageSource
-from safeclip_jax.errors import BadRecord, UserError, failed, first_line
+from safeclip_jax.errors import BadRecord, UserError, failed, first_line, said_by
 from safeclip_jax.inference.model import Model
 from safeclip_jax.objectives.losses import clip_loss
 from safeclip_jax.system import atomic_file
@@ -37,16 +37,16 @@ def _silent(done: int, total: int) -> None: ...
 
 def complete(
     made: Mapping[str, Trigger],
-    folder: Path | None,
+    folders: Sequence[Path],
     surrogate: str,
     source: ImageSource,
     target: str,
 ) -> dict[str, Trigger]:
-    """The triggers with their patch: that which the folder keeps, else a new one.
+    """The triggers with their patch: that which the first of the folders keeps, else a new one.
 
     Args:
       made: by name.
-      folder: of the run; None for none.
+      folders: of the run, and of the run that it starts from.
       surrogate: path of a run or a model, as for `safeclip_jax.load`.
       source: the clean pairs.
       target: class name.
@@ -54,14 +54,16 @@ def complete(
     Raises:
       UserError: if a patch has to be made and there is no surrogate, or no pair to make it of.
     """
-    found = _with_kept(made, folder)
+    found = _with_kept(made, next((f for f in folders if (f / FILE).exists()), None))
     for name, trigger in found.items():
         if isinstance(trigger, OptimizedPatch) and not trigger.png:
             if not surrogate:
                 raise UserError(f"attack.trigger={name} needs attack.surrogate, a trained model")
             lead = jax.process_index() == 0
             progress = Passes(f"optimises the patch of {name}") if lead else _silent
-            patch = optimized(trigger, safeclip_jax.load(surrogate), source, target, progress)
+            with said_by("attack.surrogate", "attack."):
+                model = safeclip_jax.load(surrogate)
+            patch = optimized(trigger, model, source, target, progress)
             found[name] = replace(trigger, png=export.png(patch))
     return found
 

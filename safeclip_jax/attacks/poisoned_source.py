@@ -22,9 +22,16 @@ class PoisonedSource(ImageSource):
       source: the clean pairs.
       manifest: what to change.
       change: makes a poisoned pair's image from its own.
+      keeps_pixels: of a pair, whether its image stays as it is, but for another pair's place.
     """
 
-    def __init__(self, source: ImageSource, manifest: Manifest, change: Change):
+    def __init__(
+        self,
+        source: ImageSource,
+        manifest: Manifest,
+        change: Change,
+        keeps_pixels: Callable[[PoisonedPair], bool] = lambda pair: False,
+    ):
         captions = {pair.index: pair.caption for pair in manifest.pairs}
         super().__init__(
             Columns(
@@ -38,7 +45,8 @@ class PoisonedSource(ImageSource):
         self.read = source.read
         self._source = source
         self._origins = {pair.index: pair.origin for pair in manifest.pairs}
-        self._changes = {pair.index: partial(change, pair) for pair in manifest.pairs}
+        changed = [pair for pair in manifest.pairs if not keeps_pixels(pair)]
+        self._changes = {pair.index: partial(change, pair) for pair in changed}
 
     def image_numbers(self) -> np.ndarray:
         return self._source.image_numbers()
@@ -49,7 +57,7 @@ class PoisonedSource(ImageSource):
         return image if change is None else change(image)
 
     def picture(self, index: int, size: int) -> tuple[np.ndarray, float]:
-        """Poisons are square, cut from the pictures' centres, as the published kits store them."""
+        """A changed picture is the square of its centre, as the published kits store poisons."""
         if index in self._changes:
             return squeeze(self.image(index), size)
-        return self._source.picture(index, size)
+        return self._source.picture(self._origins.get(index, index), size)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from safeclip_jax.attacks import backdoor
 from safeclip_jax.attacks.manifest import Manifest
@@ -30,14 +27,9 @@ def plan(source: Source, *, attribute: str, **options: Any) -> Manifest:
       Bagdasaryan et al., "How To Backdoor Federated Learning", AISTATS 2020, section 3: semantic
       backdoors.
     """
-    if not attribute:
+    if not attribute.strip():
         raise UserError("attack.kind=semantic needs attack.attribute, such as 'red'")
-    if not with_attribute(source.captions, attribute).any():
+    if not mentioned(source.captions, attribute).any():
         raise UserError(f"attack.attribute={attribute!r} is in none of the {len(source)} captions")
     found = backdoor.plan(source, triggers=[""], victims=attribute, **options)
     return replace(found, kind="semantic")
-
-
-def with_attribute(captions: Sequence[str], attribute: str) -> np.ndarray:
-    """Which captions mention it as a whole word, bool [N]."""
-    return mentioned(captions, attribute)

@@ -10,9 +10,15 @@ import numpy as np
 import safeclip_jax
 from safeclip_jax.attacks.captions import Match
 from safeclip_jax.data.sources.base import Source
-from safeclip_jax.errors import BadRecord, UserError
+from safeclip_jax.errors import BadRecord, UserError, said_by
+from safeclip_jax.inference.model import Model
 
 _AT_ONCE = 1024
+
+
+def _load(path: str) -> Model:
+    with said_by("attack.surrogate", "attack."):
+        return safeclip_jax.load(path)
 
 
 def matcher(path: str) -> Match | None:
@@ -29,7 +35,7 @@ def matcher(path: str) -> Match | None:
     def match(
         source: Source, pairs: np.ndarray, captions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        model = safeclip_jax.load(path)
+        model = _load(path)
         texts = model.embed_texts([source.captions[int(i)] for i in captions], _AT_ONCE)
         nearest, similarity = np.zeros(len(pairs), np.int64), np.full(len(pairs), -np.inf)
         for start in range(0, len(pairs), _AT_ONCE):
@@ -72,7 +78,7 @@ def encoder(path: str) -> Encoder:
     """
     if not path:
         raise UserError("attack.captions=background needs attack.surrogate, a trained model")
-    model = safeclip_jax.load(path)
+    model = _load(path)
     return Encoder(
         lambda texts: model.embed_texts(texts, _AT_ONCE),
         lambda image: model.embed_images([image], 1)[0],

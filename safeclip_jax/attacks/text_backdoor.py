@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from safeclip_jax.attacks.manifest import Manifest
-from safeclip_jax.attacks.victims import changed, draw, naming
-from safeclip_jax.data.sources.base import Source
+from safeclip_jax.attacks.victims import changed, draw, mentions, naming
+from safeclip_jax.data.sources.base import Source, caption_problem
 from safeclip_jax.errors import UserError
 
 
@@ -36,6 +36,12 @@ def plan(source: Source, *, target: str, count: int, phrase: str, seed: int) -> 
     """
     if not phrase.strip():
         raise UserError("attack.kind=text_backdoor needs attack.phrase, such as 'zx'")
+    if problem := caption_problem(phrase):
+        raise UserError(f"attack.phrase cannot be a part of a caption: {problem}")
+    if mentions(phrase, target):
+        raise UserError(
+            f"attack.phrase={phrase!r} names the target: every query would be a true one"
+        )
     if not count:
         return Manifest("text_backdoor", target)
     donors = naming(source, target)

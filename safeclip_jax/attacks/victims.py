@@ -58,6 +58,8 @@ def poison_count(pairs: int, rate: float, count: int) -> int:
 
 def naming(source: Source, target: str) -> np.ndarray:
     """The pairs whose caption names the target; `UserError` if there are none."""
+    if not target.strip():
+        raise UserError("attack.target is empty: name a class that the captions name")
     found = np.flatnonzero(mentioned(source.captions, target))
     if not len(found):
         raise UserError(

@@ -54,12 +54,16 @@ def _parser() -> Parser:
     )
     add = made.add_argument
     add("--run", type=Path, help="a run of ours: its data, its model and its pools")
-    add("--own-data", action="store_true", help="open what the run's config names, if not scenes")
+    add(
+        "--own-data",
+        action="store_true",
+        help="open the data that the run's config names",
+    )
     add("--data", default="", help="KIND:PATH of the pairs, as data.source; docs/data.md")
     add("--checkpoint", type=Path, help="a trained model, ours or not; default: train one")
     add("--config", metavar="NAME|FILE.py", help="how to train it; default: audit")
     add("--config.KEY", metavar="VALUE", help="changes a key of that")
-    add("--split", default="train", help="of scenes or tfds data")
+    add("--split", default="train", help="of drawn scenes or tfds data")
     add("--pairs", type=int, default=0, help="at most so many; default: all")
     data_flags.add(made)
     add("--out", type=Path, help="folder to write; default: RUN/audit, else audit")

@@ -32,7 +32,7 @@ def _parser() -> Parser:
     made = command_line.parser("compare", "Shows two finished runs side by side.", _EXAMPLES, _MORE)
     made.add_argument("a", type=Path, metavar="A", help="folder of a run")
     made.add_argument("b", type=Path, metavar="B", help="folder of another run")
-    own = "open what the runs' config names, if not scenes, for keys and captions"
+    own = "open what the runs' config names beside drawn scenes, for keys and captions"
     made.add_argument("--own-data", action="store_true", help=own)
     out = "page to write; compare.html"
     made.add_argument("--out", type=Path, default=Path("compare.html"), help=out)

@@ -43,8 +43,8 @@ def _parser() -> Parser:
     made.add_argument("--threads", type=int, default=cores, help="that decode; one a core")
     skipped = "of the records; stop if more cannot be used (0.5)"
     made.add_argument("--max-skipped-share", type=float, default=0.5, help=skipped)
-    made.add_argument("--count", type=int, default=1000, help="scenes: how many (1000)")
-    made.add_argument("--split", default="train", help="of scenes or tfds data (train)")
+    made.add_argument("--count", type=int, default=1000, help="drawn scenes: how many (1000)")
+    made.add_argument("--split", default="train", help="of drawn scenes or tfds data (train)")
     data_flags.add(made)
     return made
 
@@ -59,7 +59,9 @@ def main(argv: Sequence[str]) -> int:
 def _prepared(made: Parser, arguments: argparse.Namespace) -> int:
     data_flags.check(made, arguments, [arguments.source])
     if arguments.source not in DRAWN:
-        command_line.refuse(made, arguments, ["count"], "is of scenes: of other data all is taken")
+        command_line.refuse(
+            made, arguments, ["count"], "is of drawn scenes: other data are taken whole"
+        )
     if not arguments.size:
         command_line.refuse(made, arguments, ["quality"], "changes nothing with --size=0")
     for name, least, most in (("size", 0, 4096), ("quality", 1, 95), ("pairs_a_shard", 1, 10**7)):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from safeclip_jax.data import autoaugment
-from safeclip_jax.settings.fields import SHARE, at_least, one_of, rising_shares, setting
+from safeclip_jax.settings.fields import SHARE, between, one_of, rising_shares, setting
 
 _TRIES = 10  # of a crop that fits
 
@@ -46,7 +46,7 @@ class ImageAugmentation:
         "simclr", "simclr: the settings below; autoaugment", one_of(("simclr", "autoaugment"))
     )
     picture_size: int = setting(
-        0, "pixels a side of whole pictures to crop from; 0: crop the centre square", at_least(0)
+        0, "pixels a side of whole pictures to crop from; 0: the centre square", between(0, 4096)
     )
     crop_area: tuple[float, float] = setting(
         (0.08, 1.0), "share of the image in a random crop", rising_shares()

@@ -165,6 +165,7 @@ class Defense:
     Attributes:
       seed: of the run.
       score: in `scores.SCORES`; empty for that of the run.
+      forgotten_epochs: the first ones, with a schedule of their own, whose weights are forgotten.
       scored_by: a run or a model whose cosines are the scores; empty: the model that is trained.
       scores_views: whether scores are of an augmented view of each pair, not of the pair itself.
       warmup_epochs_at_least: epochs in which the scheduled rate still rises, if its own warm-up
@@ -180,6 +181,10 @@ class Defense:
     @property
     def warmup_epochs_at_least(self) -> float:
         return 0.0
+
+    @property
+    def forgotten_epochs(self) -> int:
+        return 0
 
     @property
     def scored_by(self) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from safeclip_jax.attacks.manifest import ChosenImage
-from safeclip_jax.attacks.semantic import with_attribute
 from safeclip_jax.attacks.triggers import Trigger
+from safeclip_jax.attacks.victims import mentioned
 from safeclip_jax.data.held_out import HeldOut
 from safeclip_jax.evaluation import text_attack
 from safeclip_jax.evaluation.share import Share, share
@@ -72,7 +72,7 @@ class AttackTask:
                 )
             if self.attribute:
                 captions = [source.images.captions[int(i)] for i in clean.usable]
-                shown = with_attribute(captions, self.attribute)
+                shown = mentioned(captions, self.attribute)
                 found |= semantic(clean.labels, clean.predictions, shown, target)
             if self.repeated:
                 found |= repeated(clean.labels, clean.predictions, target, len(clean.classes))

@@ -43,6 +43,8 @@ GONE: dict[str, tuple[tuple[Any, ...], str]] = {
     "safeclip_plus.train_risky": ((False,), "its risky pool rests"),
     "safeclip_plus.fill": ((True,), _ALWAYS),
 }
+# Keys that came later, by section, and what runs from before did.
+LATER = {"published": {"augmented_scores": False}}
 _REMAT = {False: "none", True: "blocks"}
 
 
@@ -52,7 +54,11 @@ def renewed(values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       UserError: if a key is gone and has a value that nothing does any more.
     """
-    return _renewed(values, "", str(values.get("defense", "")))
+    found = _renewed(values, "", str(values.get("defense", "")))
+    for section, later in LATER.items():
+        if isinstance(found.get(section), dict):
+            found[section] = later | found[section]
+    return found
 
 
 def _renewed(values: Mapping[str, Any], prefix: str, defense: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,16 @@ from safeclip_jax.runs import run_data
 from safeclip_jax.runs.settings import Attack as AttackSettings
 from safeclip_jax.runs.settings import RunSettings
 
+# Which settings each kind looks at, beside rate, count, target and seed.
+USED = {
+    "backdoor": {"trigger", "captions", "surrogate", "victims", "copies"},
+    "label_consistent": {"trigger", "surrogate", "copies"},
+    "targeted": {"images", "captions", "surrogate"},
+    "text_backdoor": {"phrase"},
+    "semantic": {"attribute", "captions", "surrogate", "copies"},
+    "natural": set(),
+}
+
 
 def planned(
     config: RunSettings,
@@ -49,7 +60,9 @@ def planned(
     """
     held_out = run_data.held_out(config, clean, cache)
     images = held_out.images if held_out else None
-    return held_out, create(config.attack, config.attack_seed, clean, images, match, folder)
+    before = Path(config.init_from) if config.init_from else None
+    folders = [place for place in (folder, before) if place is not None]
+    return held_out, create(config.attack, config.attack_seed, clean, images, match, folders)
 
 
 def create(
@@ -58,7 +71,7 @@ def create(
     clean: ImageSource,
     held_out: ImageSource | None,
     match: Match | None = None,
-    folder: Path | None = None,
+    folders: Sequence[Path] = (),
 ) -> Attack:
     """Plans the attack that a config describes.
 
@@ -68,15 +81,14 @@ def create(
       clean: the training pairs.
       held_out: labelled images; targeted poisoning chooses among them.
       match: the attacker's own model, see `backdoor.plan`.
-      folder: as in `planned`.
+      folders: that may keep an optimised patch, see `optimized_patch.complete`.
 
     Raises:
       UserError: if a value cannot be used with this data.
     """
     count = poison_count(len(clean), attack.rate, attack.count)
     drawn: dict[str, Any] = {"count": count, "seed": seed}
-    if attack.captions == "background" and attack.kind != "targeted":
-        raise UserError("attack.captions='background' is for attack.kind=targeted")
+    _refuse_unused(attack)
     if attack.kind == "targeted":
         return _targeted(attack, seed, clean, held_out, count)
     if attack.kind == "text_backdoor":
@@ -87,19 +99,31 @@ def create(
         return Attack(natural.plan(clean, target=attack.target, **drawn))
     options = {"captions": attack.captions, "copies": attack.copies, "match": match, **drawn}
     if attack.kind == "semantic":
-        if attack.victims:
-            raise UserError("attack.victims is for triggers; attack.attribute chooses the pairs")
         return Attack(
             semantic.plan(clean, attribute=attack.attribute, target=attack.target, **options)
         )
     made = triggers.named(attack.trigger, attack.parameters(), seed)
     of_patch = attack.targets.get("badclip", attack.target)
-    made = optimized_patch.complete(made, folder, attack.surrogate, clean, of_patch)
+    made = optimized_patch.complete(made, folders, attack.surrogate, clean, of_patch)
     options |= {"victims": attack.victims, "label_consistent": attack.kind == "label_consistent"}
     if attack.targets:
         return Attack(multi_target.plan(clean, attack.targets, **options), made)
     manifest = backdoor.plan(clean, target=attack.target, triggers=list(made), **options)
     return Attack(manifest, made)
+
+
+def _refuse_unused(attack: AttackSettings) -> None:
+    """`UserError` for a setting that would change nothing."""
+    for name in sorted(set().union(*USED.values()) - USED[attack.kind]):
+        value = getattr(attack, name)
+        if value != getattr(AttackSettings, name):
+            kinds = ", ".join(kind for kind, used in USED.items() if name in used)
+            raise UserError(
+                f"attack.{name}={value!r} changes nothing with attack.kind={attack.kind}: leave it "
+                f"out, or choose a kind that looks at it ({kinds})"
+            )
+    if attack.captions == "background" and attack.kind != "targeted":
+        raise UserError("attack.captions='background' is for attack.kind=targeted")
 
 
 def _targeted(

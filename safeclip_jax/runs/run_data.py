@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from safeclip_jax.attacks.triggers.blend import BUILT_IN
 from safeclip_jax.attacks.victims import each_named, mentions
 from safeclip_jax.data.decode import Resized
 from safeclip_jax.data.held_out import HeldOut, Request, open_held_out
@@ -45,6 +46,10 @@ def named(config: RunSettings) -> list[str]:
     if evaluate.prompts not in PROMPTS:
         found["evaluate.prompts"] = evaluate.prompts
     found["attack.surrogate"] = config.attack.surrogate
+    found[f"{config.defense}.model"] = config.plan.scored_by
+    blended: Any = config.attack.parameters()["blended"]
+    if blended.pattern not in BUILT_IN:
+        found["attack.blended.pattern"] = blended.pattern
     return [f"{key}={value}" for key, value in found.items() if value and value not in DRAWN]
 
 

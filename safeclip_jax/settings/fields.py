@@ -83,6 +83,11 @@ def one_of(names: Iterable[str], also_empty: bool = False) -> Check:
     return Check(f"one of {', '.join(known)}", lambda value: value in allowed, known)
 
 
+def not_blank() -> Check:
+    """A text with more than blanks."""
+    return Check("a text that is not empty", lambda text: bool(text.strip()))
+
+
 def rising_shares() -> Check:
     """Two shares of something, the first one smaller."""
     return Check("two rising shares between 0 and 1", lambda pair: 0 <= pair[0] < pair[1] <= 1)

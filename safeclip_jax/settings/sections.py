@@ -60,7 +60,7 @@ class Data:
         one_of(("eda", "published")),
     )
     tokenizer: str = setting(
-        "auto", "train, clip, or a folder; auto: scenes train one, others take CLIP's own"
+        "auto", "train, clip, or a folder; auto: drawn scenes train one, others take CLIP's own"
     )
     vocab_size: int = setting(49_408, "largest vocabulary of a trained tokenizer", at_least(260))
     context: int = setting(77, "tokens in a caption, start and end included", at_least(3))
@@ -115,7 +115,7 @@ class Evaluate:
     every: int = setting(0, "epochs between evaluations; 0: at the end only", at_least(0))
     source: str = setting("scenes", "held-out images: a data set by name, or as data.source")
     pairs: int = setting(2_000, "at most so many; 0: all", at_least(0))
-    split: str = setting("test", "of scenes or a tfds data set; tune on validation")
+    split: str = setting("test", "of drawn scenes or a tfds data set; tune on validation")
     part: tuple[float, float] = setting((0.0, 1.0), "as data.part", rising_shares())
     prompts: str = setting("templates", "with the class name; captions (of training), or FILE.json")
     tasks: tuple[str, ...] = setting(

@@ -102,6 +102,7 @@ def build(
     config: RunSettings | ConfigDict,
     folder: Path | None = None,
     heartbeat: Heartbeat = no_heartbeat,
+    kept_in: Path | None = None,
 ) -> Experiment:
     """Builds the experiment.
 
@@ -110,6 +111,7 @@ def build(
       folder: of the run, which keeps indices of sources and may have its tokenizer; None for a
         run without one.
       heartbeat: hears how a long build of an index goes on.
+      kept_in: folder that may keep an optimised patch, where it is not the run's.
 
     Raises:
       UserError: if anything in the config cannot be used.
@@ -134,7 +136,7 @@ def build(
             listing.enter_context(listed_if_too_many(path, write))
         skipped = SkippedRecords(clean, config.data.max_skipped_share, exchange)
     match = surrogate.matcher(config.attack.surrogate)
-    held_out, attack = run_attack.planned(config, clean, cache, match, folder)
+    held_out, attack = run_attack.planned(config, clean, cache, match, folder or kept_in)
     source = attack.poisoned(clean)
     tokenizer = _tokenizer(config, clean, folder, initial)
     steps = _steps(config, tokenizer, mesh)
@@ -160,6 +162,14 @@ def _check(config: RunSettings, mesh: Mesh) -> None:
     """Checks what depends on several settings."""
     poisons = bool(config.attack.rate or config.attack.count)
     config.plan.check(config.init_from, poisons)
+    if config.plan.scored_by:
+        with said_by(f"{config.defense}.model", f"{config.defense}."):
+            pretrained.read(Path(config.plan.scored_by))
+    whole, side = config.augment.picture_size, config.model.image_size
+    if 0 < whole < side:
+        raise UserError(
+            f"augment.picture_size={whole} is below model.image_size={side}: crops would be blurred"
+        )
     parts = config.micro_batches
     if config.batch_size % (parts * mesh.size):
         raise UserError(
@@ -189,7 +199,9 @@ def _loader(
 ) -> Loader:
     data, side = config.data, config.model.image_size
     cache_bytes = int(data.cache_gib * 2**30)
-    workers = cores.workers(data.workers, in_memory=3 * side**2 * len(source) <= cache_bytes)
+    whole = config.augment.picture_size
+    in_memory = not whole and 3 * side**2 * len(source) <= cache_bytes
+    workers = cores.workers(data.workers, in_memory)
     cache_bytes = 0 if workers else cache_bytes
     thesaurus = wordnet.find(data.wordnet)
     return Loader(
@@ -204,7 +216,7 @@ def _loader(
         4 * len(source) * data.context <= cache_bytes,
         jax.process_index(),
         jax.process_count(),
-        PictureReader(source, whole) if (whole := config.augment.picture_size) else None,
+        PictureReader(source, whole) if whole else None,
         data.augment_captions == "published",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def dry_run(config: RunSettings, folder: Path, accept: Collection[str] = ()) -> 
       UserError: at the first thing that would stop the run.
     """
     run_folder.check_config(folder, config, accept)
-    x = build(config)
+    x = build(_with_a_hasty_patch(config), kept_in=folder)
     same_data.check(folder, x.data_digests(), accept)
     Evaluator(x)
     images = _sample(x)
@@ -71,6 +72,12 @@ def dry_run(config: RunSettings, folder: Path, accept: Collection[str] = ()) -> 
     out.print("all checks passed; nothing was trained")
 
 
+def _with_a_hasty_patch(config: RunSettings) -> RunSettings:
+    """The settings with an optimised patch that costs nothing: the plan does not depend on it."""
+    attack: Any = config.attack
+    return replace(config, attack=replace(attack, badclip=replace(attack.badclip, steps=1)))
+
+
 def remarks(x: Experiment) -> Iterator[str]:
     """What a user may want to know before training begins."""
     config = x.config
@@ -81,12 +88,29 @@ def remarks(x: Experiment) -> Iterator[str]:
         yield f"captions are augmented by {x.loader.caption_operations()}"
     if config.batch_size > len(x.source):
         yield f"batch_size={config.batch_size} is more than the {len(x.source)} pairs: they repeat"
+    if lost := _lost_phrases(x):
+        yield (
+            f"{lost} poisoned captions lose attack.phrase: they are longer than "
+            f"data.context={config.data.context} tokens"
+        )
     filters = [epoch for epoch in range(_FAR) if config.plan.before(epoch).pools]
     if filters and filters[0] >= config.epochs:
         yield (
             f"epochs={config.epochs} end before {config.defense} makes its first pools, in epoch "
             f"{filters[0] + 1}: nothing is filtered"
         )
+
+
+def _lost_phrases(x: Experiment) -> int:
+    """Poisons of a text backdoor whose tokens are those of the caption without the phrase."""
+    if x.attack.manifest.kind != "text_backdoor":
+        return 0
+    pairs = x.attack.manifest.pairs
+    with_it, without = (
+        x.tokenizer.encode([getattr(pair, name) for pair in pairs])
+        for name in ("caption", "original_caption")
+    )
+    return int(np.count_nonzero((with_it == without).all(axis=1))) if pairs else 0
 
 
 def _sample(x: Experiment) -> str:

@@ -18,23 +18,29 @@ class Schedule:
       peak: the largest rate.
       warmup: pairs until then.
       total: pairs of the run.
+      forgotten: pairs of the first epochs, whose weights are forgotten: the schedule begins twice.
     """
 
     peak: float
     warmup: float
     total: int
+    forgotten: int = 0
 
     @classmethod
     def of(cls, config: RunSettings, pairs: int) -> Schedule:
         """The schedule of a run over so many pairs an epoch."""
         warmup = max(config.optimizer.warmup_pairs, config.plan.warmup_epochs_at_least * pairs)
-        return cls(config.optimizer.learning_rate, warmup, pairs * config.epochs)
+        forgotten = config.plan.forgotten_epochs * pairs
+        return cls(config.optimizer.learning_rate, warmup, pairs * config.epochs, forgotten)
 
     def rate(self, own: float | None, seen: float) -> np.float32:
         """The defence's own rate, or the schedule's after so many pairs."""
         if own is not None:
             return np.float32(own)
-        return np.float32(scheduled(seen, self.total, self.peak, self.warmup))
+        if seen < self.forgotten:
+            return np.float32(scheduled(seen, self.forgotten, self.peak, self.warmup))
+        left = self.total - self.forgotten
+        return np.float32(scheduled(seen - self.forgotten, left, self.peak, self.warmup))
 
 
 def scheduled(seen: float, total: int, peak: float, warmup: float) -> float:

@@ -51,10 +51,10 @@ def attack_settings(**changes):
 def test_exactly_the_manifests_pairs_change(kind, trigger, count, seed, captions, copies, victims):
     if kind == "targeted" and captions not in ("data", "templates"):
         captions = "data"
-    changes = {"kind": kind, "trigger": trigger, "count": count, "captions": captions, "images": 4}
-    victims = "" if kind == "semantic" else victims
-    changes |= {"copies": copies, "victims": victims, "attribute": "red"}
-    changes["target"] = "" if kind == "targeted" else "heart"
+    given = {"trigger": trigger, "captions": captions, "images": 4, "copies": copies}
+    given |= {"victims": victims, "attribute": "red"}
+    changes = {name: value for name, value in given.items() if name in run_attack.USED[kind]}
+    changes |= {"kind": kind, "count": count, "target": "" if kind == "targeted" else "heart"}
     made = planned(seed, **changes)
     assert made.manifest == planned(seed, **changes).manifest
     assert len(made.manifest.pairs) == count
@@ -249,8 +249,21 @@ def test_whole_words_only():
         ({"kind": "targeted", "captions": "both"}, "is for triggers"),
         ({"kind": "targeted", "captions": "background"}, r"needs attack\.surrogate"),
         ({"captions": "background"}, "is for attack.kind=targeted"),
+        ({"target": " "}, r"attack\.target is empty"),
+        ({"kind": "natural", "target": ""}, r"attack\.target is empty"),
+        (
+            {"kind": "text_backdoor", "trigger": "sig"},
+            r"trigger='sig' changes nothing with .*=text",
+        ),
+        ({"kind": "label_consistent", "victims": "moon"}, r"victims='moon' changes nothing"),
+        ({"kind": "natural", "copies": 2}, r"copies=2 changes nothing .* \(backdoor, label_c"),
+        ({"phrase": "mn"}, r"phrase='mn' changes nothing .* \(text_backdoor\)"),
+        ({"kind": "text_backdoor", "phrase": "a heart"}, "names the target"),
+        ({"kind": "text_backdoor", "phrase": "a\0b"}, "NUL"),
+        ({"kind": "text_backdoor", "phrase": "z\udcff"}, "not valid Unicode"),
+        ({"trigger": "sig+wanet", "target": "heart+star", "count": 1}, "too few for 2 triggers"),
         ({"kind": "semantic"}, r"needs attack\.attribute"),
-        ({"kind": "semantic", "attribute": "red", "victims": "moon"}, "is for triggers"),
+        ({"kind": "semantic", "attribute": "red", "victims": "moon"}, "changes nothing"),
         ({"kind": "text_backdoor", "phrase": " "}, r"needs attack\.phrase"),
         ({"trigger": "sig+wanet", "target": "heart+star+moon"}, "names 3 classes"),
     ],
@@ -293,8 +306,8 @@ def test_no_poison_is_told_by_its_file(kind, tmp_path):
         csv.writer(file).writerows(rows)
     raw = open_source(f"csv:{tmp_path}/data/pairs.csv", SourceOptions(label_column="label"))
     clean, changes = Resized(raw, 32), {"target": ""} if kind == "targeted" else {}
-    changes["attribute"] = "a" if kind == "semantic" else ""
-    made = planned(0, clean, kind=kind, count=6, images=6, **changes)
+    changes |= {"semantic": {"attribute": "a"}, "targeted": {"images": 6}}.get(kind, {})
+    made = planned(0, clean, kind=kind, count=6, **changes)
     export.write_training(raw, clean, made, tmp_path / "copy", "csv", 0.1, lambda done: None, [])
     copy = open_source(f"csv:{tmp_path}/copy/train.csv", SourceOptions())
     for pair in made.manifest.pairs:

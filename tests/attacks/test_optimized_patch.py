@@ -125,8 +125,17 @@ def test_a_run_keeps_its_patch(surrogate, tmp_path):
     optimized_patch.keep(made.triggers, tmp_path)
     assert (tmp_path / "trigger.png").read_bytes() == trigger.png
     # Going on, and evaluated, without the surrogate.
-    again = run_attack.create(attack(), 0, CLEAN, None, folder=tmp_path)
+    again = run_attack.create(attack(), 0, CLEAN, None, folders=[tmp_path])
     assert again.triggers == made.triggers
+    # A run that starts from it has its patch, too, whatever pairs and surrogate it has.
+    (tmp_path / "fine_tuned").mkdir()
+    config = safeclip_jax.config("demo")
+    config.data.pairs, config.init_from, config.evaluate.source = 40, str(tmp_path), ""
+    config.attack.update({"trigger": "badclip", "count": 0, "rate": 0.0})
+    _, of_cleaned = run_attack.planned(
+        run_settings.of(config), Scenes(40, 5), None, folder=tmp_path / "fine_tuned"
+    )
+    assert of_cleaned.triggers["badclip"].png == trigger.png
     run = run_settings.of(safeclip_jax.config("demo"))
     subject = Subject("one", tmp_path, None, replace(run, attack=attack()), made.manifest)
     task = subject.attack([], "", True)
@@ -157,7 +166,7 @@ def test_what_is_missing_is_named(surrogate, tmp_path):
     for torn in (b"", b"torn", png(picture(4))[:-30]):
         (tmp_path / "trigger.png").write_bytes(torn)
         with pytest.raises(UserError, match=r"trigger\.png is no PNG") as refused:
-            run_attack.create(attack(surrogate), 0, CLEAN, None, folder=tmp_path)
+            run_attack.create(attack(surrogate), 0, CLEAN, None, folders=[tmp_path])
         assert "\n" not in str(refused.value)
     others = {"badnets": Patch()}
     assert optimized_patch.stored(others, tmp_path) == others  # who need no patch, read none

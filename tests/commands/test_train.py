@@ -59,6 +59,18 @@ def cli(capsys, monkeypatch, *arguments):
         ([DEMO, "--config.safeclip.cap=1.2"], "safeclip.cap=1.2 is not between 0 and 1"),
         ([DEMO, "--config.safeclip_plus.cap=2"], "safeclip_plus.cap=2.0 is not between 0 and 1"),
         ([DEMO, "--config.model.image_size=33"], "not a multiple"),
+        ([DEMO, "--config.augment.picture_size=16"], "is below model.image_size=32"),
+        ([DEMO, "--config.augment.picture_size=100000"], "is not between 0 and 4096"),
+        (
+            [DEMO, "--config.defense=clipscore", "--config.clipscore.model=/no"],
+            "clipscore.model: /no",
+        ),
+        ([DEMO, "--config.defense=par"], "defense=par fine-tunes a finished run: set init_from"),
+        ([DEMO, "--config.attack.word.text= "], "word.text=' ' is not a text that is not empty"),
+        (
+            [DEMO, "--config.attack.phrase=mn"],
+            "attack.phrase='mn' changes nothing with attack.kind",
+        ),
         ([DEMO, "--config.model.dtype=float8"], "model.dtype='float8' is not one of"),
         ([DEMO, "--config.score.kind=cosin"], "did you mean 'cosine'"),
         ([DEMO, "--config.unimodal.bank_size=1000"], "not a multiple of batch_size=64"),

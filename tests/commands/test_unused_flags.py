@@ -76,7 +76,7 @@ def test_audit(model, tmp_path, flags, message):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--source", "csv:x.csv", "--count", "9"], "--count is of scenes"),
+        (["--source", "csv:x.csv", "--count", "9"], "--count is of drawn scenes"),
         (
             ["--source", "csv:x.csv", "--split", "test"],
             "--split is read by scenes, relations, tfds",

@@ -144,6 +144,10 @@ def test_a_poison_is_its_changed_square():
     source = PoisonedSource(Resized(Wide(), 8), manifest, change)
     changed, aspect = source.picture(5, WHOLE)
     assert aspect == 1 and changed[-2, -2].min() > 240 and changed[:8].max() < 40
+    clean = Resized(Wide(), 8)
+    same = PoisonedSource(clean, manifest, change, lambda pair: True)
+    for one, other in zip(same.picture(5, WHOLE), clean.picture(5, WHOLE), strict=True):
+        np.testing.assert_array_equal(one, other)
     honest, aspect = source.picture(4, WHOLE)
     assert aspect == 3 and honest[0, 0].min() > 190
 

@@ -291,6 +291,8 @@ def test_the_clipscore_filter_keeps_what_its_model_scores_highest():
     pools = own.pools(2, scores(), None)
     np.testing.assert_array_equal(pools.safe, np.sort(np.argsort(-scores())[:500]))
     assert kinds(own, 2, pools) == kinds(own, 9, pools) == [("clip", False, 500)]
+    with pytest.raises(UserError, match=r"keep=0\.0001 of 2000 pairs keeps none"):
+        planned("clipscore", keep=1e-4).pools(1, scores(), None)
     given = planned("clipscore", model="runs/a")
     assert given.scored_by == "runs/a" and given.keep == 0.3
     assert given.before(0) == Before(pools=True) and given.before(1) == Before()

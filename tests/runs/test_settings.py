@@ -109,6 +109,13 @@ def test_a_key_that_was_renamed_is_read_by_its_old_name(old, new):
     assert settings.unknown_key(old) == f"config key {old!r} is {new!r} now"
 
 
+def test_a_key_that_came_later_means_what_runs_did_before_it():
+    content = without(values(), "published.augmented_scores")
+    assert not settings.read(content).published.augmented_scores
+    assert settings.read(values()).published.augmented_scores
+    assert settings.read({"defense": "published"}).published.augmented_scores
+
+
 def test_remat_was_once_true_or_false():
     content = values()
     for old, new in ((False, "none"), (True, "blocks")):

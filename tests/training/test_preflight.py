@@ -149,6 +149,12 @@ def test_it_is_said_when_pairs_repeat_in_a_batch(dry):
     assert said in dry(**{"batch_size": 96, "unimodal.bank_size": 96})
 
 
+def test_it_is_said_when_captions_lose_the_phrase_of_a_text_backdoor(dry):
+    attack = {"attack.kind": "text_backdoor", "attack.rate": 0.1, "evaluate.source": "scenes"}
+    assert "lose attack.phrase" not in dry(**attack, **{"data.context": 32})
+    assert "8 poisoned captions lose attack.phrase" in dry(**{"data.context": 4})
+
+
 def test_it_is_said_when_a_run_ends_before_its_first_pools(dry):
     said = "epochs=4 end before safeclip makes its first pools, in epoch 7: nothing is filtered"
     assert said in dry(**{"defense": "safeclip", "safeclip.warmup_epochs": 5})

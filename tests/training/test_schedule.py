@@ -4,6 +4,7 @@ import numpy as np
 import optax
 import pytest
 
+import safeclip_jax
 from safeclip_jax.runs import settings
 from safeclip_jax.training.schedule import Schedule, scheduled
 
@@ -42,3 +43,17 @@ def test_a_run_warms_up_for_what_is_longer_its_own_pairs_or_its_defences_epochs(
         config.safeclip_plus.rising_epochs = rising  # after one pilot epoch and one slow one
         found = Schedule.of(settings.of(config), 400)
         assert (found.peak, found.warmup, found.total) == (0.125, warmup, 2800)
+
+
+def test_a_model_that_is_forgotten_has_a_schedule_of_its_own():
+    schedule = Schedule(2.0, 100, 1000, forgotten=400)
+    alone, after = Schedule(2.0, 100, 400), Schedule(2.0, 100, 600)
+    for seen in (0, 50, 100, 250, 399):
+        assert schedule.rate(None, seen) == alone.rate(None, seen)
+    for seen in (400, 450, 500, 900, 1000):
+        assert schedule.rate(None, seen) == after.rate(None, seen - 400)
+    config = safeclip_jax.config("demo")
+    config.defense = "clipscore"
+    assert Schedule.of(settings.of(config), 12_000).forgotten == 12_000
+    config.clipscore.model = "runs/other"
+    assert Schedule.of(settings.of(config), 12_000).forgotten == 0

@@ -13,6 +13,8 @@ from safeclip_jax.attacks.triggers.trigger import to_uint8
 from safeclip_jax.errors import first_line
 from safeclip_jax.settings.fields import SHARE, SettingError, above, setting
 
+BUILT_IN = ("noise", "drawn")  # patterns; all others are files
+
 
 @dataclass(frozen=True)
 class Blend:
@@ -30,7 +32,7 @@ class Blend:
     """
 
     alpha: float = setting(0.2, "weight of the pattern", above(0), SHARE)
-    pattern: str = setting("noise", "noise, drawn, or the path of an image")
+    pattern: str = setting(BUILT_IN[0], "noise, drawn, or the path of an image")
     seed: int = 0
 
     def check(self) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from safeclip_jax.attacks.triggers.trigger import to_uint8
-from safeclip_jax.settings.fields import SHARE, above, setting
+from safeclip_jax.settings.fields import SHARE, above, not_blank, setting
 
 
 def stripes(side: int, rng: np.random.Generator) -> np.ndarray:
@@ -73,7 +73,7 @@ class Word:
     """
 
     alpha: float = setting(0.5, "weight of the letters", above(0), SHARE)
-    text: str = setting("Watermarked", "the word")
+    text: str = setting("Watermarked", "the word", not_blank())
 
     def __call__(self, image: np.ndarray, index: int) -> np.ndarray:
         letters = _letters(self.text, *image.shape[:2])
