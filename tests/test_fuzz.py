@@ -81,34 +81,69 @@ def an_index(folder):
 
 
 class Cases(dict):
-    """By name; Hypothesis prints them with each failure."""
+    """By name; Hypothesis prints them with each failure.
 
-    def __repr__(self):
-        return "cases"
+    Args:
+      folder: of their files.
+    """
 
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
 
-@pytest.fixture(scope="module")
-def cases(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("good")
-    made = Cases()
-
-    def add(name, read, content=None, is_json=False):
-        path = folder / name
+    def add(self, name, read, content=None, is_json=False):
+        """Adds a case, with its file if the content is given; returns the file's path."""
+        path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if content is not None:
             path.write_bytes(
                 content if isinstance(content, bytes) else json.dumps(content).encode()
             )
-        made[name] = Case(path, read, is_json)
+        self[name] = Case(path, read, is_json)
         return path
 
+    def __repr__(self):
+        return "cases"
+
+
+def add_attack(cases):
+    planned = backdoor.plan(Scenes(50), target="heart", count=4, triggers=["sig"], seed=0)
+    planned.save(cases.add("manifest.json", manifest.load, is_json=True))
+    patch = {"badclip": OptimizedPatch(png=png(Scenes(1).image(0)))}
+    cases.add("trigger/trigger.png", lambda p: optimized_patch.stored(patch, p.parent))
+    optimized_patch.keep(patch, cases.folder / "trigger")
+
+
+def add_pairs(cases):
+    coco = {"images": [{"id": 1, "file_name": "a.png"}],
+            "annotations": [{"id": 2, "image_id": 1, "caption": "words"}]}  # fmt: skip
+    cases.add("coco.json", read_pairs(Coco), coco, True)
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.table({"image": ["a.png", "b.png"], "caption": ["one", "two"]})
+    pyarrow.parquet.write_table(table, cases.add("pairs.parquet", read_pairs(Table)))
+
+
+def add_weights(cases):
+    for layout, files in (
+        ("native", ("model.json", "model.safetensors")),
+        ("huggingface", ("config.json", "preprocessor_config.json", "model.safetensors")),
+        ("open_clip", ("open_clip_config.json", "open_clip_model.safetensors")),
+    ):
+        write(random_model("vit_nano8", 32, end_last=True), cases.folder / layout, layout)
+        for name in files:
+            cases.add(f"{layout}/{name}", lambda p: pretrained.read(p.parent),
+                is_json=name.endswith("json"))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    made = Cases(tmp_path_factory.mktemp("good"))
+    folder, add = made.folder, made.add
     words = {"templates": ["a {}"], "classes": {"a": "b"}, "prompts": {"c": ["d"]}}
     add("words.json", lambda p: prompts.read(str(p)), words, True)
-    planned = backdoor.plan(Scenes(50), target="heart", count=4, triggers=["sig"], seed=0)
-    planned.save(add("manifest.json", manifest.load, is_json=True))
-    patch = {"badclip": OptimizedPatch(png=png(Scenes(1).image(0)))}
-    add("trigger/trigger.png", lambda p: optimized_patch.stored(patch, p.parent))
-    optimized_patch.keep(patch, folder / "trigger")
+    add_attack(made)
     split = pools.split(np.random.default_rng(0).random(50), seed=0, threshold=0.5)
     pool_files.save(split, add("pools.npz", pool_files.load))
     columns = ColumnsBuilder(labelled=True)
@@ -136,23 +171,8 @@ def cases(tmp_path_factory):
     checksums.write(folder / "run/state", "state", folder / "run/checksums/1.sha256")
     add("run/checksums/1.sha256", checksums.problem)
     np.savez(add("features.npz", features._read), vectors=np.ones((2, 3)), usable=np.arange(2))
-    coco = {"images": [{"id": 1, "file_name": "a.png"}],
-            "annotations": [{"id": 2, "image_id": 1, "caption": "words"}]}  # fmt: skip
-    add("coco.json", read_pairs(Coco), coco, True)
-    import pyarrow
-    import pyarrow.parquet
-
-    table = pyarrow.table({"image": ["a.png", "b.png"], "caption": ["one", "two"]})
-    pyarrow.parquet.write_table(table, add("pairs.parquet", read_pairs(Table)))
-    for layout, files in (
-        ("native", ("model.json", "model.safetensors")),
-        ("huggingface", ("config.json", "preprocessor_config.json", "model.safetensors")),
-        ("open_clip", ("open_clip_config.json", "open_clip_model.safetensors")),
-    ):
-        write(random_model("vit_nano8", 32, end_last=True), folder / layout, layout)
-        for name in files:
-            add(f"{layout}/{name}", lambda p: pretrained.read(p.parent),
-                is_json=name.endswith("json"))  # fmt: skip
+    add_pairs(made)
+    add_weights(made)
     return made
 
 

@@ -13,14 +13,14 @@ import numpy as np
 import optax
 from PIL import Image
 
-import safeclip_jax
 from safeclip_jax.attacks import export
+from safeclip_jax.attacks.surrogate import load
 from safeclip_jax.attacks.triggers import TRIGGERS, OptimizedPatch, Trigger
 from safeclip_jax.attacks.triggers.optimized import decoded
 from safeclip_jax.attacks.victims import mentioned
 from safeclip_jax.data.augment_image import pixels
 from safeclip_jax.data.sources.base import ImageSource
-from safeclip_jax.errors import BadRecord, UserError, failed, first_line, said_by
+from safeclip_jax.errors import BadRecord, UserError, failed, first_line
 from safeclip_jax.inference.model import Model
 from safeclip_jax.objectives.losses import clip_loss
 from safeclip_jax.system import atomic_file
@@ -61,9 +61,7 @@ def complete(
                 raise UserError(f"attack.trigger={name} needs attack.surrogate, a trained model")
             lead = jax.process_index() == 0
             progress = Passes(f"optimises the patch of {name}") if lead else _silent
-            with said_by("attack.surrogate", "attack."):
-                model = safeclip_jax.load(surrogate)
-            patch = optimized(trigger, model, source, target, progress)
+            patch = optimized(trigger, load(surrogate), source, target, progress)
             found[name] = replace(trigger, png=export.png(patch))
     return found
 

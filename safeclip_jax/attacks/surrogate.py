@@ -16,7 +16,8 @@ from safeclip_jax.inference.model import Model
 _AT_ONCE = 1024
 
 
-def _load(path: str) -> Model:
+def load(path: str) -> Model:
+    """The model of a path, as for `safeclip_jax.load`; errors name the setting."""
     with said_by("attack.surrogate", "attack."):
         return safeclip_jax.load(path)
 
@@ -35,7 +36,7 @@ def matcher(path: str) -> Match | None:
     def match(
         source: Source, pairs: np.ndarray, captions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        model = _load(path)
+        model = load(path)
         texts = model.embed_texts([source.captions[int(i)] for i in captions], _AT_ONCE)
         nearest, similarity = np.zeros(len(pairs), np.int64), np.full(len(pairs), -np.inf)
         for start in range(0, len(pairs), _AT_ONCE):
@@ -78,7 +79,7 @@ def encoder(path: str) -> Encoder:
     """
     if not path:
         raise UserError("attack.captions=background needs attack.surrogate, a trained model")
-    model = _load(path)
+    model = load(path)
     return Encoder(
         lambda texts: model.embed_texts(texts, _AT_ONCE),
         lambda image: model.embed_images([image], 1)[0],

@@ -54,11 +54,7 @@ def _parser() -> Parser:
     )
     add = made.add_argument
     add("--run", type=Path, help="a run of ours: its data, its model and its pools")
-    add(
-        "--own-data",
-        action="store_true",
-        help="open the data that the run's config names",
-    )
+    add("--own-data", action="store_true", help="open the data that the run's config names")
     add("--data", default="", help="KIND:PATH of the pairs, as data.source; docs/data.md")
     add("--checkpoint", type=Path, help="a trained model, ours or not; default: train one")
     add("--config", metavar="NAME|FILE.py", help="how to train it; default: audit")

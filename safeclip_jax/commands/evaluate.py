@@ -60,11 +60,7 @@ def _parser() -> Parser:
         help="zero_shot retrieval linear_probe published_probe knn attack; default: zero_shot",
     )
     add("--data", nargs="+", default=[], help="names below or KIND:PATH; default: the run's own")
-    add(
-        "--own-data",
-        action="store_true",
-        help="open the data that the run's config names",
-    )
+    add("--own-data", action="store_true", help="open the data that the run's config names")
     add("--split", default="test", help="of drawn scenes or tfds data; default: the data set's own")
     add("--pairs", type=int, default=0, help="at most so many of each data set; default: all")
     data_flags.add(made)

@@ -111,13 +111,12 @@ class Objective:
           augmented: whether the stage augments.
           settings: of the run.
         """
-        images, made = pixels(batch["image"]), []
+        images, made, strength = pixels(batch["image"]), [], settings.augmentation
         size, aspect = settings.image_size or images.shape[1], batch.get("aspect")
         plain = images if aspect is None else centre_square(images, aspect, size)
         for view, changed in enumerate(self.caption_views(augmented)):
             key = keys if self.views == 1 else _key_of_view(keys, view)
-            augmentation = settings.augmentation
-            seen = augment(images, key, augmentation, size, aspect) if changed else plain
+            seen = augment(images, key, strength, size, aspect) if changed else plain
             made.append(View(seen, batch["tokens"][:, view]))
         return made
 
